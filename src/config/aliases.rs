@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::error::{Error, SourcePosition};
+use crate::error::SourcePosition;
 use crate::exposition::{Family, FamilyKind, reserved_names};
 use crate::metric::naming::our_prefix;
 use crate::name::MetricName;
@@ -192,7 +192,7 @@ fn check(entry: &AliasEntry, first: &AliasEntry, reader: &Reader<'_>) {
         let message = format!("{name} is another metric at {at}");
         reader.fault_at(&entry.place, message, "give one of them another name");
     } else if entry.family.help != first.family.help {
-        let warning = Error::config(format!("{name} has a different help at {at}")).at(entry.place.clone());
-        reader.warn(warning.with_hint("the first one is shown"));
+        let message = format!("{name} has a different help at {at}");
+        reader.warn_at(&entry.place, message, "the first one is shown");
     }
 }

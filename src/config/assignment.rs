@@ -245,17 +245,16 @@ fn warn_of_intervals(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &
                 parts.queries.get(query.order).map(|query| query.place.as_ref().clone()).unwrap_or_default();
             let message =
                 format!("query {}: `interval` does not apply on target {}", query.name, target.name);
-            let warning = Error::config(message).at(place);
-            reader.warn(
-                warning.with_hint("its `snapshot: true` makes all queries of a scrape run at one moment"),
-            );
+            let hint = "its `snapshot: true` makes all queries of a scrape run at one moment";
+            reader.warn_at(&place, message, hint);
         }
     }
 }
 
 /// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
 fn check_drivers(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
-    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in())
+    {
         let mut needed = queries.iter().filter(|query| query.enabled && target.enabled).peekable();
         let message = format!("the driver {} is not built in", target.driver);
         if needed.peek().is_none() {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::error::{Error, SourcePosition};
+use crate::error::SourcePosition;
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
 use crate::metric::labels::reserved_label;
@@ -110,8 +110,8 @@ fn families(metrics: &[OfCollector<'_>], reader: &Reader<'_>) {
             reader.fault_at(&metric.place, message, "write the same help in both");
         } else if metric.naming.help() != other.naming.help() && std::ptr::eq(own, metric) {
             let message = format!("metric {name} has another help in collector {owner}, at {at}");
-            let warning = Error::config(message).at(metric.place.clone());
-            reader.warn(warning.with_hint("a page has the help of the first; write the same in both"));
+            let hint = "a page has the help of the first; write the same in both";
+            reader.warn_at(&metric.place, message, hint);
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {

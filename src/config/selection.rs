@@ -101,18 +101,18 @@ impl TargetSelector {
                 };
                 let may_come = |pattern: &&Pattern| known.may_be_discovered(pattern.text());
                 for pattern in patterns.iter().filter(|pattern| !is_known(pattern) && !may_come(pattern)) {
-                    let text = pattern.text();
-                    if pattern.is_plain() && known.has_files {
-                        let warning = Error::config(format!("no target is called {text:?} now"));
-                        let hint =
-                            format!("{}; one of `target_files` may bring it", glob::hint(text, names()));
-                        reader.warn(warning.at(self.place.clone()).with_hint(hint));
-                    } else if pattern.is_plain() {
-                        let hint = glob::hint(text, names());
-                        reader.fault_at(&self.place, format!("no target is called {text:?}"), hint);
-                    } else {
-                        let warning = Error::config(format!("no target matches {text:?}"));
-                        reader.warn(warning.at(self.place.clone()));
+                    let (text, hint) = (pattern.text(), || glob::hint(pattern.text(), names()));
+                    let message = format!("no target is called {text:?}");
+                    match (pattern.is_plain(), known.has_files) {
+                        (true, false) => reader.fault_at(&self.place, message, hint()),
+                        (true, true) => {
+                            let hint = format!("{}; one of `target_files` may bring it", hint());
+                            reader.warn_at(&self.place, format!("{message} now"), hint);
+                        }
+                        (false, _) => {
+                            let warning = Error::config(format!("no target matches {text:?}"));
+                            reader.warn(warning.at(self.place.clone()));
+                        }
                     }
                 }
             }

@@ -67,7 +67,7 @@ impl Discovered<'_> {
             Discovered::Sample => &samples[..],
             Discovered::Lists(lists) => lists.get(&parent.name).map_or(&[][..], |list| &**list),
         };
-        found.iter().filter_map(|found| parent.child(discover, found)).collect()
+        found.iter().filter_map(|found| discover.child(parent, found)).collect()
     }
 }
 

@@ -139,6 +139,11 @@ impl<'e> Reader<'e> {
         self.fault(Error::config(message).at(place.clone()).with_hint(hint));
     }
 
+    /// Records something odd at a place, with what to change.
+    pub fn warn_at(&self, place: &SourcePosition, message: impl Into<String>, hint: impl Into<String>) {
+        self.warn(Error::config(message).at(place.clone()).with_hint(hint));
+    }
+
     /// True when further faults are counted only.
     #[must_use]
     pub(super) fn is_full(&self) -> bool {
