@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::error::{Error, SourcePosition};
+use crate::error::SourcePosition;
 use crate::exposition::{Family, FamilyKind, reserved_names};
-use crate::metric::naming::OUR_PREFIXES;
+use crate::metric::naming::our_prefix;
 use crate::name::MetricName;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::writer::digest_of;
@@ -32,27 +32,25 @@ impl AliasOf {
     /// In a word, as `/config` shows it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            AliasOf::TargetUp => "target_up",
-            AliasOf::ScrapeDuration => "scrape_duration_seconds",
-            AliasOf::ScrapeError => "scrape_error",
-            AliasOf::Scrapes => "scrapes_total",
-        }
+        self.described().0
     }
 
-    fn about(self) -> &'static str {
+    /// A word for it, its type and its help.
+    fn described(self) -> (&'static str, FamilyKind, &'static str) {
+        use FamilyKind::{Counter, Gauge};
         match self {
-            AliasOf::TargetUp => "Whether a session was opened or answered in this scrape.",
-            AliasOf::ScrapeDuration => "Time from the request to the rendering of this page.",
-            AliasOf::ScrapeError => "Whether a query failed in this scrape, or the target is down.",
-            AliasOf::Scrapes => "Scrapes of the target since the exporter started.",
-        }
-    }
-
-    fn kind(self) -> FamilyKind {
-        match self {
-            AliasOf::Scrapes => FamilyKind::Counter,
-            _ => FamilyKind::Gauge,
+            AliasOf::TargetUp => {
+                ("target_up", Gauge, "Whether a session was opened or answered in this scrape.")
+            }
+            AliasOf::ScrapeDuration => {
+                ("scrape_duration_seconds", Gauge, "Time from the request to the rendering of this page.")
+            }
+            AliasOf::ScrapeError => {
+                ("scrape_error", Gauge, "Whether a query failed in this scrape, or the target is down.")
+            }
+            AliasOf::Scrapes => {
+                ("scrapes_total", Counter, "Scrapes of the target since the exporter started.")
+            }
         }
     }
 }
@@ -70,7 +68,7 @@ pub struct Alias {
 
 /// One name as a file gives it.
 pub(super) struct AliasEntry {
-    family: Family,
+    family: Arc<Family>,
     of: AliasOf,
     collector: Arc<str>,
     place: SourcePosition,
@@ -83,11 +81,10 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
         let message = "`help` goes with `up`: a metric has its own under `metrics`";
         keys.lacks("help", &["up"], message, None);
     }
-    let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| AliasEntry {
-        family: Family::new(name, of.kind(), help.unwrap_or_else(|| of.about().to_owned())),
-        of,
-        collector: Arc::clone(collector),
-        place,
+    let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| {
+        let (_, kind, about) = of.described();
+        let family = Arc::new(Family::new(name, kind, help.unwrap_or_else(|| about.to_owned())));
+        AliasEntry { family, of, collector: Arc::clone(collector), place }
     };
     let up = name(keys, "up", "").map(|name| entry(name, AliasOf::TargetUp, help, keys.place("up")));
     let of_scrape = [("_duration_seconds", AliasOf::ScrapeDuration), ("_error", AliasOf::ScrapeError)];
@@ -110,12 +107,12 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
 /// The name under `key` with a suffix, if it is one that a metric may have.
 fn name(keys: &mut Keys<'_>, key: &'static str, suffix: &str) -> Option<MetricName> {
     let name = keys.text(key)? + suffix;
-    if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+    if let Some(prefix) = our_prefix(&name) {
         let message = format!("{name}: names that begin with {prefix} are reserved for the exporter");
         keys.fault_with_hint(key, message, "give it another name");
         return None;
     }
-    MetricName::new(&name).map_err(|rule| keys.fault(key, rule)).ok()
+    keys.valid(key, MetricName::new(&name))
 }
 
 /// Gives each target its names. Clashes among them and with the metrics of queries are recorded; a name that two files give
@@ -123,14 +120,10 @@ fn name(keys: &mut Keys<'_>, key: &'static str, suffix: &str) -> Option<MetricNa
 pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader: &Reader<'_>) {
     let running: Vec<AliasEntry> =
         entries.into_iter().filter(|entry| targets.iter().any(|target| runs(target, entry))).collect();
-    let mut known: HashMap<&str, (&AliasEntry, Arc<Family>)> = HashMap::new();
+    let mut known: HashMap<&str, &AliasEntry> = HashMap::new();
     for entry in &running {
-        match known.get(entry.family.name.as_str()) {
-            Some((first, _)) => check(entry, first, reader),
-            None => {
-                known.insert(entry.family.name.as_str(), (entry, Arc::new(entry.family.clone())));
-            }
-        }
+        let first = *known.entry(entry.family.name.as_str()).or_insert(entry);
+        check(entry, first, reader);
     }
     clashes(&running, targets, reader);
     for target in targets {
@@ -176,14 +169,10 @@ fn runs(target: &Database, entry: &AliasEntry) -> bool {
     target.enabled && target.queries.iter().any(|query| query.enabled && query.collector == entry.collector)
 }
 
-fn of_target(
-    target: &Database,
-    running: &[AliasEntry],
-    known: &HashMap<&str, (&AliasEntry, Arc<Family>)>,
-) -> Vec<Alias> {
+fn of_target(target: &Database, running: &[AliasEntry], known: &HashMap<&str, &AliasEntry>) -> Vec<Alias> {
     let mut aliases: Vec<Alias> = Vec::new();
     for entry in running.iter().filter(|entry| runs(target, entry)) {
-        let Some((_, family)) = known.get(entry.family.name.as_str()) else { continue };
+        let family = &known[entry.family.name.as_str()].family;
         match aliases.iter_mut().find(|alias| alias.family.name == family.name) {
             Some(alias) => alias.collectors.push(Arc::clone(&entry.collector)),
             None => aliases.push(Alias {
@@ -196,14 +185,14 @@ fn of_target(
     aliases
 }
 
-/// One name that two files give.
+/// One name that two files may give.
 fn check(entry: &AliasEntry, first: &AliasEntry, reader: &Reader<'_>) {
     let (name, at) = (&entry.family.name, conflicts::file_and_line(&first.place));
     if entry.of != first.of {
         let message = format!("{name} is another metric at {at}");
         reader.fault_at(&entry.place, message, "give one of them another name");
     } else if entry.family.help != first.family.help {
-        let warning = Error::config(format!("{name} has a different help at {at}")).at(entry.place.clone());
-        reader.warn(warning.with_hint("the first one is shown"));
+        let message = format!("{name} has a different help at {at}");
+        reader.warn_at(&entry.place, message, "the first one is shown");
     }
 }

@@ -161,10 +161,9 @@ fn queries_of(target: &DatabaseEntry, common: &[CommonQuery<'_>]) -> Vec<Arc<Que
 /// or that nobody knows. What is disabled, or made for another kind of server, may say what it likes.
 fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     let mut runs: BTreeMap<usize, BTreeMap<AllowedStatements, Vec<usize>>> = BTreeMap::new();
-    for (place, target) in parts.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
+    for (place, (target, running)) in running(parts, queries).enumerate() {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
-        let running = queries.get(place).into_iter().flatten().filter(|query| query.enabled);
-        for query in running.filter(|query| may_apply(query.when.as_deref(), target.driver)) {
+        for query in running {
             runs.entry(query.order).or_default().entry(allowed).or_default().push(place);
         }
     }
@@ -194,16 +193,28 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
 
 /// Queries with `foreach` on targets whose statements have no parameters.
 fn check_parameters(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
-    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.enabled) {
+    for (target, running) in running(parts, queries) {
         let refusal = target.endpoint.as_deref().and_then(Endpoint::refuses_parameters);
         let Some(refusal) = refusal else { continue };
-        let applies = |query: &&Arc<Query>| query.enabled && may_apply(query.when.as_deref(), target.driver);
-        for query in queries.iter().filter(applies).filter(|query| query.foreach.is_some()) {
+        for query in running.filter(|query| query.foreach.is_some()) {
             let place = query.place.as_ref().clone();
             let error = Error::config(format!("`foreach` cannot be used: {refusal}")).at(place);
             reader.fault(error.on_target(&target.name).in_query(&query.name));
         }
     }
+}
+
+/// Each target with its queries that may run there: none of a target that is disabled.
+fn running<'p>(
+    parts: &'p ConfigParts,
+    queries: &'p [Vec<Arc<Query>>],
+) -> impl Iterator<Item = (&'p DatabaseEntry, impl Iterator<Item = &'p Arc<Query>>)> {
+    parts.targets.iter().zip(queries).map(|(target, queries)| {
+        let may_run = move |query: &&Arc<Query>| {
+            target.enabled && query.enabled && may_apply(query.when.as_deref(), target.driver)
+        };
+        (target, queries.iter().filter(may_run))
+    })
 }
 
 /// False where `when` names flavours, and no server of this driver is of one.
@@ -217,11 +228,10 @@ fn may_apply(when: Option<&When>, driver: &str) -> bool {
 }
 
 /// `a`, `a and b`, `a, b and c`, `a, b and 7 more`
-fn several(names: &[&str]) -> String {
+#[must_use]
+pub fn several(names: &[&str]) -> String {
     match names {
-        [first, second, _, more @ ..] if !more.is_empty() => {
-            format!("{first}, {second} and {} more", names.len() - 2)
-        }
+        [first, second, _, _, ..] => format!("{first}, {second} and {} more", names.len() - 2),
         [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
         few => few.concat(),
     }
@@ -235,17 +245,16 @@ fn warn_of_intervals(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &
                 parts.queries.get(query.order).map(|query| query.place.as_ref().clone()).unwrap_or_default();
             let message =
                 format!("query {}: `interval` does not apply on target {}", query.name, target.name);
-            let warning = Error::config(message).at(place);
-            reader.warn(
-                warning.with_hint("its `snapshot: true` makes all queries of a scrape run at one moment"),
-            );
+            let hint = "its `snapshot: true` makes all queries of a scrape run at one moment";
+            reader.warn_at(&place, message, hint);
         }
     }
 }
 
 /// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
 fn check_drivers(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
-    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in())
+    {
         let mut needed = queries.iter().filter(|query| query.enabled && target.enabled).peekable();
         let message = format!("the driver {} is not built in", target.driver);
         if needed.peek().is_none() {

@@ -8,7 +8,7 @@ use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
 /// All conditions of one query; each must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct When {
     /// The server's version; empty = any.
     pub version: Vec<VersionBound>,
@@ -137,22 +137,15 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let mut keys = keys.inner("when")?;
     let version = keys.text("version").unwrap_or_default();
     let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
-    let version = bounds
-        .filter_map(|word| VersionBound::new(word).map_err(|message| keys.fault("version", message)).ok());
-    let version: Vec<VersionBound> = version.collect();
-    let flavor = flavors(&mut keys);
+    let version: Vec<_> = bounds.filter_map(|word| keys.valid("version", VersionBound::new(word))).collect();
+    keys.words("flavor", FLAVORS.iter().map(|(name, _)| *name));
+    let flavor = keys.parsed("flavor", read_flavor).unwrap_or_default();
     let role = keys.choice("role", ROLES);
-    let extensions = all_of(&mut keys, "extension", ExtensionBound::new);
-    let relations = all_of(&mut keys, "relation", RelationName::new);
+    let extensions = keys.parsed("extension", ExtensionBound::new).unwrap_or_default();
+    let relations = keys.parsed("relation", RelationName::new).unwrap_or_default();
     let sql = keys.literal("sql").map(|text| statement(&text));
-    let says_nothing = version.is_empty()
-        && flavor.is_empty()
-        && role.is_none()
-        && extensions.is_empty()
-        && relations.is_empty()
-        && sql.is_none();
     let when = When { version, flavor, role, extensions, relations, sql, folded: keys.folded("sql") };
-    if says_nothing && !keys.faulted() {
+    if when == When::default() && !keys.faulted() {
         keys.fault(
             "",
             "has no condition: write `version`, `flavor`, `role`, `extension`, `relation` or `sql`",
@@ -162,26 +155,12 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     Some(when)
 }
 
-/// One text or a list of them, each read by `read`.
-fn all_of<T>(keys: &mut Keys<'_>, key: &'static str, read: fn(&str) -> Result<T, String>) -> Vec<T> {
-    let texts = keys.texts(key).unwrap_or_default();
-    let read = texts.iter().filter_map(|text| read(text).map_err(|message| keys.fault(key, message)).ok());
-    read.collect()
-}
-
-/// One flavour or a list of them.
-fn flavors(keys: &mut Keys<'_>) -> Vec<&'static str> {
-    keys.words("flavor", FLAVORS.iter().map(|(name, _)| *name));
-    let words = keys.texts("flavor").unwrap_or_default();
-    let known = |word: &String| {
-        let found = FLAVORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-        if found.is_none() {
-            let all: Vec<&str> = FLAVORS.iter().map(|(name, _)| *name).collect();
-            keys.fault("flavor", format!("{word:?} is not one of {}", all.join(", ")));
-        }
-        found.map(|(_, flavor)| *flavor)
-    };
-    words.iter().filter_map(known).collect()
+fn read_flavor(word: &str) -> Result<&'static str, String> {
+    let found = FLAVORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    found.map(|(_, flavor)| *flavor).ok_or_else(|| {
+        let all: Vec<&str> = FLAVORS.iter().map(|(name, _)| *name).collect();
+        format!("{word:?} is not one of {}", all.join(", "))
+    })
 }
 
 #[cfg(test)]

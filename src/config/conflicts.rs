@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::error::{Error, SourcePosition};
+use crate::error::SourcePosition;
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
-use crate::metric::naming::OUR_PREFIXES;
+use crate::metric::labels::reserved_label;
+use crate::metric::naming::our_prefix;
 use crate::yaml::keys::Reader;
 
 use super::database::Database;
@@ -64,26 +65,16 @@ fn own_labels(target: &Database, place: &SourcePosition, target_label: &str, rea
         } else if label == target_label {
             let message = format!("the label {label} already names the target (exporter.target_label)");
             reader.fault_at(place, message, "give one of them another name");
-        } else if let Some(why) = reserved(label) {
-            reader.fault_at(place, format!("the label {label} is reserved: {why}"), "give it another name");
+        } else if let Some(why) = reserved_label(label) {
+            reader.fault_at(place, format!("the label {label} {why}"), "give it another name");
         }
-    }
-}
-
-/// Why nobody may use a label of this name. (`metric` asks the same of a query's labels.)
-pub(super) fn reserved(label: &str) -> Option<&'static str> {
-    match label {
-        "le" => Some("the buckets of a histogram have it"),
-        "quantile" => Some("the quantiles of a summary have it"),
-        _ if label.starts_with("__") => Some("names with two leading underscores are Prometheus's own"),
-        _ => None,
     }
 }
 
 /// One metric's name and labels against ours.
 fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
     let name = metric.naming.text();
-    if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+    if let Some(prefix) = our_prefix(name) {
         let message = format!("metric {name}: names that begin with {prefix} are reserved for the exporter");
         reader.fault_at(&metric.place, message, "give it another name");
     }
@@ -119,8 +110,8 @@ fn families(metrics: &[OfCollector<'_>], reader: &Reader<'_>) {
             reader.fault_at(&metric.place, message, "write the same help in both");
         } else if metric.naming.help() != other.naming.help() && std::ptr::eq(own, metric) {
             let message = format!("metric {name} has another help in collector {owner}, at {at}");
-            let warning = Error::config(message).at(metric.place.clone());
-            reader.warn(warning.with_hint("a page has the help of the first; write the same in both"));
+            let hint = "a page has the help of the first; write the same in both";
+            reader.warn_at(&metric.place, message, hint);
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {

@@ -84,8 +84,6 @@ pub(super) struct DatabaseEntry {
     pub(super) overrides: Overrides,
     /// `max_connections` is written, here or in the defaults.
     pub(super) has_own_max_connections: bool,
-    /// The driver is known and not built in.
-    pub(super) is_not_built_in: bool,
     /// What says which driver.
     pub(super) driver_place: SourcePosition,
 }
@@ -112,6 +110,11 @@ impl Database {
 }
 
 impl DatabaseEntry {
+    /// The driver is known and not built in.
+    pub(super) fn is_not_built_in(&self) -> bool {
+        UNSUPPORTED_DRIVERS.contains(&self.driver)
+    }
+
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
     pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> DatabaseEntry {
         check_name(&name, &keys);
@@ -134,7 +137,6 @@ impl DatabaseEntry {
             collectors: CollectorSelection::read(&mut keys),
             overrides: Overrides::read(&mut keys),
             has_own_max_connections,
-            is_not_built_in: matches!(named, Some(DriverName::NotBuiltIn(_))),
             driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
         };
         // Which other keys are right is the driver's to say.
@@ -234,7 +236,7 @@ fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<DriverName>, bool) 
 fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
     let url = if key == "url_file" {
         let path = keys.file(key)?;
-        file::small_text(&path).map_err(|message| keys.fault(key, message)).ok()?
+        keys.valid(key, file::small_text(&path))?
     } else {
         keys.secret(key)?.expose().to_owned()
     };
@@ -265,13 +267,7 @@ fn before_plus(scheme: &str) -> &str {
 
 fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {
     let pairs = keys.pairs("labels").unwrap_or_default();
-    let legal = |(name, value): (String, String)| match LabelName::new(&name) {
-        Ok(name) => Some((name, value)),
-        Err(message) => {
-            keys.fault("labels", message);
-            None
-        }
-    };
+    let legal = |(name, value): (String, String)| Some((keys.valid("labels", LabelName::new(&name))?, value));
     let mut labels: Vec<_> = pairs.into_iter().filter_map(legal).collect();
     // As on the samples: an order that does not depend on what `defaults` say first.
     labels.sort();

@@ -103,6 +103,37 @@ impl Discover {
         Some(Arc::new(Discover { query, labels, max, max_connections, collectors, labels_place }))
     }
 
+    /// The target of one database that `parent` lists; `None` where the driver opens no other database.
+    pub(super) fn child(&self, parent: &DatabaseEntry, found: &FoundDatabase) -> Option<DatabaseEntry> {
+        let endpoint = parent.endpoint.as_ref()?.with_database(&found.name)?;
+        let mut database = parent.database.clone();
+        database.name = format!("{}/{}", parent.name, found.name);
+        database.labels.extend(self.labels.iter().cloned().zip(found.labels.iter().cloned()));
+        database.labels.sort();
+        if !self.labels.is_empty() {
+            database.source.labels = self.labels_place.clone();
+        }
+        database.max_connections = database.max_connections.min(self.max_connections);
+        database.discovered_by =
+            Some(DiscoveredBy { target: parent.name.clone(), max_connections: self.max_connections });
+        database.discover = None;
+        database.redacted = redacted(&parent.redacted, &endpoint.redacted_url(), &parent.name, &found.name);
+        database.endpoint = Some(endpoint);
+        database.connection = digest_of(&[&database.connection, found.name.as_bytes()]);
+        database.digest = digest_of(&[&database.digest, format!("{found:?}").as_bytes()]);
+        let collectors = match self.collectors.is_empty() {
+            true => parent.collectors.clone(),
+            false => self.collectors.clone(),
+        };
+        Some(DatabaseEntry {
+            database,
+            collectors,
+            overrides: parent.overrides.clone(),
+            has_own_max_connections: parent.has_own_max_connections,
+            driver_place: parent.driver_place.clone(),
+        })
+    }
+
     /// The databases that are served of those that the query returned, and how many are not: beyond `max`, or with a name
     /// or a label that cannot be shown.
     pub fn choose(&self, mut found: Vec<FoundDatabase>) -> (DatabaseList, usize) {
@@ -151,40 +182,6 @@ fn query(
         digest,
         ..Query::default()
     })
-}
-
-impl DatabaseEntry {
-    /// The target of one database that this one lists; `None` where the driver opens no other database.
-    pub(super) fn child(&self, discover: &Discover, found: &FoundDatabase) -> Option<DatabaseEntry> {
-        let endpoint = self.endpoint.as_ref()?.with_database(&found.name)?;
-        let mut database = self.database.clone();
-        database.name = format!("{}/{}", self.name, found.name);
-        database.labels.extend(discover.labels.iter().cloned().zip(found.labels.iter().cloned()));
-        database.labels.sort();
-        if !discover.labels.is_empty() {
-            database.source.labels = discover.labels_place.clone();
-        }
-        database.max_connections = database.max_connections.min(discover.max_connections);
-        database.discovered_by =
-            Some(DiscoveredBy { target: self.name.clone(), max_connections: discover.max_connections });
-        database.discover = None;
-        database.redacted = redacted(&self.redacted, &endpoint.redacted_url(), &self.name, &found.name);
-        database.endpoint = Some(endpoint);
-        database.connection = digest_of(&[&database.connection, found.name.as_bytes()]);
-        database.digest = digest_of(&[&database.digest, format!("{found:?}").as_bytes()]);
-        let collectors = match discover.collectors.is_empty() {
-            true => self.collectors.clone(),
-            false => discover.collectors.clone(),
-        };
-        Some(DatabaseEntry {
-            database,
-            collectors,
-            overrides: self.overrides.clone(),
-            has_own_max_connections: self.has_own_max_connections,
-            is_not_built_in: false,
-            driver_place: self.driver_place.clone(),
-        })
-    }
 }
 
 /// The entry of the target that lists it, with its own address.

@@ -7,19 +7,19 @@ use log::LevelFilter;
 
 use crate::driver::MAX_CELL_BYTES;
 use crate::logging::LogFormat;
+use crate::metric::labels::reserved_label;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 use crate::yaml::writer::YamlValue;
 
-use super::conflicts;
 use super::hosts;
 use super::hosts::AllowedHosts;
 use super::listen;
 use super::listen::ListenAddress;
 use super::route_prefix::RoutePrefix;
 use super::settings::{
-    Choice, Settings, Show, Written, above_zero, at_least_one, bytes, choice, optional, parse_choice,
-    settings,
+    Choice, Settings, Show, Written, above_zero, at_least_one, at_least_one_byte, bytes, choice, optional,
+    parse_choice, settings,
 };
 
 /// The port without `listen` and `port`.
@@ -58,9 +58,9 @@ settings! {
             /// The most series on one page. Beyond it, the later query fails as a whole.
             max_series: u64 = 200_000, at_least_one;
             /// The largest page. Beyond it, the later query fails as a whole.
-            max_page_bytes: u64 = 64 << 20, Keys::size;
+            max_page_bytes: u64 = 64 << 20, at_least_one_byte;
             /// The longest value of a database that is held in memory. A longer value fails its query.
-            max_cell_bytes: usize = MAX_CELL_BYTES, bytes;
+            max_cell_bytes: usize = MAX_CELL_BYTES, at_least_one_byte;
             /// The longest label value, in bytes. See `labels_too_long` for what happens beyond it.
             max_label_length: usize = 1024, at_least_one;
             /// What a label value beyond `max_label_length` does: `error` fails the query, `truncate` cuts the value.
@@ -107,7 +107,7 @@ settings! {
             /// The most open connections of one address, with the same effect; `0` means no limit: `connections`.
             max_connections_per_address: usize = 0, any_number;
             /// The largest request head. Beyond it, the answer is 431: `head_size`.
-            max_head_bytes: usize = 16 << 10, bytes;
+            max_head_bytes: usize = 16 << 10, at_least_one_byte;
             /// The most header lines of a request. Beyond it, the answer is 431: `header_lines`.
             max_header_lines: usize = 100, at_least_one;
             /// The time for a request head. Beyond it, the answer is 408: `head_timeout`; for a TLS handshake: `tls`.
@@ -252,20 +252,19 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress>> {
     let host = keys.text("host");
     let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
-    let Some(texts) = keys.texts(key) else {
+    let folder = keys.folder(key);
+    let Some(addresses) = keys.parsed(key, |text| listen::listen(text, &folder)) else {
         host.as_ref().map(|_| ()).or(port.map(|_| ()))?;
         let address = listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT));
-        return address.map(|address| vec![address]).map_err(|message| keys.fault("host", message)).ok();
+        return keys.valid("host", address).map(|address| vec![address]);
     };
     for other in ["host", "port"].into_iter().filter(|other| keys.has(other)) {
         keys.fault_with_hint(other, "cannot be combined with `listen`", "write `listen: HOST:PORT` alone");
     }
-    if texts.is_empty() {
+    if keys.count(key) == 0 && keys.is_list(key) {
         keys.fault_with_hint(key, "has no address", "leave it out for :9399");
     }
-    let folder = keys.folder(key);
-    let read = |text: &String| listen::listen(text, &folder).map_err(|message| keys.fault(key, message)).ok();
-    Some(texts.iter().filter_map(read).collect())
+    Some(addresses)
 }
 
 /// `host:port`, as it stands in the JSON of `/sd`.
@@ -281,13 +280,14 @@ fn advertise(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
 }
 
 fn route_prefix(keys: &mut Keys<'_>, key: &'static str) -> Option<RoutePrefix> {
-    RoutePrefix::parse(&keys.text(key)?).map_err(|message| keys.fault(key, message)).ok()
+    let prefix = RoutePrefix::parse(&keys.text(key)?);
+    keys.valid(key, prefix)
 }
 
 fn target_label(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
     let text = keys.text(key)?;
-    if let Some(why) = conflicts::reserved(&text) {
-        keys.fault(key, format!("the label {text} is reserved: {why}"));
+    if let Some(why) = reserved_label(&text) {
+        keys.fault(key, format!("the label {text} {why}"));
     } else if let Err(message) = LabelName::new(&text)
         && !text.is_empty()
     {
@@ -302,7 +302,5 @@ fn any_number(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {
 
 /// Names of this server.
 fn listed(keys: &mut Keys<'_>) -> Option<AllowedHosts> {
-    let names = keys.texts("hosts")?;
-    let read = |name: &String| hosts::pattern(name).map_err(|message| keys.fault("hosts", message)).ok();
-    Some(AllowedHosts::Listed(names.iter().filter_map(read).collect()))
+    keys.parsed("hosts", hosts::pattern).map(AllowedHosts::Listed)
 }

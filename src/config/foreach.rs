@@ -1,7 +1,7 @@
 //! `foreach`: the values for each of which a query runs once. Their columns are the statement's parameters, in their order,
 //! and labels of all samples. Read and checked here; `engine/foreach` runs them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::driver::bounded_text::cut;
@@ -144,8 +144,9 @@ pub(super) fn values(keys: &mut Keys<'_>, key: &'static str) -> Option<ForeachVa
     let labels: Vec<Option<LabelName>> = names.iter().map(|name| label_name(keys, key, name)).collect();
     let mut values = ForeachValues::new(labels.into_iter().collect::<Option<_>>()?);
     for (index, row) in rows.iter().enumerate() {
-        let text = |name: &&str| row.iter().find(|(own, _)| own == name).map(|(_, text)| text.clone());
-        let value: Option<Vec<Parameter>> = names.iter().map(text).collect();
+        let texts: HashMap<&str, &Parameter> = row.iter().map(|(name, text)| (name.as_str(), text)).collect();
+        let value: Option<Vec<Parameter>> =
+            names.iter().map(|name| texts.get(name).map(|text| (*text).clone())).collect();
         let Some(value) = value.filter(|value| value.len() == row.len()) else {
             let message = format!("value {} has other labels than the first one", index + 1);
             keys.fault_with_hint(key, message, format!("each value has the labels {}", names.join(", ")));

@@ -66,9 +66,7 @@ pub(super) fn is_plain(text: &str) -> bool {
 
 /// A list of patterns, or one; faulty ones are recorded and left out. `None` when the key is absent or faulty.
 pub(super) fn patterns(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<Pattern>> {
-    let texts = keys.texts(key)?;
-    let read = |text: &String| Pattern::new(text).map_err(|message| keys.fault(key, message)).ok();
-    Some(texts.iter().filter_map(read).collect())
+    keys.parsed(key, Pattern::new)
 }
 
 /// `did you mean "shop"?`, or what there is instead: the hint for a plain name that names nothing.

@@ -16,7 +16,6 @@ pub mod exporter;
 pub mod foreach;
 pub mod glob;
 pub mod hosts;
-
 mod include;
 pub mod listen;
 pub mod packs;
@@ -49,13 +48,15 @@ use self::query_tests::QueryTest;
 use self::target_files::TargetFileState;
 use self::target_sources::{AddedTargets, DatabaseLists, Discovered, LoadedFiles, TargetSources};
 
+pub use self::assignment::several;
+
 /// A configuration as the rest of the program sees it.
 pub struct Config {
     /// Enabled and disabled targets, in configuration order.
     pub targets: Vec<Arc<Database>>,
     /// The section `exporter`.
     pub exporter: Exporter,
-    /// The query_tests of all files' `tests`, for `check`.
+    /// Those of all files, for `check`.
     pub query_tests: Vec<QueryTest>,
     /// What was odd and did not stop the load; the caller logs it.
     pub warnings: Vec<Error>,
@@ -162,19 +163,26 @@ fn read_document(
 ) -> Result<Config, InvalidConfig> {
     let loaded = LoadedFiles::open(main, path, drivers, &reader);
     let config = loaded.read(&AddedTargets { files: &[], discovered: Discovered::Sample }, &reader);
+    let config = finished(config, reader)?;
+    let discovers = config.targets.iter().any(|target| target.discover.is_some());
+    if loaded.patterns.is_empty() && !discovers {
+        return Ok(config);
+    }
+    let sources = TargetSources::new(loaded);
+    match sources.inherit(None, &DatabaseLists::new(), environment) {
+        Ok(config) => Ok(Config { sources: Some(Arc::new(sources)), ..config }),
+        Err(faults) => {
+            let Config { warnings, files, .. } = config;
+            Err(InvalidConfig { faults, warnings, files, exporter: None })
+        }
+    }
+}
+
+/// The end of a load: the configuration with what only its reader knows.
+fn finished(config: Option<Config>, reader: Reader<'_>) -> Result<Config, InvalidConfig> {
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
     match config {
-        Some(config) if faults.is_empty() => {
-            let discovers = config.targets.iter().any(|target| target.discover.is_some());
-            if loaded.patterns.is_empty() && !discovers {
-                return Ok(Config { warnings, files, secret_lines, ..config });
-            }
-            let sources = TargetSources::new(loaded);
-            let config = sources.inherit(None, &DatabaseLists::new(), environment);
-            let config =
-                config.map_err(|faults| InvalidConfig { faults, warnings, files, exporter: None })?;
-            Ok(Config { sources: Some(Arc::new(sources)), ..config })
-        }
+        Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
         config => {
             let exporter = config.map(|config| Box::new(config.exporter));
             Err(InvalidConfig { faults, warnings, files, exporter })

@@ -148,8 +148,7 @@ impl QueryEntry {
     pub(super) fn read(mut keys: Keys<'_>, inherited: &Inherited, drivers: &Drivers) -> QueryEntry {
         let place = Arc::new(keys.place(""));
         let name = name(&mut keys).unwrap_or_default();
-        let sql = sql(&mut keys).unwrap_or_default();
-        let sql_place = Arc::new(sql_place(&mut keys));
+        let (sql, sql_place) = sql(&mut keys);
         let selector = TargetSelector::read(&mut keys, drivers).or_else(|| inherited.selector.clone());
         let written = WrittenQuery::read(&mut keys).or(inherited.written.clone());
         let mut metrics = metrics(&mut keys);
@@ -170,7 +169,7 @@ impl QueryEntry {
             when: when.or_else(|| inherited.when.clone()),
             redacted: Arc::new(keys.redacted()),
             place: Arc::clone(&place),
-            sql_place,
+            sql_place: Arc::new(sql_place),
             folded: keys.folded("sql").into(),
             lint_off: if own_silence { silence } else { inherited.lint_off.clone() },
             digest: keys.digest(),
@@ -241,43 +240,31 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
     Some(name.into())
 }
 
-/// The text of `sql` or of the file that `sql_file` names.
-fn sql(keys: &mut Keys<'_>) -> Option<String> {
+/// The text of `sql` or of the file that `sql_file` names, and where it stands: in the entry, or in that file.
+fn sql(keys: &mut Keys<'_>) -> (String, SourcePosition) {
     let hint = Some("write `sql: SELECT …` or `sql_file: PATH`");
     keys.require_one(&["sql", "sql_file"], "has no SQL", hint);
     let here = keys.literal("sql");
-    let file = keys.file("sql_file");
-    let (key, text) = match (here, file) {
-        (Some(text), _) => ("sql", text),
-        (None, Some(path)) => {
-            let text = file::small_text(&path).map_err(|message| keys.fault("sql_file", message));
-            ("sql_file", text.ok()?)
+    let (key, text, place) = match keys.file("sql_file").filter(|_| !keys.has("sql")) {
+        Some(path) => {
+            let (file, path_of_key) = (path.display().to_string(), keys.place("sql_file").path);
+            let place = SourcePosition { file, line: 1, column: 1, path: path_of_key, source: None };
+            ("sql_file", keys.valid("sql_file", file::small_text(&path)), place)
         }
-        (None, None) => return None,
+        None => ("sql", here, keys.place("sql")),
     };
-    if Sql::new(&text).text().is_empty() {
+    if text.as_ref().is_some_and(|text| Sql::new(text).text().is_empty()) {
         keys.fault(key, "has no statement");
     }
-    Some(text)
+    (text.unwrap_or_default(), place)
 }
 
-/// Where the statement itself stands: in the entry, or in a file of its own.
-fn sql_place(keys: &mut Keys<'_>) -> SourcePosition {
-    match keys.file("sql_file").filter(|_| !keys.has("sql")) {
-        Some(path) => {
-            let file = path.display().to_string();
-            SourcePosition { file, line: 1, column: 1, path: keys.place("sql_file").path, source: None }
-        }
-        None => keys.place("sql"),
-    }
-}
-
-/// The entries of `metrics`, or the one of the mini form. InvalidConfig ones are recorded and left out.
+/// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
     const NONE: &str = "has no metrics";
     const HINT: &str = "add `metrics: [{name: …, help: …}]`";
     keys.require_one(&["metrics", "metric_name"], NONE, Some(HINT));
-    let one = if keys.has("metric_name") { Metric::read_mini(keys) } else { None };
+    let one = Metric::read_mini(keys);
     let items = keys.items("metrics");
     if items.is_some() && keys.has("metrics") && keys.count("metrics") == 0 {
         keys.lacks("", &["metrics", "metric_name"], NONE, Some(HINT.to_owned()));

@@ -52,7 +52,7 @@ enum SelectedTargets {
     /// Every target of a driver, by its one name.
     Driver(&'static str),
     /// Was written and is wrong: recorded, and nothing follows from it.
-    InvalidConfig,
+    Invalid,
 }
 
 impl TargetSelector {
@@ -70,7 +70,7 @@ impl TargetSelector {
         let targets = match (names.into_iter().flatten().next(), driver) {
             (Some(names), _) => SelectedTargets::Names(names),
             (None, Some(driver)) => SelectedTargets::Driver(driver.label()),
-            (None, None) => SelectedTargets::InvalidConfig,
+            (None, None) => SelectedTargets::Invalid,
         };
         Some(TargetSelector { targets, place })
     }
@@ -78,7 +78,7 @@ impl TargetSelector {
     /// Of an entry of which an unknown key was likely meant to say where it runs; `meant` are the keys that were meant.
     pub(super) fn misspelt(meant: &[&str], place: &SourcePosition) -> Option<TargetSelector> {
         let is_meant = KEYS.iter().any(|key| meant.contains(key));
-        is_meant.then(|| TargetSelector { targets: SelectedTargets::InvalidConfig, place: place.clone() })
+        is_meant.then(|| TargetSelector { targets: SelectedTargets::Invalid, place: place.clone() })
     }
 
     /// True when the target of this name and driver is meant.
@@ -86,11 +86,11 @@ impl TargetSelector {
         match &self.targets {
             SelectedTargets::Names(names) => names.iter().any(|pattern| pattern.matches(name)),
             SelectedTargets::Driver(meant) => driver == *meant,
-            SelectedTargets::InvalidConfig => false,
+            SelectedTargets::Invalid => false,
         }
     }
 
-    /// Records plain names that no target is_known, and warns of patterns and drivers without a target.
+    /// Records plain names that no target has, and warns of patterns and drivers without a target.
     pub(super) fn check(&self, known: &KnownTargets<'_>, reader: &Reader<'_>) {
         let names = || known.names.iter().copied();
         match &self.targets {
@@ -101,18 +101,18 @@ impl TargetSelector {
                 };
                 let may_come = |pattern: &&Pattern| known.may_be_discovered(pattern.text());
                 for pattern in patterns.iter().filter(|pattern| !is_known(pattern) && !may_come(pattern)) {
-                    let text = pattern.text();
-                    if pattern.is_plain() && known.has_files {
-                        let warning = Error::config(format!("no target is called {text:?} now"));
-                        let hint =
-                            format!("{}; one of `target_files` may bring it", glob::hint(text, names()));
-                        reader.warn(warning.at(self.place.clone()).with_hint(hint));
-                    } else if pattern.is_plain() {
-                        let hint = glob::hint(text, names());
-                        reader.fault_at(&self.place, format!("no target is called {text:?}"), hint);
-                    } else {
-                        let warning = Error::config(format!("no target matches {text:?}"));
-                        reader.warn(warning.at(self.place.clone()));
+                    let (text, hint) = (pattern.text(), || glob::hint(pattern.text(), names()));
+                    let message = format!("no target is called {text:?}");
+                    match (pattern.is_plain(), known.has_files) {
+                        (true, false) => reader.fault_at(&self.place, message, hint()),
+                        (true, true) => {
+                            let hint = format!("{}; one of `target_files` may bring it", hint());
+                            reader.warn_at(&self.place, format!("{message} now"), hint);
+                        }
+                        (false, _) => {
+                            let warning = Error::config(format!("no target matches {text:?}"));
+                            reader.warn(warning.at(self.place.clone()));
+                        }
                     }
                 }
             }
@@ -120,7 +120,7 @@ impl TargetSelector {
                 let message = format!("no target has the driver {meant}: nothing runs here");
                 reader.warn(Error::config(message).at(self.place.clone()));
             }
-            SelectedTargets::Driver(_) | SelectedTargets::InvalidConfig => {}
+            SelectedTargets::Driver(_) | SelectedTargets::Invalid => {}
         }
     }
 }
@@ -147,10 +147,7 @@ impl CollectorSelection {
                 Some(rest) => (&mut selection.unwanted, rest),
                 None => (&mut selection.wanted, text.as_str()),
             };
-            match Pattern::new(text) {
-                Ok(pattern) => list.push(pattern),
-                Err(message) => keys.fault("collectors", message),
-            }
+            list.extend(keys.valid("collectors", Pattern::new(text)));
         }
         selection
     }
@@ -212,7 +209,7 @@ impl Overrides {
 
 impl Override {
     fn read(name: &str, mut keys: Keys<'_>) -> Option<Override> {
-        let names = Pattern::new(name).map_err(|message| keys.fault("", message)).ok();
+        let names = keys.valid("", Pattern::new(name));
         let (written, place) = (WrittenQuery::read(&mut keys), keys.place(""));
         keys.finish();
         Some(Override { names: names?, place, written })

@@ -207,7 +207,16 @@ pub(super) fn above_zero(keys: &mut Keys<'_>, key: &'static str) -> Option<Durat
     Some(time)
 }
 
-/// A number of bytes that are held in memory.
-pub(super) fn bytes(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {
-    usize::try_from(keys.size(key)?).ok()
+/// A number of bytes.
+pub(super) fn bytes<T: TryFrom<u64>>(keys: &mut Keys<'_>, key: &'static str) -> Option<T> {
+    T::try_from(keys.size(key)?).ok()
+}
+
+/// A number of bytes of at least 1.
+pub(super) fn at_least_one_byte<T: TryFrom<u64>>(keys: &mut Keys<'_>, key: &'static str) -> Option<T> {
+    let size = keys.size(key)?;
+    if size == 0 {
+        keys.fault(key, "0 allows nothing: write a size above 0");
+    }
+    T::try_from(size).ok()
 }

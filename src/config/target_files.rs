@@ -39,14 +39,11 @@ impl TargetFilePatterns {
     /// Takes the key `target_files`.
     pub(super) fn read(keys: &mut Keys<'_>) -> TargetFilePatterns {
         let folder = keys.folder("target_files");
-        let mut patterns = Vec::new();
-        for text in keys.texts("target_files").unwrap_or_default() {
-            match Pattern::new(text.strip_prefix("./").unwrap_or(&text)) {
-                Ok(_) if text.trim().is_empty() => keys.fault("target_files", "the path is empty"),
-                Ok(pattern) => patterns.push(pattern),
-                Err(message) => keys.fault("target_files", message),
-            }
-        }
+        let pattern = |text: &str| match text.trim() {
+            "" => Err("the path is empty".to_owned()),
+            _ => Pattern::new(text.strip_prefix("./").unwrap_or(text)),
+        };
+        let patterns = keys.parsed("target_files", pattern).unwrap_or_default();
         TargetFilePatterns { folder, patterns }
     }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::driver::Drivers;
 use crate::error::{Error, SourcePosition};
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
+use crate::yaml::keys::{Environment, Keys, Reader};
 
 use super::Config;
 use super::aliases;
@@ -67,7 +67,7 @@ impl Discovered<'_> {
             Discovered::Sample => &samples[..],
             Discovered::Lists(lists) => lists.get(&parent.name).map_or(&[][..], |list| &**list),
         };
-        found.iter().filter_map(|found| parent.child(discover, found)).collect()
+        found.iter().filter_map(|found| discover.child(parent, found)).collect()
     }
 }
 
@@ -356,10 +356,6 @@ impl TargetSources {
     ) -> Result<Config, Vec<Error>> {
         let reader = Reader::new(environment);
         let config = self.loaded.read(&AddedTargets { files, discovered }, &reader);
-        let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
-        match config {
-            Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
-            _ => Err(faults),
-        }
+        super::finished(config, reader).map_err(|invalid| invalid.faults)
     }
 }

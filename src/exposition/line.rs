@@ -9,8 +9,8 @@ pub fn number(value: f64, out: &mut Vec<u8>) {
     float::write(value, |piece| out.extend_from_slice(piece.as_bytes()));
 }
 
-/// Appends the bound of a bucket or a quantile: as [`number`], but an integer gets `.0` (`1.0`, the same in both formats).
-pub fn bound(value: f64, out: &mut Vec<u8>) {
+/// Appends a bound or a quantile: as [`number`], but an integer gets `.0` (`1.0`, the same in both formats).
+fn bound(value: f64, out: &mut Vec<u8>) {
     let start = out.len();
     number(value, out);
     let plain = out.iter().skip(start).all(|byte| byte.is_ascii_digit() || *byte == b'-');
@@ -55,11 +55,29 @@ pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
     own_label(name.as_str(), value, out);
 }
 
-/// The same for a name of our own, which is legal.
+/// What [`label`] appends.
+#[must_use]
+pub fn label_bytes(name: &LabelName, value: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    label(name, value, &mut out);
+    out
+}
+
+/// As [`label`], for a name of our own, which is legal.
 pub fn own_label(name: &str, value: &str, out: &mut Vec<u8>) {
     open(name, out);
     label_value(value, out);
     out.push(b'"');
+}
+
+/// `,name="bound"`: the label of a bucket or a quantile.
+#[must_use]
+pub fn bound_label(name: &LabelName, value: f64) -> Vec<u8> {
+    let mut out = Vec::new();
+    open_label(name, &mut out);
+    bound(value, &mut out);
+    out.push(b'"');
+    out
 }
 
 /// Appends `,name="`: the value and its closing quote follow.

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::report::{Finding, Severity, error_text, without_secrets};
 use super::runner::{OpenSession, Runner, WithoutThreads};
 use super::source_position::place_of;
-use super::sql_compare::tokens;
-use crate::config::Config;
+use super::sql_compare::{tokens, with_depth};
 use crate::config::database::Database;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
+use crate::config::{Config, several};
 use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
 use crate::engine::foreach::labels_of_columns;
@@ -143,26 +143,18 @@ impl TargetWork {
             if !session.is_usable() {
                 return Err(Error::new(Reason::Timeout, "not all queries were described in time"));
             }
-            if let Some(when) = &query.when {
-                match session.unmet_condition(when) {
-                    Ok(None) => {}
-                    Ok(Some(cause)) => {
-                        self.skip(query, &cause);
-                        continue;
-                    }
-                    Err(error) if session.is_usable() => self.refuse(query, error),
-                    Err(error) => return Err(error),
-                }
-            }
-            let parameters = match parameters(query, session) {
-                Ok(parameters) => parameters,
-                Err(error) if session.is_usable() => {
-                    self.refuse(query, error);
+            match query.when.as_ref().map(|when| session.unmet_condition(when)) {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some(cause))) => {
+                    self.skip(query, &cause);
                     continue;
                 }
-                Err(error) => return Err(error),
-            };
-            match session.describe(&query.sql, parameters) {
+                Some(Err(error)) if session.is_usable() => self.refuse(query, error),
+                Some(Err(error)) => return Err(error),
+            }
+            let described =
+                parameters(query, session).and_then(|parameters| session.describe(&query.sql, parameters));
+            match described {
                 Ok(None) => {
                     self.described.untold.push(query.name.to_string());
                     self.remarks.push(Remark::on_sql(query, Severity::Note, unknown_columns(&query.name)));
@@ -239,19 +231,10 @@ fn merge(config: &Config, results: &[TargetWork]) -> Vec<Finding> {
     }
     let finding = |(remark, targets): (&Remark, Vec<&str>)| {
         let place = without_secrets(config, remark.place.clone());
-        let error = remark.error.clone().at(place).on_target(&listed(&targets)).in_query(&remark.query);
+        let error = remark.error.clone().at(place).on_target(&several(&targets)).in_query(&remark.query);
         Finding { severity: remark.severity, code: None, error }
     };
     merged.into_iter().map(finding).collect()
-}
-
-/// `a`, `a and b`, `a, b and c`, `a, b and 3 more`
-fn listed(names: &[&str]) -> String {
-    match names {
-        [first, second, _, _, ..] => format!("{first}, {second} and {} more", names.len() - 2),
-        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
-        few => few.concat(),
-    }
 }
 
 /// What does not fit between the columns that a database reports and the metrics of a query.
@@ -273,13 +256,8 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
                         *used |= near == Some(&*column.name);
                     }
                     let hint = near.filter(|_| error.hint().is_none());
-                    Some((
-                        Severity::Error,
-                        match hint {
-                            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-                            None => error,
-                        },
-                    ))
+                    let hint = hint.map(|near| format!("did you mean `{near}`?"));
+                    Some((Severity::Error, hint.into_iter().fold(error, Error::with_hint)))
                 }
             };
             if let Some((severity, error)) = found
@@ -317,18 +295,12 @@ fn chooses_columns(sql: &str) -> bool {
 /// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`. Unlike a product's, this asterisk has
 /// no operand after it.
 fn selects_all(sql: &str) -> bool {
-    let tokens = tokens(sql);
-    let tokens: Vec<&str> = tokens.iter().map(String::as_str).skip_while(|token| *token == "(").collect();
-    let mut depth = 0_usize;
-    let has_asterisk = tokens.windows(2).any(|pair| {
-        match pair[0] {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth == 0 && pair[0] == "*" && matches!(pair[1], "from" | ",")
+    let tokens: Vec<String> = tokens(sql).into_iter().skip_while(|token| token == "(").collect();
+    let has_asterisk = with_depth(&tokens).any(|(depth, at, token)| {
+        let next = tokens.get(at + 1).map(String::as_str);
+        depth == 0 && token == "*" && matches!(next, Some("from" | ","))
     });
-    has_asterisk || tokens.first() == Some(&"table")
+    has_asterisk || tokens.first().is_some_and(|first| first == "table")
 }
 
 /// A column of a type that the metric cannot use, or of which only rows can show whether it can.

@@ -64,7 +64,7 @@ fn list(target: &Database, session: &mut OpenSession) -> Result<Vec<FoundDatabas
     let Some(discover) = &target.discover else { return Ok(Vec::new()) };
     let result = Mutex::new(None);
     let mut sink = database_list::sink(discover, Box::new(|end, _| *result.lock() = Some(end)));
-    let ended = session.run(&discover.query.sql, None, MAX_CELL_BYTES, &mut *sink);
+    let ended = session.run(&discover.query.sql, &[], None, MAX_CELL_BYTES, &mut *sink);
     drop(sink);
     match (result.into_inner(), ended) {
         (Some(end), _) => end.map(|result| result.databases),

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod lint;
 pub mod privileges;
 pub mod query_tests;
+mod replay;
 pub mod report;
 pub mod runner;
 pub mod server_profile;

@@ -102,23 +102,21 @@ impl Runner {
                 (self.clone(), Arc::clone(&work), Arc::clone(&work), sender.clone());
             let own_target = Arc::clone(target);
             let task = move || {
-                let start = Instant::now();
-                let result = runner.guarded(&own_target, by, &*work);
                 // Nobody waits for it after the deadline.
-                let _ = sender.send((index, result, start.elapsed()));
+                let _ = sender.send((index, runner.guarded(&own_target, by, &*work)));
             };
             let refused = workers.start(Priority::Normal, by, task).err();
             results.push(refused.map(|error| match without_threads {
                 WithoutThreads::Fail => (Err(error), Duration::ZERO),
-                WithoutThreads::RunHere => (self.guarded(target, by, &*here), start.elapsed()),
+                WithoutThreads::RunHere => self.guarded(target, by, &*here),
             }));
         }
         progress(0);
         let end = Deadline::after(by.moment(), GRACE);
         while results.iter().any(Option::is_none) {
-            let Ok((index, result, took)) = receiver.recv_timeout(end.left()) else { break };
+            let Ok((index, result)) = receiver.recv_timeout(end.left()) else { break };
             if let Some(slot) = results.get_mut(index) {
-                *slot = Some((result, took));
+                *slot = Some(result);
             }
             progress(results.iter().flatten().count());
         }
@@ -127,17 +125,22 @@ impl Runner {
         results.into_iter().map(|result| result.unwrap_or_else(late)).collect()
     }
 
+    /// The result of the work on one target, whatever happens, and how long it took.
     fn guarded<T>(
         &self,
         target: &Database,
         by: Deadline,
         work: &impl Fn(&Database, &mut OpenSession) -> T,
-    ) -> Result<T> {
+    ) -> (Result<T>, Duration) {
+        let start = Instant::now();
         if by.passed() {
-            return Err(Error::new(Reason::Timeout, "its turn did not come before the deadline"));
+            let late = Error::new(Reason::Timeout, "its turn did not come before the deadline");
+            return (Err(late), Duration::ZERO);
         }
-        catch_unwind(AssertUnwindSafe(|| self.on_target(target, by, |session| work(target, session))))
-            .unwrap_or_else(|_| Err(Error::new(Reason::Panic, "the driver panicked")))
+        let done =
+            catch_unwind(AssertUnwindSafe(|| self.on_target(target, by, |session| work(target, session))));
+        let panicked = |_| Err(Error::new(Reason::Panic, "the driver panicked"));
+        (done.unwrap_or_else(panicked), start.elapsed())
     }
 
     /// Cancels in the servers what runs there, for a signal. Blocks for a moment at most.
@@ -226,25 +229,11 @@ impl OpenSession {
         self.check(health)
     }
 
-    /// Runs a statement into a sink, which gets the statement's own error.
+    /// Runs a statement with values for its parameters into a sink, which gets the statement's own error.
     ///
     /// # Errors
     /// The session is of no more use.
     pub fn run(
-        &mut self,
-        sql: &Sql,
-        timeout: Option<Duration>,
-        max_cell_bytes: usize,
-        sink: &mut dyn RowSink,
-    ) -> Result<()> {
-        self.run_bound(sql, &[], timeout, max_cell_bytes, sink)
-    }
-
-    /// The same with values for the statement's parameters.
-    ///
-    /// # Errors
-    /// As [`OpenSession::run`].
-    pub fn run_bound(
         &mut self,
         sql: &Sql,
         parameters: &[Parameter],
@@ -277,7 +266,7 @@ impl OpenSession {
         }
         let Some(sql) = &when.sql else { return Ok(None) };
         let mut answer = BooleanSink::default();
-        let ended = self.run(sql, None, MAX_CELL_BYTES, &mut answer);
+        let ended = self.run(sql, &[], None, MAX_CELL_BYTES, &mut answer);
         match answer.verdict() {
             Some(Ok(holds)) => {
                 let unmet = || SkipCause::Condition("when.sql returns false".to_owned());
@@ -296,7 +285,7 @@ impl OpenSession {
             return Ok(ServerObjects::none(&relations));
         };
         let mut answer = ObjectsSink::new(&relations);
-        let ended = self.run(&question, None, MAX_CELL_BYTES, &mut answer);
+        let ended = self.run(&question, &[], None, MAX_CELL_BYTES, &mut answer);
         let lost = || Error::new(Reason::Lost, "the session left the question without an end");
         answer.verdict().unwrap_or_else(|| Err(ended.clone().err().unwrap_or_else(lost)))
     }

@@ -174,7 +174,7 @@ fn largest_table(target: &Database, session: &mut OpenSession) -> Result<Option<
         return Ok(None);
     };
     let mut list = ListSink::default();
-    session.run(&tables.list(), None, MAX_LISTED_BYTES, &mut list)?;
+    session.run(&tables.list(), &[], None, MAX_LISTED_BYTES, &mut list)?;
     let lost = || Error::new(Reason::Lost, "the session left the list of tables without an end");
     let listed = list.verdict().unwrap_or_else(|| Err(lost()))?;
     let mut largest: Option<(f64, UserTable)> = None;
@@ -193,7 +193,7 @@ fn largest_table(target: &Database, session: &mut OpenSession) -> Result<Option<
 /// The number that a statement returns; 0 for a table that cannot be asked.
 fn size_of(sql: &Sql, session: &mut OpenSession) -> Result<f64> {
     let mut size = NumberSink(0.0);
-    session.run(sql, None, MAX_LISTED_BYTES, &mut size)?;
+    session.run(sql, &[], None, MAX_LISTED_BYTES, &mut size)?;
     Ok(size.0)
 }
 

@@ -5,16 +5,14 @@ use std::path::Path;
 use crate::config::packs;
 use crate::error::{SourcePosition, SqlPosition};
 use crate::file;
-
-/// No file of a configuration is longer.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+use crate::yaml::document::MAX_BYTES;
 
 /// The place of a line and column of a statement in its file; `at` is where the statement begins. It is `at` itself where
 /// the file does not hold the line as it is (for example in quotes with escapes).
 pub(super) fn place_of(at: &SourcePosition, sql: &str, position: SqlPosition) -> SourcePosition {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => packs::text(name).map(str::to_owned),
-        None => file::read_text(Path::new(&at.file), MAX_FILE_BYTES).ok(),
+        None => file::read_text(Path::new(&at.file), MAX_BYTES as u64).ok(),
     };
     text.and_then(|text| find(at, &text, sql, position)).unwrap_or_else(|| at.clone())
 }

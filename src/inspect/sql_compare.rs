@@ -10,6 +10,19 @@ pub(super) fn tokens(sql: &str) -> Vec<String> {
     code(sql, Dialect::Sqlite).into_iter().map(|token| text(token.kind, token.text)).collect()
 }
 
+/// Each token with its place, after the number of parentheses that are open behind it.
+pub(super) fn with_depth(tokens: &[String]) -> impl Iterator<Item = (usize, usize, &str)> {
+    let mut depth = 0_usize;
+    tokens.iter().enumerate().map(move |(at, token)| {
+        match token.as_str() {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        (depth, at, token.as_str())
+    })
+}
+
 /// A `SELECT` over rows: what it selects, and from where on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Select<'t> {
@@ -28,15 +41,7 @@ pub(super) fn select(tokens: &[String]) -> Option<Select<'_>> {
     if first != "select" || rest.first().is_some_and(|word| word == "distinct") {
         return None;
     }
-    let mut depth = 0_usize;
-    let from = rest.iter().position(|token| {
-        match token.as_str() {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth == 0 && token == "from"
-    })?;
+    let (_, from, _) = with_depth(rest).find(|(depth, _, token)| *depth == 0 && *token == "from")?;
     let (list, rows) = rest.split_at(from);
     (!rows.iter().any(|token| INSEPARABLE.contains(&token.as_str()))).then_some(Select { list, rows })
 }
@@ -55,20 +60,12 @@ impl Select<'_> {
 #[must_use]
 pub fn column_names(sql: &str) -> Option<Vec<String>> {
     let tokens = tokens(sql);
-    let mut depth = 0_usize;
-    let mut outer = tokens.iter().enumerate().filter(|(_, token)| {
-        match token.as_str() {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth == 0 && !matches!(token.as_str(), "(" | ")")
-    });
-    let (start, _) = outer.by_ref().find(|(_, token)| *token == "select")?;
+    let mut outer = with_depth(&tokens).filter(|(depth, _, token)| *depth == 0 && *token != ")");
+    let (_, start, _) = outer.by_ref().find(|(.., token)| *token == "select")?;
     let is_end = |token: &str| matches!(token, "from" | "union" | "where" | "order" | "limit" | ";");
     let (mut names, mut last) = (Vec::new(), start);
     let mut end = tokens.len();
-    for (at, token) in outer {
+    for (_, at, token) in outer {
         // A column may be called `limit`.
         let is_alias = at > 0 && tokens.get(at - 1).is_some_and(|before| before == "as");
         if is_end(token) && !is_alias {

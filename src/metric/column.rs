@@ -1,7 +1,7 @@
 //! Columns of a result, found by name, and the errors about cells that cannot be used.
 
 use crate::driver::advice::{Advice, LENGTH, written};
-use crate::driver::{Column, Row};
+use crate::driver::{Column, Row, bounded_text};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, LocalTimeError, Number};
 
@@ -25,47 +25,31 @@ const LONGEST_NAME: usize = 64;
 /// # Errors
 /// `missing_column`, listing the columns found; also where several columns match.
 pub fn find(columns: &[Column], name: &str) -> Result<usize> {
-    let exact = only(columns, |found| found == name);
-    let found = match exact {
-        Matches::None => {
-            let lower = name.to_lowercase();
-            only(columns, |found| found.to_lowercase() == lower)
-        }
-        found => found,
-    };
+    /// The positions of the first two that fit.
+    fn first_two(columns: &[Column], fits: impl Fn(&str) -> bool) -> (Option<usize>, Option<usize>) {
+        let mut fitting =
+            columns.iter().enumerate().filter(|(_, column)| fits(&column.name)).map(|(at, _)| at);
+        (fitting.next(), fitting.next())
+    }
+    let mut found = first_two(columns, |found| found == name);
+    if found.0.is_none() {
+        let lower = name.to_lowercase();
+        found = first_two(columns, |found| found.to_lowercase() == lower);
+    }
     match found {
-        Matches::One(position) => Ok(position),
-        Matches::None => Err(missing(columns, name)),
-        Matches::Many => {
+        (Some(position), None) => Ok(position),
+        (None, _) => Err(missing(columns, name)),
+        (Some(_), Some(_)) => {
             Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
                 .with_hint("give each its own name with AS"))
         }
     }
 }
 
-enum Matches {
-    None,
-    One(usize),
-    Many,
-}
-
-fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Matches {
-    let mut fitting =
-        (0..).zip(columns).filter(|(_, column)| fits(&column.name)).map(|(position, _)| position);
-    match (fitting.next(), fitting.next()) {
-        (None, _) => Matches::None,
-        (Some(position), None) => Matches::One(position),
-        (Some(_), Some(_)) => Matches::Many,
-    }
-}
-
 fn missing(columns: &[Column], name: &str) -> Error {
     /// More columns than this do not fit on a line that somebody reads.
     const LISTED: usize = 40;
-    let shown = |column: &Column| {
-        let start = cut(&column.name, LONGEST_NAME);
-        format!("`{start}{}`", if start.len() < column.name.len() { "…" } else { "" })
-    };
+    let shown = |column: &Column| format!("`{}`", bounded_text::cut(&column.name, LONGEST_NAME));
     let found: Vec<String> = columns.iter().take(LISTED).map(shown).collect();
     let mut found = if found.is_empty() { "no columns at all".to_owned() } else { found.join(", ") };
     if columns.len() > LISTED {

@@ -63,15 +63,9 @@ impl ColumnText {
             keys.lacks("", &["column"], message, None);
         }
         keys.one_of(&["column"]);
-        let pattern = keys.text("pattern").map(|text| Pattern::new(&text));
+        let pattern = keys.text("pattern").map(|text| Pattern::new(&text)).transpose();
+        let pattern = keys.valid("pattern", pattern);
         let lower = keys.flag("lower").unwrap_or(false);
-        let pattern = match pattern.transpose() {
-            Ok(pattern) => Some(pattern),
-            Err(why) => {
-                keys.fault("pattern", why);
-                None
-            }
-        };
         keys.finish();
         Some(ColumnText { column: column?, pattern: pattern?, lower })
     }

@@ -59,7 +59,7 @@ impl Metric {
         let place = keys.place(name_key);
         let help = keys.text("help").unwrap_or_default();
         let kind = read_type(keys);
-        let given = GivenLabels::read(keys);
+        let given = read_labels(keys);
         let labels_place = labels_place(keys);
         let recipe = kind.and_then(|kind| read_recipe(keys, kind, name.as_deref()));
         let unit = kind.and_then(|kind| read_unit(keys, kind.kind, name.as_deref()));
@@ -72,14 +72,13 @@ impl Metric {
         }
         // Whatever the type is, the name is legal or not.
         let family = kind.map_or(FamilyKind::Gauge, |kind| kind.kind);
-        let naming = name.and_then(|name| {
-            Naming::new(&name, family, help, unit).map_err(|rule| keys.fault(name_key, rule)).ok()
-        });
-        let empty = read_empty(keys, recipe.as_ref(), &given.labels);
+        let naming = name.and_then(|name| keys.valid(name_key, Naming::new(&name, family, help, unit)));
+        let empty = read_empty(keys, recipe.as_ref(), &given);
         if empty.is_some() && naming.as_ref().is_some_and(|naming| naming.fixed().is_none()) {
             keys.fault("empty", "a number for a result without rows needs a name without columns");
         }
-        let labels = given.with_own(keys, recipe.as_ref().and_then(|recipe| recipe.own_label.as_ref()));
+        let own = recipe.as_ref().and_then(|recipe| recipe.own_label.as_ref());
+        let labels = all_labels(keys, given, own);
         Some(Metric {
             naming: naming?,
             label_names: labels.names().cloned().collect(),
@@ -219,49 +218,40 @@ fn read_timestamp(keys: &mut Keys<'_>, recipe: Option<&Recipe>, duplicates: Dupl
     Some(column)
 }
 
-/// The labels that an entry names, each once.
-#[derive(Default)]
-struct GivenLabels {
-    labels: Vec<(LabelName, LabelSource)>,
-    names: HashSet<LabelName>,
+/// A label that an entry names, after the key that names it.
+type GivenLabel = (&'static str, LabelName, LabelSource);
+
+fn read_labels(keys: &mut Keys<'_>) -> Vec<GivenLabel> {
+    let mut labels = Vec::new();
+    for (name, column) in keys.named_texts_or_mappings("labels").unwrap_or_default() {
+        let text = match column {
+            TextOrMapping::Text(column) => Some(ColumnText::whole(column)),
+            TextOrMapping::Mapping(keys) => ColumnText::read(keys),
+        };
+        if let (Some(name), Some(text)) = (label_name(keys, "labels", &name), text) {
+            labels.push(("labels", name, LabelSource::Column(text)));
+        }
+    }
+    for (name, value) in keys.pairs("static_labels").unwrap_or_default() {
+        let name = label_name(keys, "static_labels", &name);
+        labels.extend(name.map(|name| ("static_labels", name, LabelSource::Fixed(value))));
+    }
+    labels
 }
 
-impl GivenLabels {
-    fn read(keys: &mut Keys<'_>) -> GivenLabels {
-        let mut given = GivenLabels::default();
-        for (name, column) in keys.named_texts_or_mappings("labels").unwrap_or_default() {
-            let text = match column {
-                TextOrMapping::Text(column) => Some(ColumnText::whole(column)),
-                TextOrMapping::Mapping(keys) => ColumnText::read(keys),
-            };
-            if let (Some(name), Some(text)) = (label_name(keys, "labels", &name), text) {
-                given.add(keys, "labels", name, LabelSource::Column(text));
-            }
-        }
-        for (name, value) in keys.pairs("static_labels").unwrap_or_default() {
-            if let Some(name) = label_name(keys, "static_labels", &name) {
-                given.add(keys, "static_labels", name, LabelSource::Fixed(value));
-            }
-        }
-        given
-    }
-
-    fn add(&mut self, keys: &Keys<'_>, key: &str, name: LabelName, source: LabelSource) {
-        if self.names.insert(name.clone()) {
-            self.labels.push((name, source));
-        } else {
+/// The labels with the type's own, each once.
+fn all_labels(keys: &Keys<'_>, mut given: Vec<GivenLabel>, own: Option<&LabelName>) -> Labels {
+    let key = if keys.has("value_label") { "value_label" } else { "labels" };
+    given.extend(own.map(|own| (key, own.clone(), LabelSource::Own)));
+    let mut known = HashSet::new();
+    given.retain(|(key, name, _)| {
+        let is_new = known.insert(name.clone());
+        if !is_new {
             keys.fault(key, format!("label `{name}` is given twice"));
         }
-    }
-
-    /// With the type's own.
-    fn with_own(mut self, keys: &Keys<'_>, own: Option<&LabelName>) -> Labels {
-        if let Some(own) = own {
-            let key = if keys.has("value_label") { "value_label" } else { "labels" };
-            self.add(keys, key, own.clone(), LabelSource::Own);
-        }
-        Labels::new(self.labels)
-    }
+        is_new
+    });
+    Labels::new(given.into_iter().map(|(_, name, source)| (name, source)).collect())
 }
 
 /// The first key that defines labels.
@@ -270,13 +260,9 @@ fn labels_place(keys: &Keys<'_>) -> Option<SourcePosition> {
     Some(keys.place(key))
 }
 
-fn read_empty(
-    keys: &mut Keys<'_>,
-    recipe: Option<&Recipe>,
-    labels: &[(LabelName, LabelSource)],
-) -> Option<f64> {
+fn read_empty(keys: &mut Keys<'_>, recipe: Option<&Recipe>, labels: &[GivenLabel]) -> Option<f64> {
     let number = keys.word_or_number("empty", &[("none", None)], Some)??;
-    if labels.iter().any(|(_, source)| matches!(source, LabelSource::Column(_))) {
+    if labels.iter().any(|(.., source)| matches!(source, LabelSource::Column(_))) {
         keys.fault("empty", "a number for a result without rows needs a metric without label columns");
     }
     if let Some(why) = recipe.and_then(|recipe| (recipe.refuses_empty)(number)) {

@@ -25,7 +25,7 @@ pub enum LabelSource {
     Own,
 }
 
-/// Why no label of a query may have this name.
+/// Why no label of a query or a target may have this name.
 pub fn reserved_label(name: &str) -> Option<&'static str> {
     match name {
         "le" | "quantile" => Some("is reserved for histograms and summaries"),
@@ -70,7 +70,7 @@ impl Label {
         let mut bytes = Vec::new();
         match &source {
             LabelSource::Column(_) => line::open_label(&name, &mut bytes),
-            LabelSource::Fixed(value) => line::label(&name, value, &mut bytes),
+            LabelSource::Fixed(value) => bytes = line::label_bytes(&name, value),
             LabelSource::Own => {}
         }
         Label { name, source, bytes: bytes.into() }
@@ -125,9 +125,7 @@ impl Labels {
         };
         let mut bound = self.0.iter().map(part).collect::<Result<Vec<_>>>()?;
         for (name, text) in more {
-            let mut bytes = Vec::new();
-            line::label(name, text, &mut bytes);
-            bound.push((name, BoundLabel::Fixed(Cow::Owned(bytes))));
+            bound.push((name, BoundLabel::Fixed(Cow::Owned(line::label_bytes(name, text)))));
         }
         if !more.is_empty() {
             bound.sort_by(|(left, _), (right, _)| order(left).cmp(&order(right)));

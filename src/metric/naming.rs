@@ -11,7 +11,13 @@ use crate::name::MetricName;
 use super::column_text::{BoundText, ColumnText};
 
 /// Metric names that are ours, and the process metrics of every Prometheus client (docs/metrics.md).
-pub const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
+const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
+
+/// With what a name begins that is reserved for the exporter.
+#[must_use]
+pub fn our_prefix(name: &str) -> Option<&'static str> {
+    OUR_PREFIXES.into_iter().find(|prefix| name.starts_with(prefix))
+}
 
 /// Where the families of one metric get their names from.
 #[derive(Debug, Clone)]
@@ -243,7 +249,7 @@ impl BoundNamePattern<'_> {
                 }
             }
         }
-        match OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+        match our_prefix(name) {
             None => Ok(()),
             Some(prefix) => {
                 let message = format!("a row makes the metric name {name}; {prefix}… are the exporter's own");

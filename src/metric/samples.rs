@@ -2,12 +2,12 @@
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
+use serde::Serialize;
 
+use crate::driver::bounded_text::cut;
 use crate::error::{Error, Reason, Result};
 use crate::exposition::block::{BlockBuilder, Inserted, series_text};
 use crate::exposition::line::LabelBytes;
-
-use super::column::cut;
 
 /// What to do about a second sample of one label set.
 const DISTINCT: &str =
@@ -29,7 +29,7 @@ pub enum Duplicates {
 }
 
 /// Values left out of a good result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SkippedValues {
     /// NULL with `null: skip`.
     pub null: u64,
@@ -160,10 +160,7 @@ impl Samples<'_> {
 
     /// A series as a message bears it.
     fn shown(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> String {
-        let series = series_text(self.draft.family(), suffix, labels, own);
-        let shown = cut(&series, 400);
-        let more = if shown.len() < series.len() { "…" } else { "" };
-        format!("{shown}{more}")
+        cut(&series_text(self.draft.family(), suffix, labels, own), 400)
     }
 }
 

@@ -29,15 +29,14 @@ fn read(keys: &mut Keys<'_>, rule: NumberRule) -> Option<Recipe> {
         own_label: values.own_label().cloned(),
         refuses_empty: rule,
         measures: values.measures(),
-        ..Recipe::new(values.uses(), OneSample(values))
+        ..Recipe::new(values.uses(), values)
     })
 }
 
-struct OneSample(Values);
-
-impl Bind for OneSample {
+/// One sample for each value.
+impl Bind for Values {
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
-        Ok(Box::new(self.0.bind(columns)?))
+        Ok(Box::new(self.bound(columns)?))
     }
 }
 

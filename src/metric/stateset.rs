@@ -29,16 +29,10 @@ pub(super) fn read(keys: &mut Keys<'_>, name: Option<&str>) -> Option<Recipe> {
     // The label that holds the state bears the family's own name: OpenMetrics, section StateSet.
     // A name that no metric may have is reported elsewhere.
     let name = name.filter(|name| Naming::new(name, FamilyKind::StateSet, String::new(), None).is_ok())?;
-    let label = LabelName::new(name)
-        .map_err(|rule| keys.fault("type", format!("a stateset's name is a label name too: {rule}")))
-        .ok()?;
+    let label = LabelName::new(name).map_err(|rule| format!("a stateset's name is a label name too: {rule}"));
+    let label = keys.valid("type", label)?;
     let (column, states) = (column?, states?);
-    let mark = |state: &String| {
-        let mut own = Vec::new();
-        line::label(&label, state, &mut own);
-        own
-    };
-    let marks = states.iter().map(mark).collect();
+    let marks = states.iter().map(|state| line::label_bytes(&label, state)).collect();
     let uses = vec![ColumnUse::anything(&column, "state", format!("one of {}", states.join(", ")))];
     Some(Recipe {
         own_label: Some(label),

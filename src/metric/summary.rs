@@ -35,10 +35,7 @@ pub(super) fn read(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recipe> {
     let mut columns = Vec::new();
     let mut uses = Vec::new();
     for (quantile, name) in quantiles {
-        let mut own = Vec::new();
-        line::open_label(&label, &mut own);
-        line::bound(quantile, &mut own);
-        own.push(b'"');
+        let own = line::bound_label(&label, quantile);
         uses.push(ColumnUse::number(&name, format!("quantile {quantile}"), rule.as_str()));
         columns.push(SummaryColumn { suffix: "", own, name, scale, refuses: refuse_quantile });
     }

@@ -105,12 +105,9 @@ impl Values {
     ///
     /// # Errors
     /// `missing_column`.
-    pub fn bind(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
+    pub fn bound(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
         let from_column = |name: &String| {
-            let mut own = Vec::new();
-            if let Some(label) = self.own_label() {
-                line::label(label, name, &mut own);
-            }
+            let own = self.own_label().map_or_else(Vec::new, |label| line::label_bytes(label, name));
             Ok(BoundValue { column: Some(BoundColumn::new(columns, name)?), own })
         };
         let constant = self.source.constant.map(|_| Ok(BoundValue { column: None, own: Vec::new() }));
@@ -260,12 +257,9 @@ fn check_constant(keys: &Keys<'_>, key: &str, constant: f64, rule: NumberRule) {
 }
 
 fn read_map(keys: &Keys<'_>, pairs: &[(String, String)]) -> HashMap<String, f64> {
-    let entry = |(text, number): &(String, String)| match number.trim().parse::<f64>() {
-        Ok(number) => Some((text.clone(), number)),
-        Err(_) => {
-            keys.fault("map", format!("{text:?} is mapped to {number:?}, which is not a number"));
-            None
-        }
+    let entry = |(text, number): &(String, String)| {
+        let wrong = |_| format!("{text:?} is mapped to {number:?}, which is not a number");
+        Some((text.clone(), keys.valid("map", number.trim().parse::<f64>().map_err(wrong))?))
     };
     pairs.iter().filter_map(entry).collect()
 }

@@ -99,8 +99,6 @@ pub struct Document {
     /// In another program's file, keys that are repeated with an equal value.
     pub repeated_alike: Vec<Error>,
     lines: SourceLines,
-    /// The lines of its file before `text`, where that is a part of the file.
-    lines_before: usize,
 }
 
 /// Whose file it is.
@@ -143,12 +141,11 @@ impl Document {
         if text.len() > MAX_BYTES {
             return Err(too_large(file));
         }
-        let lines = SourceLines::new(&text);
-        let place = |at, path: &str| below(lines_before, lines.place(file, &text, at, path));
+        let lines = SourceLines::new(&text, lines_before);
+        let place = |at, path: &str| lines.place(file, &text, at, path);
         syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
-        let mut tree = build(&text, rule).map_err(|refused| {
-            refused.error(&text, |at| below(lines_before, lines.unsure_place(file, &text, at)))
-        })?;
+        let mut tree = build(&text, rule)
+            .map_err(|refused| refused.error(&text, |at| lines.unsure_place(file, &text, at)))?;
         let TreeFaults { mut faults, mut repeated_alike, merge_keys } =
             syntax::audit(&mut tree, &text, &place);
         if rule == FileRule::Own {
@@ -156,7 +153,7 @@ impl Document {
             faults.extend(merge_keys);
         }
         let (file, folder) = (file.to_owned(), folder.to_owned());
-        Ok(Document { file, folder, text, tree, faults, repeated_alike, lines, lines_before })
+        Ok(Document { file, folder, text, tree, faults, repeated_alike, lines })
     }
 
     /// Reads and parses the file at `path`; `file` is its name in messages, its folder that of relative paths.
@@ -182,32 +179,22 @@ impl Document {
         String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
-            Error::config("the file is not UTF-8 text").at(SourceLines::new(&text).place(
-                file,
-                &text,
-                Some(good),
-                "",
-            ))
+            let place = SourceLines::new(&text, 0).place(file, &text, Some(good), "");
+            Error::config("the file is not UTF-8 text").at(place)
         })
     }
 
     /// How many lines its file has before the text.
     #[must_use]
     pub fn lines_before(&self) -> usize {
-        self.lines_before
+        self.lines.lines_before
     }
 
     /// The place of an offset in the text.
     #[must_use]
     pub fn place(&self, at: Option<usize>, path: &str) -> SourcePosition {
-        below(self.lines_before, self.lines.place(&self.file, &self.text, at, path))
+        self.lines.place(&self.file, &self.text, at, path)
     }
-}
-
-/// A place in a part of a file as a place in the file.
-fn below(lines_before: usize, place: SourcePosition) -> SourcePosition {
-    let line = if place.line > 0 { place.line + lines_before } else { 0 };
-    SourcePosition { line, ..place }
 }
 
 fn unreadable(file: &str, message: String) -> Error {

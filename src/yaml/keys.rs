@@ -5,6 +5,7 @@
 //! Knows no key by name, nor what becomes of a value.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
@@ -203,7 +204,7 @@ impl<'d> Keys<'d> {
         let merged = self.merges && own.as_ref().is_some_and(is_map) && default.as_ref().is_some_and(is_map);
         let below = |found: &FoundKey<'_, 'd>| {
             let record = found.source.record.ask(key);
-            self.mapping(found, &found.entry.node, found.path(), found.entry.at, record)
+            self.mapping(found, &found.entry.node, &found.path(), found.entry.at, record)
         };
         match (own, default) {
             (Some(own), Some(default)) if merged => Some(self.part(below(&own)?, below(&default))),
@@ -231,7 +232,7 @@ impl<'d> Keys<'d> {
                 return None;
             }
             let at = item.at.or(found.entry.at);
-            let item = self.mapping(&found, item, path, at, self.element_record(key))?;
+            let item = self.mapping(&found, item, &path, at, self.element_record(key))?;
             Some(self.part(item, None))
         });
         Some(keys.collect())
@@ -248,7 +249,7 @@ impl<'d> Keys<'d> {
         };
         let keys = entries.iter().filter_map(|entry| {
             let path = join(&found.path(), &entry.key);
-            let front = self.mapping(&found, &entry.node, path, entry.at, self.element_record(key))?;
+            let front = self.mapping(&found, &entry.node, &path, entry.at, self.element_record(key))?;
             Some((entry.key.clone(), self.part(front, None)))
         });
         Some(keys.collect())
@@ -257,7 +258,7 @@ impl<'d> Keys<'d> {
     /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         let (found, text) = self.scalar(key, &ValueKind::Text)?;
-        self.expanded(text, &found.place())
+        self.expanded(text, || found.place())
     }
 
     /// A scalar as typed, without expansion: for `sql`.
@@ -371,14 +372,28 @@ impl<'d> Keys<'d> {
         self.ask(key, &ValueKind::Texts);
         let found = self.look(key)?;
         let items = match found.value() {
-            NodeValue::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
+            NodeValue::Scalar(text) => return self.expanded(text, || found.place()).map(|text| vec![text]),
             NodeValue::List(items) => items,
             _ => return self.wrong(&found, "a list of texts"),
         };
         all(items.iter().enumerate().map(|(index, item)| {
-            let place = found.place_of(item.at, &format!("{}[{index}]", found.path()));
-            self.inner_text(&item.value, &place)
+            self.inner_text(&item.value, || found.place_of(item.at, &format!("{}[{index}]", found.path())))
         }))
+    }
+
+    /// A list of scalars, or one scalar, each read by `parse`. What it refuses is recorded and left out.
+    pub fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let texts = self.texts(key)?;
+        Some(texts.iter().filter_map(|text| self.valid(key, parse(text))).collect())
+    }
+
+    /// The value, or a fault at `key` with the message.
+    pub fn valid<T>(&self, key: &str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|message| self.fault(key, message)).ok()
     }
 
     /// A mapping of scalars in file order; values expanded, keys as typed.
@@ -389,9 +404,8 @@ impl<'d> Keys<'d> {
             && self.front.find(key).is_some()
             && let Some(default) = self.default_of(key)
         {
-            let mut more = self.pairs_of(&default)?;
-            more.retain(|(name, _)| pairs.iter().all(|(own, _)| own != name));
-            pairs.append(&mut more);
+            let own: HashSet<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
+            pairs.extend(self.pairs_of(&default)?.into_iter().filter(|(name, _)| !own.contains(name)));
         }
         Some(pairs)
     }
@@ -409,13 +423,12 @@ impl<'d> Keys<'d> {
             return Some(texts.map(|text| (text.clone(), TextOrMapping::Text(text))).collect());
         };
         all(entries.iter().map(|entry| {
-            let path = join(&found.path(), &entry.key);
             let value = if let NodeValue::Map(_) = entry.node.value {
-                let front = self.mapping(&found, &entry.node, path, entry.at, self.element_record(key))?;
+                let path = join(&found.path(), &entry.key);
+                let front = self.mapping(&found, &entry.node, &path, entry.at, self.element_record(key))?;
                 TextOrMapping::Mapping(self.part(front, None))
             } else {
-                let place = found.place_of(entry.node.scalar_at().or(entry.at), &path);
-                TextOrMapping::Text(self.inner_text(&entry.node.value, &place)?)
+                TextOrMapping::Text(self.text_of(&found, entry, &found.path())?)
             };
             Some((entry.key.clone(), value))
         }))
@@ -425,37 +438,52 @@ impl<'d> Keys<'d> {
     pub fn rows(&mut self, key: &'static str) -> Option<Vec<LiteralRow>> {
         self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
-        let NodeValue::List(items) = found.value() else {
-            return self.wrong(&found, "a list of mappings");
+        let text = &found.source.document.text;
+        // A scalar in quotes stands behind its quote; a block, or a text with escapes, has no place.
+        let is_plain = |at: Option<usize>| {
+            at.and_then(|at| text.get(..at)).is_some_and(|before| !before.ends_with(['"', '\'']))
         };
-        all(items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| self.literal_row(&found, item, &format!("{}[{index}]", found.path()))))
+        self.rows_of(&found, "columns", |entry, row| match &entry.node.value {
+            NodeValue::Null => Some(Literal::Nothing),
+            NodeValue::Scalar(typed) if is_plain(entry.node.at) => Some(Literal::Plain(typed.clone())),
+            NodeValue::Scalar(typed) => Some(Literal::Quoted(typed.clone())),
+            other => {
+                let message = format!("expected a value, found {}", other.kind());
+                let place = found.place_of(entry.at, &join(row, &entry.key));
+                self.record(Error::config(message).at(place));
+                None
+            }
+        })
     }
 
     /// A list of mappings of names to texts, in the order written; values expanded, `None` for `~`.
     pub fn named_rows(&mut self, key: &'static str) -> Option<Vec<NamedRow>> {
         self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
+        self.rows_of(&found, "names", |entry, row| match &entry.node.value {
+            NodeValue::Null => Some(None),
+            _ => self.text_of(&found, entry, row).map(Some),
+        })
+    }
+
+    /// The mappings of a list, each value read by `read`, which also gets the path of its mapping.
+    fn rows_of<T>(
+        &self,
+        found: &FoundKey<'_, 'd>,
+        what: &str,
+        read: impl Fn(&MapEntry, &str) -> Option<T>,
+    ) -> Option<Vec<Vec<(String, T)>>> {
         let NodeValue::List(items) = found.value() else {
-            return self.wrong(&found, "a list of mappings");
+            return self.wrong(found, "a list of mappings");
         };
         all(items.iter().enumerate().map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
             let NodeValue::Map(entries) = &item.value else {
-                let message = format!("expected a mapping of names to values, found {}", item.value.kind());
+                let message = format!("expected a mapping of {what} to values, found {}", item.value.kind());
                 self.record(Error::config(message).at(found.place_of(item.at, &path)));
                 return None;
             };
-            all(entries.iter().map(|entry| {
-                let place = found.place_of(entry.node.scalar_at().or(entry.at), &join(&path, &entry.key));
-                let text = match &entry.node.value {
-                    NodeValue::Null => None,
-                    value => Some(self.inner_text(value, &place)?),
-                };
-                Some((entry.key.clone(), text))
-            }))
+            all(entries.iter().map(|entry| Some((entry.key.clone(), read(entry, &path)?))))
         }))
     }
 
@@ -476,18 +504,13 @@ impl<'d> Keys<'d> {
         after_key.map(|at| folded(&found.source.document.text, at, moved)).unwrap_or_default()
     }
 
-    /// Refuses a key that a later version brings: "`when` is not built yet", whatever its value.
-    pub fn refuse(&mut self, key: &'static str) {
-        let message = format!("`{key}` is not built yet");
-        for source in [Some(&self.front), self.back.as_ref()].into_iter().flatten() {
-            self.turn_away(source, key, &message);
-        }
-    }
-
     /// Refuses a key that has no business in this mapping; `message` says where it belongs. A default of that name
     /// is left alone: it is meant for others.
     pub fn forbid(&mut self, key: &'static str, message: &str) {
-        self.turn_away(&self.front, key, message);
+        self.front.record.refuse(key);
+        if let Some(entry) = self.front.entry(key) {
+            self.record(Error::config(message).at(self.front.key_place(entry)));
+        }
     }
 
     /// Exactly one of `keys` must be there: a fault when two are; when none is, `message` with its hint, as
@@ -609,11 +632,8 @@ impl<'d> Keys<'d> {
         for entry in source.entries {
             let Some(record) = source.record.asked(&entry.key) else {
                 // Nobody reads a hint that is not shown, and looking for it takes time.
-                let near = if self.reader.is_server_full() {
-                    None
-                } else {
-                    nearest(&entry.key, free.iter().copied())
-                };
+                let near =
+                    if self.reader.is_full() { None } else { nearest(&entry.key, free.iter().copied()) };
                 self.record(unknown_key(source, entry, &offered, near));
                 meant.extend(near);
                 continue;
@@ -626,13 +646,6 @@ impl<'d> Keys<'d> {
             }
         }
         meant
-    }
-
-    fn turn_away(&self, source: &MappingSource<'d>, key: &'static str, message: &str) {
-        source.record.refuse(key);
-        if let Some(entry) = source.entry(key) {
-            self.record(Error::config(message).at(source.key_place(entry)));
-        }
     }
 
     /// Records that `key` is taken, and for the schema as what, in the mapping and in its defaults.
@@ -665,8 +678,7 @@ impl<'d> Keys<'d> {
 
     /// The mapping that has `key`'s value; this one when none does.
     fn holder(&self, key: &str) -> &MappingSource<'d> {
-        let from_back = self.front.find(key).is_none();
-        self.back.as_ref().filter(|back| from_back && back.find(key).is_some()).unwrap_or(&self.front)
+        self.look(key).map_or(&self.front, |found| found.source)
     }
 
     /// The record of one element of a list or of names: its own, but for the schema one for all.
@@ -683,57 +695,35 @@ impl<'d> Keys<'d> {
         &self,
         found: &FoundKey<'_, 'd>,
         node: &'d Node,
-        path: String,
+        path: &str,
         at: Option<usize>,
         record: Rc<MappingRecord>,
     ) -> Option<MappingSource<'d>> {
-        let place = found.place_of(node.scalar_at().or(at), &path);
         let wrong = |kind| {
+            let place = found.place_of(node.scalar_at().or(at), path);
             self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
         };
-        MappingSource::new(found.source.document, node, path, at, record).map_err(wrong).ok()
+        MappingSource::new(found.source.document, node, path.to_owned(), at, record).map_err(wrong).ok()
     }
 
     fn pairs_of(&self, found: &FoundKey<'_, 'd>) -> Option<Vec<(String, String)>> {
         let NodeValue::Map(entries) = found.value() else {
             return self.wrong(found, "a mapping of names to texts");
         };
-        all(entries.iter().map(|entry| {
-            let place = found.place_of(entry.node.scalar_at().or(entry.at), &join(&found.path(), &entry.key));
-            Some((entry.key.clone(), self.inner_text(&entry.node.value, &place)?))
-        }))
+        let path = found.path();
+        all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
     }
 
-    fn literal_row(&self, found: &FoundKey<'_, 'd>, item: &'d Node, path: &str) -> Option<LiteralRow> {
-        let NodeValue::Map(entries) = &item.value else {
-            let message = format!("expected a mapping of columns to values, found {}", item.value.kind());
-            self.record(Error::config(message).at(found.place_of(item.at, path)));
-            return None;
-        };
-        let text = &found.source.document.text;
-        // A scalar in quotes stands behind its quote; a block, or a text with escapes, has no place.
-        let is_plain = |at: Option<usize>| {
-            at.and_then(|at| text.get(..at)).is_some_and(|before| !before.ends_with(['"', '\'']))
-        };
-        all(entries.iter().map(|entry| {
-            let literal = match &entry.node.value {
-                NodeValue::Null => Literal::Nothing,
-                NodeValue::Scalar(typed) if is_plain(entry.node.at) => Literal::Plain(typed.clone()),
-                NodeValue::Scalar(typed) => Literal::Quoted(typed.clone()),
-                other => {
-                    let place = found.place_of(entry.at, &join(path, &entry.key));
-                    let message = format!("expected a value, found {}", other.kind());
-                    self.record(Error::config(message).at(place));
-                    return None;
-                }
-            };
-            Some((entry.key.clone(), literal))
-        }))
+    /// The text of an entry in a mapping below `found`, which has this path.
+    fn text_of(&self, found: &FoundKey<'_, 'd>, entry: &MapEntry, mapping: &str) -> Option<String> {
+        self.inner_text(&entry.node.value, || {
+            found.place_of(entry.node.scalar_at().or(entry.at), &join(mapping, &entry.key))
+        })
     }
 
-    fn inner_text(&self, value: &NodeValue, place: &SourcePosition) -> Option<String> {
+    fn inner_text(&self, value: &NodeValue, place: impl Fn() -> SourcePosition) -> Option<String> {
         let NodeValue::Scalar(text) = value else {
-            let error = Error::config(format!("expected text, found {}", value.kind())).at(place.clone());
+            let error = Error::config(format!("expected text, found {}", value.kind())).at(place());
             let is_null = *value == NodeValue::Null;
             self.record(if is_null { error.with_hint("an empty text is written \"\"") } else { error });
             return None;
@@ -758,23 +748,23 @@ impl<'d> Keys<'d> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         let (found, typed) = self.scalar(key, kind)?;
-        let place = found.place();
-        let text = self.expanded(typed, &place)?;
+        let text = self.expanded(typed, || found.place())?;
         match parse(&text) {
             Ok(value) => Some(value),
             Err(message) => {
                 // Neither `…` nor `${…}` is a value of any kind, so what is shown instead is refused as well.
                 let shown = shown(typed, &text);
                 let message = if shown == text { message } else { parse(&shown).err().unwrap_or_default() };
-                self.record(Error::config(message).at(place));
+                self.record(Error::config(message).at(found.place()));
                 None
             }
         }
     }
 
-    fn expanded(&self, text: &str, place: &SourcePosition) -> Option<String> {
+    /// The text with its variables replaced. The place is asked for a fault only: to make one takes longer than to read.
+    fn expanded(&self, text: &str, place: impl Fn() -> SourcePosition) -> Option<String> {
         let refuse = |(message, hint): (String, String)| {
-            self.record(Error::config(message).at(place.clone()).with_hint(hint));
+            self.record(Error::config(message).at(place()).with_hint(hint));
         };
         expand(text, self.reader.environment).map_err(|refused| refused.into_iter().for_each(refuse)).ok()
     }

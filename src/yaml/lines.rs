@@ -6,6 +6,8 @@ use crate::error::SourcePosition;
 
 /// Longer source lines are not shown whole.
 const LONGEST_SHOWN: usize = 200;
+/// Nor are longer paths, in characters.
+const LONGEST_PATH: usize = 400;
 
 /// Words that mark a line, and the block under it, as one that may hold a secret. A near miss counts too: a
 /// misspelt `pasword: …` is exactly the line that an error would show.
@@ -22,6 +24,8 @@ const PIECE: usize = 1024;
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
 pub(super) struct SourceLines {
+    /// The lines of its file before the text, where that is a part of the file.
+    pub(super) lines_before: usize,
     starts: Vec<usize>,
     hidden: Vec<bool>,
     /// The characters before each piece of [`PIECE`] bytes.
@@ -30,7 +34,7 @@ pub(super) struct SourceLines {
 
 impl SourceLines {
     /// Splits `text` once; every later look-up is a binary search.
-    pub(super) fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str, lines_before: usize) -> Self {
         let mut starts = vec![0];
         starts.extend(text.match_indices('\n').map(|(end, _)| end + 1));
         let pieces = text.as_bytes().chunks(PIECE).scan(0, |count, piece| {
@@ -38,7 +42,7 @@ impl SourceLines {
             *count += characters(piece);
             Some(before)
         });
-        SourceLines { starts, hidden: hidden_lines(text), before: pieces.collect() }
+        SourceLines { lines_before, starts, hidden: hidden_lines(text), before: pieces.collect() }
     }
 
     /// How many characters begin before the byte `at`.
@@ -55,7 +59,7 @@ impl SourceLines {
         if let Some(at) = at {
             let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
             let start = self.starts.get(index).copied().unwrap_or(0);
-            place.line = index + 1;
+            place.line = self.lines_before + index + 1;
             place.column = self.characters_before(text, at) - self.characters_before(text, start) + 1;
             let hidden = self.hidden.get(index).copied().unwrap_or(true) || secret_path(path);
             if !hidden && place.column <= LONGEST_SHOWN {
@@ -71,7 +75,8 @@ impl SourceLines {
     pub(super) fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> SourcePosition {
         const ABOVE: usize = 3;
         let mut place = self.place(file, text, at, "");
-        let above = self.hidden.get(place.line.saturating_sub(ABOVE + 1)..place.line);
+        let line = place.line.saturating_sub(self.lines_before);
+        let above = self.hidden.get(line.saturating_sub(ABOVE + 1)..line);
         if above.is_none_or(|lines| lines.contains(&true)) {
             place.source = None;
         }
@@ -94,14 +99,17 @@ fn shown(line: &str) -> String {
     }
 }
 
-/// Text for a message, with control characters escaped.
-pub(super) fn printable(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return text.to_owned();
+/// A path for a message: control characters escaped, cut to a length that fits.
+fn printable(path: &str) -> String {
+    let (shown, rest) = match path.char_indices().nth(LONGEST_PATH) {
+        Some((end, _)) => (path.get(..end).unwrap_or_default(), "…"),
+        None => (path, ""),
+    };
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    if shown.contains(char::is_control) {
+        return shown.chars().map(escaped).chain([rest.to_owned()]).collect();
     }
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    format!("{shown}{rest}")
 }
 
 fn secret_path(path: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use crate::error::{Error, SourcePosition};
@@ -51,30 +52,30 @@ struct Collected {
 struct BoundedErrors {
     most: usize,
     kept: Vec<Error>,
-    /// How many more there were.
-    more: usize,
+    /// The hashes of all, those that are not kept included: eight bytes for each.
+    known: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl Default for BoundedErrors {
     fn default() -> Self {
-        BoundedErrors { most: MOST, kept: Vec::new(), more: 0 }
+        let (kept, known, hasher) = Default::default();
+        BoundedErrors { most: MOST, kept, known, hasher }
     }
 }
 
 impl BoundedErrors {
     fn add(&mut self, error: Error) {
         // The hint does not count: the same unknown key of a default may be found through two targets.
-        fn identity(error: &Error) -> impl PartialEq {
-            (error.place(), error.message(), error.target(), error.query())
-        }
-        if self.kept.iter().any(|known| identity(known) == identity(&error)) {
-            return;
-        }
-        if self.kept.len() < self.most {
+        let place = error.place().map(|place| (&place.file, place.line, place.column, &place.path));
+        let hash = self.hasher.hash_one((place, error.message(), error.target(), error.query()));
+        if self.known.insert(hash) && !self.is_full() {
             self.kept.push(error);
-        } else {
-            self.more += 1;
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.kept.len() >= self.most
     }
 
     /// In file order: files as they were loaded, then line and column; what has no place comes last. Lines that may hold
@@ -88,13 +89,14 @@ impl BoundedErrors {
             _ => error,
         };
         let mut errors: Vec<Error> = self.kept.into_iter().map(hide).collect();
-        errors.sort_by_key(|error| {
+        errors.sort_by_cached_key(|error| {
             let file = error.place().and_then(|place| files.iter().position(|file| *file == place.file));
             let position = error.place().map_or((0, 0), |place| (place.line, place.column));
             (file.unwrap_or(usize::MAX), position)
         });
-        if self.more > 0 {
-            errors.push(Error::config(format!("{} more {what} are not shown", self.more)));
+        let more = self.known.len() - errors.len();
+        if more > 0 {
+            errors.push(Error::config(format!("{more} more {what} are not shown")));
         }
         errors
     }
@@ -137,10 +139,15 @@ impl<'e> Reader<'e> {
         self.fault(Error::config(message).at(place.clone()).with_hint(hint));
     }
 
+    /// Records something odd at a place, with what to change.
+    pub fn warn_at(&self, place: &SourcePosition, message: impl Into<String>, hint: impl Into<String>) {
+        self.warn(Error::config(message).at(place.clone()).with_hint(hint));
+    }
+
     /// True when further faults are counted only.
     #[must_use]
-    pub(super) fn is_server_full(&self) -> bool {
-        self.found.borrow().faults.kept.len() >= MOST
+    pub(super) fn is_full(&self) -> bool {
+        self.found.borrow().faults.is_full()
     }
 
     /// Records something that does not stop the load.

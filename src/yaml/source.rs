@@ -1,5 +1,6 @@
 //! One mapping in one document, with its path: what [`Keys`](super::keys::Keys) looks keys up in.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::error::SourcePosition;
@@ -108,5 +109,16 @@ impl<'d> FoundKey<'_, 'd> {
 
 /// `path.key`, or `key` at the root.
 pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    let key = in_path(key);
+    if path.is_empty() { key.into_owned() } else { format!("{path}.{key}") }
+}
+
+/// A key as a path has it. It may be as long as its file, and the path of each value below it holds it: of a long one a path
+/// has the start.
+pub(super) fn in_path(key: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 200;
+    match key.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", key.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(key),
+    }
 }

@@ -3,11 +3,12 @@
 //! Messages here never quote the text: it may hold a secret, and which line it is on is all that is known.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use crate::error::{Error, SourcePosition};
 
 use super::document::{MapEntry, Node, NodeValue};
-use super::source::join;
+use super::source::{in_path, join};
 
 /// Marks the error of a text that is too much once its aliases are followed.
 pub(super) const OVER_BUDGET: &str = "over budget";
@@ -35,7 +36,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     ("repetition limit exceeded", "aliases repeat too much of the file", "use fewer aliases"),
     ("recursion limit exceeded", "nested deeper than 128 levels", ""),
-    (TAG, "a tag (`!…`) has no meaning here", "remove it, or quote the value"),
+    (TAG, TAG_WITHOUT_MEANING, "remove it, or quote the value"),
     (
         "unknown anchor",
         "an alias (`*…`) has no anchor (`&…`) above it",
@@ -186,47 +187,54 @@ pub(super) struct TreeFaults {
 pub(super) fn audit(node: &mut Node, text: &str, place: &Locate<'_>) -> TreeFaults {
     // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
     let tags = text.contains("!!") || text.contains("!<");
-    let mut walk = TreeCheck { text, place, found: TreeFaults::default(), tags };
-    walk.node(node, "");
+    let mut walk = TreeCheck { text, place, path: String::new(), found: TreeFaults::default(), tags };
+    walk.node(node);
     walk.found
 }
 
 struct TreeCheck<'d> {
     text: &'d str,
     place: &'d Locate<'d>,
+    /// Of the node at hand.
+    path: String,
     found: TreeFaults,
     tags: bool,
 }
 
 impl TreeCheck<'_> {
-    fn node(&mut self, node: &mut Node, path: &str) {
+    fn node(&mut self, node: &mut Node) {
+        let length = self.path.len();
         match &mut node.value {
             NodeValue::Null | NodeValue::Scalar(_) => {}
             NodeValue::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    let path = format!("{path}[{index}]");
-                    if self.tags && item.at.is_some_and(|at| tag_before(self.text, at)) {
-                        let fault = self.fault(item.at, &path, TAG_WITHOUT_MEANING, "remove it");
-                        self.found.faults.push(fault);
-                    }
-                    self.node(item, &path);
+                    // Writing to a text cannot fail.
+                    let _ = write!(self.path, "[{index}]");
+                    self.check_tag(item.at, tag_before);
+                    self.node(item);
+                    self.path.truncate(length);
                 }
             }
             NodeValue::Map(entries) => {
-                self.keys(entries, path);
+                self.keys(entries);
                 for entry in entries {
-                    let path = join(path, &entry.key);
-                    if self.tags && entry.at.is_some_and(|at| tag_after_key(self.text, at, &entry.key)) {
-                        let fault = self.fault(entry.at, &path, TAG_WITHOUT_MEANING, "remove it");
-                        self.found.faults.push(fault);
-                    }
-                    self.node(&mut entry.node, &path);
+                    self.path.extend([if length > 0 { "." } else { "" }, &in_path(&entry.key)]);
+                    self.check_tag(entry.at, |text, at| tag_after_key(text, at, &entry.key));
+                    self.node(&mut entry.node);
+                    self.path.truncate(length);
                 }
             }
         }
     }
 
-    fn keys(&mut self, entries: &mut Vec<MapEntry>, path: &str) {
+    fn check_tag(&mut self, at: Option<usize>, is_tagged: impl Fn(&str, usize) -> bool) {
+        if self.tags && at.is_some_and(|at| is_tagged(self.text, at)) {
+            let fault = self.fault(at, &self.path, TAG_WITHOUT_MEANING, "remove it");
+            self.found.faults.push(fault);
+        }
+    }
+
+    fn keys(&mut self, entries: &mut Vec<MapEntry>) {
         let mut first: HashMap<String, usize> = HashMap::new();
         let mut merged = Vec::new();
         let mut own: Vec<MapEntry> = Vec::with_capacity(entries.len());
@@ -234,7 +242,7 @@ impl TreeCheck<'_> {
             let at = entry.at;
             if entry.key == "<<" {
                 let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
-                let fault = self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
+                let fault = self.fault(at, &join(&self.path, "<<"), "merge keys are not supported", hint);
                 self.found.merge_keys.push(fault);
                 merged.extend(brought(entry.node.value));
                 continue;
@@ -244,7 +252,7 @@ impl TreeCheck<'_> {
                     let line = (self.place)(earlier.at, "").line;
                     let hint =
                         if line > 0 { format!("the first one is in line {line}") } else { String::new() };
-                    let fault = self.fault(at, &join(path, &entry.key), "repeated key", &hint);
+                    let fault = self.fault(at, &join(&self.path, &entry.key), "repeated key", &hint);
                     let is_scalar = matches!(entry.node.value, NodeValue::Scalar(_));
                     let is_alike = is_scalar && entry.node.value == earlier.node.value;
                     let of_kind =

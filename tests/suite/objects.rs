@@ -292,7 +292,11 @@ fn a_query_with_foreach_is_skipped_where_the_server_refuses_all_values() {
     };
     let entry = as_role(&server.entry(), &role);
     let queries = query("all", "{of: shut}, {of: shut too}") + &query("some", "{of: shut}, {of: open}");
-    let exporter = Exporter::serve(&format!("databases: {{it: {entry}}}\nqueries:\n{queries}"));
+    let config = format!("databases: {{it: {entry}}}\nqueries:\n{queries}");
+    let output = Setup::new(&config).args(&["try", "--query", "all"]).output();
+    let skipped = "a scrape would leave it out: without_privilege: skip";
+    assert!(output.text().contains(skipped) && output.code() == 1, "{}", output.text());
+    let exporter = Exporter::serve(&config);
     for _ in 0..2 {
         let page = checked(&exporter.metrics());
         assert_eq!(

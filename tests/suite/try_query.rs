@@ -358,3 +358,38 @@ fn the_documents_show_what_try_prints() {
 fn nobody() -> String {
     format!("databases: {{far: {{driver: postgres, host: 127.0.0.1, port: {}}}}}\nqueries: []\n", free_port())
 }
+
+/// What a server sends is kept in memory up to a bound, however many rows of whatever size there are.
+#[test]
+fn the_values_that_are_kept_are_bounded() {
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
+               SELECT i, hex(zeroblob(500000)) AS text FROM n";
+    let output = small("queries: []\n").args(&["try", "--rows", "0", "--sql", sql]).output();
+    assert_eq!(output.code(), 1, "{} bytes", output.text().len());
+    let said = format!("{}{}", output.text(), output.errors());
+    assert!(said.contains("more than 64 MiB of values; select fewer columns or rows"), "{said}");
+    // Rows to show only end the showing.
+    let query = format!(
+        "queries:\n  - {{name: q, sql: \"{sql}\", metrics: [{{name: m, labels: [i], value_column: i}}]}}\n"
+    );
+    let args = ["try", "--query", "q", "--rows", "100", "--format", "json"];
+    let output = small(&query).args(&args).output();
+    let tried = document(&output);
+    assert_eq!(
+        (output.code(), tried["row_count"].as_u64(), tried["series"].as_u64()),
+        (0, Some(100), Some(100))
+    );
+    assert!(tried["rows"].as_array().is_some_and(|rows| (60..80).contains(&rows.len())));
+}
+
+#[test]
+fn the_label_with_the_most_values_is_that_of_all_values_of_foreach() {
+    let queries = "queries:
+  - name: q
+    foreach: {values: [{most: \"1200\"}, {most: \"3\"}]}
+    sql: WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < CAST(? AS INTEGER)) SELECT i, 1 AS value FROM n
+    metrics: [{name: m, labels: [i]}]
+";
+    let output = small(queries).args(&["try", "--query", "q"]).output();
+    assert!(output.text().contains("label `i` has the most values, 1200"), "{}", output.text());
+}

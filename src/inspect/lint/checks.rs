@@ -247,26 +247,32 @@ fn is_open(file: &Path) -> bool {
     others_may(&real, 0o004) && real.ancestors().skip(1).all(|folder| others_may(folder, 0o001))
 }
 
-/// Where a query runs and under which conditions: two queries with one in common could be one query.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct RunContext {
-    /// The index of the target.
-    target: usize,
-    interval: Duration,
-    when: String,
+/// The index of a target, and how often a query runs there.
+type QueryRun = (usize, Duration);
+
+/// A query as it is compared with others: two with a run and the conditions in common could be one query.
+struct ComparedQuery<'c> {
+    query: &'c Query,
+    tokens: Vec<String>,
+    /// What `when` and `foreach` say.
+    conditions: String,
+    runs: Vec<QueryRun>,
 }
 
-/// The contexts of all queries, by their order.
-fn run_contexts(config: &Config) -> HashMap<usize, Vec<RunContext>> {
-    let mut contexts: HashMap<usize, Vec<RunContext>> = HashMap::new();
+fn compared(config: &Config) -> Vec<ComparedQuery<'_>> {
+    let mut runs: HashMap<usize, Vec<QueryRun>> = HashMap::new();
     for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
         for query in target.queries.iter().filter(|query| query.enabled) {
-            let when = format!("{:?} {:?}", query.when, query.foreach);
-            let context = RunContext { target: index, interval: query.interval, when };
-            contexts.entry(query.order).or_default().push(context);
+            runs.entry(query.order).or_default().push((index, query.interval));
         }
     }
-    contexts
+    let queries = config.queries.iter().map(|query| ComparedQuery {
+        query,
+        tokens: tokens(query.sql.text()),
+        conditions: format!("{:?} {:?}", query.when, query.foreach),
+        runs: runs.remove(&query.order).unwrap_or_default(),
+    });
+    queries.collect()
 }
 
 pub(super) fn shared_sql(config: &Config, sink: &mut FindingSink<'_>) {
@@ -277,27 +283,28 @@ pub(super) fn shared_sql(config: &Config, sink: &mut FindingSink<'_>) {
         file: &'t str,
         rows: &'t [String],
         is_one_row: bool,
-        context: &'t RunContext,
+        conditions: &'t str,
+        run: QueryRun,
     }
-    let contexts = run_contexts(config);
-    let tokens: Vec<Vec<String>> = config.queries.iter().map(|query| tokens(query.sql.text())).collect();
+    let queries = compared(config);
     // The first queries over some rows, with their lists of columns. Two are enough: every list differs from one of them.
     let mut known: HashMap<SharedRows<'_>, Vec<(usize, &[String])>> = HashMap::new();
-    for (index, (query, tokens)) in config.queries.iter().zip(&tokens).enumerate() {
+    for (index, ComparedQuery { query, tokens, conditions, runs }) in queries.iter().enumerate() {
         let Some(parts) = select(tokens) else { continue };
         let is_one_row = parts.is_one_row();
         let Select { list, rows } = parts;
         let mut earliest: Option<usize> = None;
-        for context in contexts.get(&query.order).into_iter().flatten() {
+        for run in runs {
             let file = &*query.place.file;
-            let first = known.entry(SharedRows { file, rows, is_one_row, context }).or_default();
+            let first =
+                known.entry(SharedRows { file, rows, is_one_row, conditions, run: *run }).or_default();
             let other = first.iter().find(|(_, known)| *known != list).map(|(other, _)| *other);
             earliest = earliest.into_iter().chain(other).min();
             if first.len() < 2 && first.iter().all(|(_, known)| *known != list) {
                 first.push((index, list));
             }
         }
-        if let Some(other) = earliest.and_then(|other| config.queries.get(other)) {
+        if let Some(ComparedQuery { query: other, .. }) = earliest.and_then(|other| queries.get(other)) {
             let message = format!("query {} reads the same rows as {}", query.name, other.name);
             let hint = format!("select its columns in {} and move its metrics there", other.name);
             sink.query(query, &query.place, lint_message(message, hint));
@@ -306,14 +313,12 @@ pub(super) fn shared_sql(config: &Config, sink: &mut FindingSink<'_>) {
 }
 
 pub(super) fn same_sql(config: &Config, sink: &mut FindingSink<'_>) {
-    let contexts = run_contexts(config);
-    let mut first: HashMap<(Vec<String>, &RunContext), usize> = HashMap::new();
-    for (index, query) in config.queries.iter().enumerate() {
-        let tokens = tokens(query.sql.text());
-        let contexts = contexts.get(&query.order).into_iter().flatten();
-        let known = contexts.map(|context| *first.entry((tokens.clone(), context)).or_insert(index));
+    let queries = compared(config);
+    let mut first: HashMap<(&[String], &str, QueryRun), usize> = HashMap::new();
+    for (index, ComparedQuery { query, tokens, conditions, runs }) in queries.iter().enumerate() {
+        let known = runs.iter().map(|run| *first.entry((tokens, conditions, *run)).or_insert(index));
         let earlier = known.filter(|other| *other < index).min();
-        if let Some(other) = earlier.and_then(|other| config.queries.get(other)) {
+        if let Some(ComparedQuery { query: other, .. }) = earlier.and_then(|other| queries.get(other)) {
             let message = format!("query {} is the same SQL as {}", query.name, other.name);
             let hint = format!("move its metrics to {}", other.name);
             sink.query(query, &query.place, lint_message(message, hint));

@@ -1,9 +1,13 @@
 //! Reads an exposition that a person wrote: samples and heads, in either format.
 
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+
 /// An exposition.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ParsedExposition<'t> {
-    pub(super) samples: Vec<ParsedSample<'t>>,
+    /// In the order written.
+    pub(super) samples: IndexMap<SeriesKey, ParsedSample<'t>>,
     /// `# HELP`, `# TYPE` and `# UNIT` lines, each with the name that it is about. Other comments are left out.
     pub(super) heads: Vec<(&'t str, &'t str)>,
     /// It ends as OpenMetrics does: timestamps are seconds.
@@ -13,30 +17,28 @@ pub(super) struct ParsedExposition<'t> {
 /// One sample.
 #[derive(Debug, PartialEq)]
 pub(super) struct ParsedSample<'t> {
-    /// What is compared of its series.
-    pub(super) series: SeriesKey,
-    pub(super) value: f64,
-    pub(super) timestamp: Option<f64>,
+    value: f64,
+    timestamp: Option<f64>,
     /// As written.
     pub(super) line: &'t str,
 }
 
-/// A name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is compared of a series: its name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SeriesKey {
     pub(super) name: String,
-    pub(super) labels: Vec<(String, String)>,
+    labels: Vec<(String, String)>,
 }
 
 impl ParsedSample<'_> {
-    /// True when the two are one sample; numbers count by value, NaN is NaN.
+    /// True when the two are one sample of their series; numbers count by value, NaN is NaN.
     pub(super) fn equals(&self, other: &ParsedSample<'_>) -> bool {
         let same = |left: f64, right: f64| left == right || (left.is_nan() && right.is_nan());
         let same_timestamps = match (self.timestamp, other.timestamp) {
             (Some(left), Some(right)) => same(left, right),
             (left, right) => left.is_none() && right.is_none(),
         };
-        self.series == other.series && same(self.value, other.value) && same_timestamps
+        same(self.value, other.value) && same_timestamps
     }
 }
 
@@ -57,17 +59,18 @@ pub(super) fn read(text: &str) -> Result<ParsedExposition<'_>, String> {
                 _ => {}
             }
         } else if !line.is_empty() {
-            let sample = sample(line).ok_or_else(|| wrong("not a sample, `name{label=\"value\"} number`"))?;
-            if read.samples.iter().any(|known| known.series == sample.series) {
-                return Err(wrong("a second sample of one series"));
+            let (series, sample) =
+                sample(line).ok_or_else(|| wrong("not a sample, `name{label=\"value\"} number`"))?;
+            match read.samples.entry(series) {
+                Entry::Occupied(_) => return Err(wrong("a second sample of one series")),
+                Entry::Vacant(place) => drop(place.insert(sample)),
             }
-            read.samples.push(sample);
         }
     }
     Ok(read)
 }
 
-fn sample(line: &str) -> Option<ParsedSample<'_>> {
+fn sample(line: &str) -> Option<(SeriesKey, ParsedSample<'_>)> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
     let (name, rest) = line.split_at(end);
     let (mut labels, rest) = match rest.strip_prefix('{') {
@@ -79,12 +82,7 @@ fn sample(line: &str) -> Option<ParsedSample<'_>> {
     let value = words.next()?.parse().ok()?;
     let timestamp = words.next().map(str::parse).transpose().ok()?;
     let is_whole = !name.is_empty() && words.next().is_none();
-    is_whole.then(|| ParsedSample {
-        series: SeriesKey { name: name.to_owned(), labels },
-        value,
-        timestamp,
-        line,
-    })
+    is_whole.then(|| (SeriesKey { name: name.to_owned(), labels }, ParsedSample { value, timestamp, line }))
 }
 
 type ExpectedLabels = Vec<(String, String)>;
@@ -133,8 +131,10 @@ fn normal(name: &str, value: String) -> String {
 mod tests {
     use super::*;
 
-    fn one(line: &str) -> ParsedSample<'_> {
-        sample(line).unwrap_or_else(|| panic!("{line}"))
+    fn are_one(left: &str, right: &str) -> bool {
+        let one = |line| sample(line).unwrap_or_else(|| panic!("{line}"));
+        let ((left_series, left), (right_series, right)) = (one(left), one(right));
+        left_series == right_series && left.equals(&right)
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             (r#"x_bucket{le="1"} 1"#, r#"x_bucket{le="1.0"} 1.0"#),
             (r#"x{a="a\"b\\c\nd,}"} 1 5"#, r#"x{a="a\"b\\c\nd,}"}  1   5.0"#),
         ] {
-            assert!(one(left).equals(&one(right)), "{left} {right}");
+            assert!(are_one(left, right), "{left} {right}");
         }
         for (left, right) in [
             (r#"x{a="1"} 1"#, r#"x{a="1.0"} 1"#),
@@ -155,7 +155,7 @@ mod tests {
             ("x 1", "x 1 5"),
             (r#"x{a=""} 1"#, "x 1"),
         ] {
-            assert!(!one(left).equals(&one(right)), "{left} {right}");
+            assert!(!are_one(left, right), "{left} {right}");
         }
     }
 
@@ -191,6 +191,22 @@ mod tests {
             }
         }
         assert!(count >= 20);
+    }
+
+    /// How long this thread has run: other work of the machine does not count.
+    fn cpu_time() -> std::time::Duration {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+        let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
+        std::time::Duration::from_nanos(nanoseconds.expect("a number"))
+    }
+
+    #[test]
+    fn the_time_for_many_samples_is_in_proportion_to_their_number() {
+        let text: String = (0..50_000).map(|number| format!("x{{n=\"{number}\"}} 1\n")).collect();
+        let before = cpu_time();
+        assert_eq!(read(&text).map(|read| read.samples.len()), Ok(50_000));
+        let took = cpu_time() - before;
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

@@ -19,10 +19,11 @@ use crate::config::query_tests::{QueryTest, TestExpectation, TestInput};
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, Parameter, RowSink, Session, Sql, sqlite};
 use crate::engine::foreach::{ForeachRun, ValuesSink};
-use crate::engine::query_sink::{RenderedResult, SampleContext, sink, sink_of_value};
+use crate::engine::query_sink::{RenderedResult, SampleContext, sink_of_value};
 use crate::engine::run::RunEnd;
 use crate::error::{Error, Reason, Result};
 use crate::metric::labels::LabelLimit;
+use crate::name::LabelName;
 
 /// For a script, and the query on its database.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,63 +89,23 @@ fn run_one(test: &QueryTest, context: &SampleContext) -> QueryTestResult {
 /// # Errors
 /// What keeps the query from being run at all: the script failed. The query's own error is inside.
 fn render(test: &QueryTest, context: &SampleContext) -> Result<Result<Arc<RenderedResult>>> {
-    if let Some(foreach) = test.query.foreach.as_deref() {
-        return render_values(test, foreach, context);
-    }
-    let mut result = None;
-    let ended = Box::new(|rendered, _| result = Some(rendered));
-    let mut sink = sink(&test.query, context, ended);
-    match &test.given {
-        TestInput::Rows { columns, rows } => rows::play(columns, rows, &mut *sink),
-        TestInput::Sqlite(script) => run_on_sqlite(script, test, context, &mut *sink)?,
-    }
-    drop(sink);
-    // Invariant: who runs a sink ends it. A session that did not has a bug of its own.
-    Ok(result.unwrap_or_else(not_ended).map(Arc::new))
-}
-
-fn not_ended<T>() -> Result<T> {
-    Err(Error::new(Reason::Protocol, "the query was not ended"))
-}
-
-/// The same for a query with `foreach`: each value gets the rows of the test, or those that its script makes for it.
-fn render_values(
-    test: &QueryTest,
-    foreach: &Foreach,
-    context: &SampleContext,
-) -> Result<Result<Arc<RenderedResult>>> {
-    let (query, by) = (&*test.query, Deadline::within(TIMEOUT));
-    let mut session = match &test.given {
-        TestInput::Rows { .. } => None,
-        TestInput::Sqlite(script) => Some(sqlite::session_in_memory(script, by)?),
-    };
-    let values = match (foreach, &test.foreach, &mut session) {
-        (Foreach::Values(values), ..) | (_, Some(values), _) => Arc::clone(values),
-        (Foreach::Sql { sql, .. }, None, Some(session)) => {
+    let query = &*test.query;
+    let mut source = RowSource::new(test, context)?;
+    let values = match (query.foreach.as_deref(), &test.foreach) {
+        (None, _) => return Ok(source.run_query(&[], &[])?.0.map(Arc::new)),
+        (Some(Foreach::Values(values)), _) | (_, Some(values)) => Arc::clone(values),
+        (Some(Foreach::Sql { sql, .. }), None) => {
             let mut sink = ValuesSink::new(query, context);
-            run_on(&mut **session, by, sql, &[], context, &mut sink)?;
+            source.run(sql, &[], &mut sink)?;
             match sink.result().unwrap_or_else(not_ended) {
                 Ok(values) => Arc::new(values),
                 Err(error) => return Ok(Err(error.in_query(&query.name))),
             }
         }
-        // Such a test has a fault.
-        (Foreach::Sql { .. }, None, None) => return Ok(not_ended()),
     };
-    let run = ForeachRun::new(values, context, by);
+    let run = ForeachRun::new(values, context, source.by);
     for index in run.left() {
-        let mut ended = None;
-        let on_end = Box::new(|result, took| ended = Some((result, took)));
-        let mut sink = sink_of_value(query, context, run.labels(index), on_end);
-        match (&test.given, &mut session) {
-            (TestInput::Rows { columns, rows }, _) => rows::play(columns, rows, &mut *sink),
-            (_, Some(session)) => {
-                run_on(&mut **session, by, &query.sql, run.parameters(index), context, &mut *sink)?;
-            }
-            (TestInput::Sqlite(_), None) => {}
-        }
-        drop(sink);
-        let (result, took) = ended.unwrap_or_else(|| (not_ended(), Duration::ZERO));
+        let (result, took) = source.run_query(run.labels(index), run.parameters(index))?;
         run.end_value(query, index, result, took);
     }
     Ok(match run.end(query) {
@@ -154,29 +115,60 @@ fn render_values(
     })
 }
 
-fn run_on_sqlite(
-    script: &str,
-    test: &QueryTest,
-    context: &SampleContext,
-    sink: &mut dyn RowSink,
-) -> Result<()> {
-    let by = Deadline::within(TIMEOUT);
-    let mut session = sqlite::session_in_memory(script, by)?;
-    run_on(&mut *session, by, &test.query.sql, &[], context, sink)
+fn not_ended<T>() -> Result<T> {
+    Err(Error::new(Reason::Protocol, "the query was not ended"))
 }
 
-fn run_on(
-    session: &mut dyn Session,
+/// Where the rows of one test come from.
+struct RowSource<'t> {
+    test: &'t QueryTest,
+    context: &'t SampleContext,
     by: Deadline,
-    sql: &Sql,
-    parameters: &[Parameter],
-    context: &SampleContext,
-    sink: &mut dyn RowSink,
-) -> Result<()> {
-    let max_cell_bytes = context.max_cell_bytes;
-    let job = Job { sql, parameters, allowance: by.left(), max_cell_bytes, sink };
-    match session.run(&mut [job], by) {
-        Health::Clean | Health::Spent => Ok(()),
-        Health::Lost(error) => Err(error),
+    /// On the database that the test's script makes; `None` where the test writes the rows.
+    session: Option<Box<dyn Session>>,
+}
+
+impl<'t> RowSource<'t> {
+    /// # Errors
+    /// The script fails.
+    fn new(test: &'t QueryTest, context: &'t SampleContext) -> Result<Self> {
+        let by = Deadline::within(TIMEOUT);
+        let session = match &test.given {
+            TestInput::Rows { .. } => None,
+            TestInput::Sqlite(script) => Some(sqlite::session_in_memory(script, by)?),
+        };
+        Ok(RowSource { test, context, by, session })
+    }
+
+    /// What the query makes of its rows, all of which have these labels, and how long it took.
+    ///
+    /// # Errors
+    /// The session died.
+    fn run_query(
+        &mut self,
+        labels: &[(LabelName, String)],
+        parameters: &[Parameter],
+    ) -> Result<(Result<RenderedResult>, Duration)> {
+        let (test, context) = (self.test, self.context);
+        let mut ended = None;
+        let on_end = Box::new(|result, took| ended = Some((result, took)));
+        let mut sink = sink_of_value(&test.query, context, labels, on_end);
+        match &test.given {
+            TestInput::Rows { columns, rows } => rows::play(columns, rows, &mut *sink),
+            TestInput::Sqlite(_) => self.run(&test.query.sql, parameters, &mut *sink)?,
+        }
+        drop(sink);
+        // Invariant: who runs a sink ends it. A session that did not has a bug of its own.
+        Ok(ended.unwrap_or_else(|| (not_ended(), Duration::ZERO)))
+    }
+
+    fn run(&mut self, sql: &Sql, parameters: &[Parameter], sink: &mut dyn RowSink) -> Result<()> {
+        // A test with rows runs no statement.
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let (allowance, max_cell_bytes) = (self.by.left(), self.context.max_cell_bytes);
+        match session.run(&mut [Job { sql, parameters, allowance, max_cell_bytes, sink }], self.by) {
+            Health::Clean | Health::Spent => Ok(()),
+            Health::Lost(error) => Err(error),
+        }
     }
 }

@@ -1,31 +1,14 @@
 //! The rows that a test writes, as a database would return them.
 
-use std::time::Duration;
-
 use crate::driver::advice::Advice;
 use crate::driver::postgres::datetime;
-use crate::driver::{Column, ColumnContent, Flow, Row, RowSink};
-use crate::error::{Error, Reason, Result};
+use crate::driver::{Column, ColumnContent, RowSink};
+use crate::inspect::replay::replay;
 use crate::value::Cell;
 use crate::yaml::keys::Literal;
 
-/// One row.
-struct LiteralValues<'r>(&'r [Literal]);
-
-impl Row for LiteralValues<'_> {
-    fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        let literal = self.0.get(column);
-        literal.map(cell).ok_or_else(|| Error::new(Reason::Protocol, "the row is too short"))
-    }
-}
-
 /// Sends the rows to `sink` as a session does, its `end` included.
-pub(super) fn play(columns: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) {
-    let verdict = feed(columns, rows, sink);
-    sink.end(verdict, Duration::ZERO);
-}
-
-fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Result<()> {
+pub(super) fn play(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) {
     let column = |(index, name): (usize, &String)| {
         let values = || rows.iter().filter_map(|row| row.get(index)).map(cell);
         let first = values().find(|cell| *cell != Cell::Null);
@@ -37,13 +20,8 @@ fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Resu
             content: ColumnContent::Unknown,
         }
     };
-    sink.columns(&names.iter().enumerate().map(column).collect::<Vec<_>>())?;
-    for row in rows {
-        if sink.row(&LiteralValues(row))? == Flow::Stop {
-            break;
-        }
-    }
-    Ok(())
+    let columns: Vec<Column> = names.iter().enumerate().map(column).collect();
+    replay(&columns, rows, cell, sink);
 }
 
 /// The value that a database would return for a literal.

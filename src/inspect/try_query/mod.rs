@@ -25,6 +25,7 @@ use crate::deadline::Deadline;
 use crate::driver::Sql;
 use crate::error::{Error, Reason, SourcePosition};
 use crate::metric::Metric;
+use crate::metric::samples::SkippedValues;
 
 pub use self::choose::{query, target};
 pub use self::column_mapping::MappedColumn;
@@ -70,17 +71,6 @@ pub struct ResultTable {
     pub columns: Vec<ResultColumn>,
     /// The first rows.
     pub rows: Vec<Vec<Option<String>>>,
-}
-
-/// Values that make no sample.
-#[derive(Debug, Serialize)]
-pub struct SkippedValueCounts {
-    /// NULL.
-    pub null: u64,
-    /// Not a number.
-    pub invalid: u64,
-    /// A second sample of a series.
-    pub duplicate: u64,
 }
 
 /// How long each step took; `None` where it did not come to that.
@@ -140,7 +130,7 @@ pub struct TryReport {
     /// How many metric families.
     pub families: Option<usize>,
     /// Values that make no sample.
-    pub values_skipped: Option<SkippedValueCounts>,
+    pub values_skipped: Option<SkippedValues>,
     /// An entry to copy below `queries:`.
     pub proposal: Option<String>,
     /// About the samples, in sentences.
@@ -202,7 +192,8 @@ impl TryRequest<'_> {
             (Some(query), Some(position)) => Some(place_of(&query.sql_place, query.sql.text(), position)),
             (Some(query), None) => place_in_query(query, &error),
             (None, Some(position)) => {
-                let source = self.sql().text().lines().nth(position.line - 1).map(str::to_owned);
+                let at = position.line.saturating_sub(1);
+                let source = self.sql().text().lines().nth(at).map(str::to_owned);
                 let (line, column) = (position.line, position.column);
                 Some(SourcePosition { file: "--sql".to_owned(), line, column, path: String::new(), source })
             }

@@ -1,6 +1,6 @@
 //! A metric definition for a statement that has none: made from its columns and rows, to be copied and improved.
 //!
-//! Texts become labels, numbers become values, one metric each. UnusedNames are legal and do not clash with the configuration.
+//! Texts become labels, numbers become values, one metric each. Names are legal and do not clash with the configuration.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,12 @@ use crate::config::Config;
 use crate::config::database::Database;
 use crate::driver::{Column, ColumnContent, Sql};
 use crate::exposition::{FamilyKind, reserved_names};
-use crate::inspect::sql_compare::tokens;
+use crate::inspect::sql_compare::{tokens, with_depth};
 use crate::metric::column::find;
-use crate::metric::naming::OUR_PREFIXES;
-use crate::value::Cell;
+use crate::metric::naming::our_prefix;
+use crate::value::{Cell, Number};
+use crate::yaml::writer;
+use crate::yaml::writer::block;
 
 use super::recording_sink::OwnedValue;
 
@@ -135,7 +137,7 @@ fn by_name(type_name: &str) -> ProposedUse {
 }
 
 fn is_negative(value: &OwnedValue) -> bool {
-    matches!(value.cell().number(), crate::value::Number::Value(number) if number < 0.0)
+    matches!(value.cell().number(), Number::Value(number) if number < 0.0)
 }
 
 /// The key `labels` with its line's end; nothing without labels.
@@ -162,7 +164,7 @@ fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, P
         return format!("        labels: [{}]\n", names.join(", "));
     }
     let pairs: Vec<String> =
-        pairs.iter().map(|(name, column)| format!("{}: {}", key(name), scalar(column))).collect();
+        pairs.iter().map(|(name, column)| format!("{}: {}", writer::scalar(name), scalar(column))).collect();
     format!("        labels: {{{}}}\n", pairs.join(", "))
 }
 
@@ -195,19 +197,11 @@ fn legal(text: &str) -> String {
 /// The first table that the statement reads from, without its schema: the one of its own `FROM`, else of any.
 fn table(sql: &str) -> Option<String> {
     let tokens = tokens(sql);
-    let mut depth = 0_i32;
-    let mut found: Vec<(i32, usize)> = Vec::new();
-    for (place, token) in tokens.iter().enumerate() {
-        match token.as_str() {
-            "(" => depth += 1,
-            ")" => depth -= 1,
-            "from" => found.push((depth, place + 1)),
-            _ => {}
-        }
-    }
+    let mut found: Vec<(usize, usize, &str)> =
+        with_depth(&tokens).filter(|(.., token)| *token == "from").collect();
     found.sort_unstable();
-    found.into_iter().find_map(|(_, place)| {
-        let rest = tokens.get(place..)?;
+    found.into_iter().find_map(|(_, from, _)| {
+        let rest = tokens.get(from + 1..)?;
         let (first, rest) = rest.split_first().filter(|(first, _)| first.as_str() != "(")?;
         let last = match rest {
             [dot, name, dot_too, last, ..] if dot == "." && dot_too == "." && !name.is_empty() => last,
@@ -250,8 +244,7 @@ impl UnusedNames {
 
     /// A name of which nothing is taken; the suffix that its kind needs stays last.
     fn metric(&mut self, wanted: &str, kind: FamilyKind) -> String {
-        let ours = OUR_PREFIXES.iter().any(|prefix| wanted.starts_with(prefix));
-        let wanted = if ours { format!("db_{wanted}") } else { wanted.to_owned() };
+        let wanted = if our_prefix(wanted).is_some() { format!("db_{wanted}") } else { wanted.to_owned() };
         let suffix = ["_total", "_info", "_seconds"].into_iter().find(|suffix| wanted.ends_with(suffix));
         let suffix = suffix.unwrap_or_default();
         let stem = wanted.strip_suffix(suffix).unwrap_or(&wanted);
@@ -264,57 +257,15 @@ impl UnusedNames {
     }
 }
 
-/// A value in block or flow style: plain where no character of it has a meaning, else in double quotes. `${` is escaped.
+/// A value in block or flow style, in which `${` means itself.
 fn scalar(text: &str) -> String {
-    quoted_unless_plain(&text.replace("${", "$${"))
-}
-
-/// A key: it is never expanded.
-fn key(text: &str) -> String {
-    quoted_unless_plain(text)
+    writer::scalar(&text.replace("${", "$${"))
 }
 
 /// The key `sql` of a query, indented by four: as a block where a block can hold it. It is never expanded.
 fn sql_key(sql: &str) -> String {
-    let breaks = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
-    let in_block = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || breaks(c));
-    if !sql.chars().all(in_block) || sql.starts_with([' ', '\t']) {
-        return format!("    sql: {}\n", quoted(sql));
-    }
-    let line = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("      {line}\n") };
-    format!("    sql: |\n{}", sql.split('\n').map(line).collect::<String>())
-}
-
-fn quoted_unless_plain(text: &str) -> String {
-    // YAML 1.1 or 1.2 do not read these as text.
-    const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
-    let lower = text.to_lowercase();
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let inner = |c: char| legal(c) || matches!(c, ' ' | '.' | '-');
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.ends_with(|c: char| legal(c) || c == '.')
-        && text.chars().all(inner)
-        && !WORDS.contains(&lower.as_str());
-    if plain { text.to_owned() } else { quoted(text) }
-}
-
-/// In double quotes, with escapes (YAML 1.2, 7.3.1).
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out += "\\n",
-            _ if c.is_control()
-                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-            {
-                out += &format!("\\u{:04x}", u32::from(c));
-            }
-            _ => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    let text = block(&format!("{sql}\n"), 3).unwrap_or_else(|| writer::scalar(sql));
+    format!("    sql: {text}\n")
 }
 
 #[cfg(test)]

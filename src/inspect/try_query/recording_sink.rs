@@ -2,6 +2,7 @@
 //! What it passes on is what the sink of a scrape gets.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use super::{ResultColumn, StepTimes};
@@ -12,6 +13,8 @@ use crate::value::Cell;
 
 /// The most rows of a statement without metrics: the default of `max_rows`.
 const MAX_ROWS: u64 = 100_000;
+/// The most bytes of values that are kept.
+const MAX_BYTES: usize = 64 << 20;
 
 /// What is known about the rows.
 #[derive(Default)]
@@ -25,10 +28,13 @@ pub(super) struct RecordedRows {
     pub(super) stopped: bool,
     /// Which columns hold moments without a time zone.
     pub(super) unzoned: Vec<bool>,
-    /// The different values of each column that the caller asked for.
-    pub(super) values: Vec<HashSet<String>>,
+    /// The hashes of the different values of each column that the caller asked for.
+    pub(super) values: Vec<HashSet<u64>>,
+    hasher: RandomState,
     /// All rows, where there is no production sink.
     pub(super) kept: Vec<Vec<OwnedValue>>,
+    /// The size of what is kept.
+    bytes: usize,
     /// When the first row came, or the end where none did.
     first: Option<Instant>,
     /// When the last one had come.
@@ -93,23 +99,26 @@ impl<'s> RecordingSink<'s> {
         took
     }
 
+    /// True while another row is kept as text.
+    fn shows_more(&self) -> bool {
+        self.seen.rows.len() < self.shown && self.seen.bytes < MAX_BYTES
+    }
+
     fn record(&mut self, row: &dyn Row) -> Result<()> {
         let width = self.seen.columns.len();
         let mut scratch = String::new();
-        if self.seen.rows.len() < self.shown {
+        if self.shows_more() {
             let text = |column| match row.cell(column)? {
                 Cell::Null => Ok(None),
                 cell => Ok(Some(cell.label(&mut String::new()).to_owned())),
             };
-            self.seen.rows.push((0..width).map(text).collect::<Result<_>>()?);
+            let texts: Vec<Option<String>> = (0..width).map(text).collect::<Result<_>>()?;
+            self.seen.bytes += texts.iter().flatten().map(String::len).sum::<usize>();
+            self.seen.rows.push(texts);
         }
         for (place, values) in self.counted_at.iter().zip(&mut self.seen.values) {
             let Some(place) = place else { continue };
-            let cell = row.cell(*place)?;
-            let text = cell.label(&mut scratch);
-            if !values.contains(text) {
-                values.insert(text.to_owned());
-            }
+            values.insert(self.seen.hasher.hash_one(row.cell(*place)?.label(&mut scratch)));
         }
         for (place, column) in self.seen.columns.iter().enumerate() {
             if matches!(column.content, ColumnContent::Moment)
@@ -125,7 +134,13 @@ impl<'s> RecordingSink<'s> {
                 return Err(Error::new(Reason::Limit, message).with_hint("group or filter in the SQL"));
             }
             let kept = |column| row.cell(column).map(OwnedValue::of);
-            self.seen.kept.push((0..width).map(kept).collect::<Result<_>>()?);
+            let values: Vec<OwnedValue> = (0..width).map(kept).collect::<Result<_>>()?;
+            self.seen.bytes += values.iter().map(OwnedValue::size).sum::<usize>();
+            self.seen.kept.push(values);
+            if self.seen.bytes > MAX_BYTES {
+                let message = format!("more than {} MiB of values", MAX_BYTES >> 20);
+                return Err(Error::new(Reason::Limit, message).with_hint("select fewer columns or rows"));
+            }
         }
         Ok(())
     }
@@ -134,8 +149,9 @@ impl<'s> RecordingSink<'s> {
 impl RowSink for RecordingSink<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
         self.seen.columns = columns.to_vec();
-        self.seen.unzoned = vec![false; columns.len()];
-        self.seen.values = vec![HashSet::new(); self.counted.len()];
+        // What the earlier values of a `foreach` have shown stays.
+        self.seen.unzoned.resize(columns.len(), false);
+        self.seen.values.resize(self.counted.len(), HashSet::new());
         let place = |name: &String| find(columns, name).ok();
         self.counted_at = self.counted.iter().map(place).collect();
         self.pass_on(|sink| sink.columns(columns).map(|()| Flow::Continue));
@@ -145,7 +161,7 @@ impl RowSink for RecordingSink<'_> {
     /// After a failed mapping rows come until there are enough to show.
     fn row(&mut self, row: &dyn Row) -> Result<Flow> {
         self.seen.first.get_or_insert_with(Instant::now);
-        if self.failed.is_some() && self.seen.rows.len() >= self.shown {
+        if self.failed.is_some() && !self.shows_more() {
             self.seen.stopped = true;
             return Ok(Flow::Stop);
         }
@@ -210,6 +226,16 @@ impl OwnedValue {
         })
     }
 
+    /// The memory that it takes.
+    fn size(&self) -> usize {
+        let own = match self {
+            OwnedValue::Plain(_) => 0,
+            OwnedValue::Text(text, _) => text.len(),
+            OwnedValue::Bytes(bytes) => bytes.len(),
+        };
+        own + size_of::<OwnedValue>()
+    }
+
     /// As the session returned it.
     pub(super) fn cell(&self) -> Cell<'_> {
         match self {
@@ -218,28 +244,4 @@ impl OwnedValue {
             OwnedValue::Bytes(bytes) => Cell::Bytes(bytes),
         }
     }
-}
-
-struct OwnedRow<'r>(&'r [OwnedValue]);
-
-impl Row for OwnedRow<'_> {
-    fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        let cell = self.0.get(column).map(OwnedValue::cell);
-        cell.ok_or_else(|| Error::new(Reason::Protocol, "the row is too short"))
-    }
-}
-
-/// Sends the rows to `sink` as the session did, its `end` included.
-pub(super) fn replay(columns: &[Column], rows: &[Vec<OwnedValue>], sink: &mut dyn RowSink) {
-    let mut send = || {
-        sink.columns(columns)?;
-        for row in rows {
-            if sink.row(&OwnedRow(row))? == Flow::Stop {
-                break;
-            }
-        }
-        Ok(())
-    };
-    let verdict = send();
-    sink.end(verdict, Duration::ZERO);
 }

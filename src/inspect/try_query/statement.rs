@@ -1,25 +1,28 @@
 //! A statement on an open session: `when`, the query plan, the rows, the samples that they make.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::column_mapping::mapping;
 use super::proposal::propose;
-use super::recording_sink::{RecordedRows, RecordingSink, replay};
-use super::{ResultTable, SkippedValueCounts, TriedStatement, TryReport, TryRequest};
+use super::recording_sink::{OwnedValue, RecordedRows, RecordingSink};
+use super::{ResultTable, TriedStatement, TryReport, TryRequest};
 use crate::config;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
 use crate::engine::foreach::{ForeachRun, ValuesSink};
-use crate::engine::query_sink::{RenderedResult, SampleContext, sink, sink_of_value};
+use crate::engine::query_sink::{RenderedResult, SampleContext, sink_of_value};
+use crate::engine::run::RunEnd;
 use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
 use crate::exposition::page::{Families, pieces};
 use crate::exposition::text::Text;
+use crate::inspect::replay::replay;
 use crate::inspect::runner::OpenSession;
 use crate::metric::labels::LabelSource;
+use crate::name::LabelName;
 
 /// A query with more series gets a warning.
 const MANY_SERIES: u64 = 1_000;
@@ -43,11 +46,11 @@ pub(super) fn run(request: &TryRequest<'_>, session: &mut OpenSession, report: &
         attempt.explain(&sql, first.unwrap_or_default())?;
     }
     match (&request.statement, values) {
-        (TriedStatement::Query(query), Some(values)) => attempt.run_values(query, values),
-        (TriedStatement::Query(query), None) if query.foreach.is_none() => {
-            attempt.run_query(query).map_err(|error| error.in_query(&query.name))
+        // `foreach.sql` failed.
+        (TriedStatement::Query(query), None) if query.foreach.is_some() => Ok(()),
+        (TriedStatement::Query(query), values) => {
+            attempt.run_query(query, values).map_err(|error| error.in_query(&query.name))
         }
-        (TriedStatement::Query(_), None) => Ok(()),
         (TriedStatement::Sql(sql), _) => attempt.run_sql(sql),
     }
 }
@@ -91,7 +94,7 @@ impl Attempt<'_> {
             Some(Foreach::Sql { sql, .. }) => sql,
         };
         let mut sink = ValuesSink::new(query, self.context);
-        let ended = self.session.run(sql, query.timeout, self.context.max_cell_bytes, &mut sink);
+        let ended = self.session.run(sql, &[], query.timeout, self.context.max_cell_bytes, &mut sink);
         match sink.result() {
             Some(Ok(values)) => ended.map(|()| Some(begin(Arc::new(values)))),
             Some(Err(error)) => {
@@ -102,44 +105,64 @@ impl Attempt<'_> {
         }
     }
 
-    /// Runs a query for each of its values, one after the other.
-    fn run_values(&mut self, query: &Query, values: ForeachRun) -> Result<()> {
+    /// Runs a query as a worker runs it: once, or for each of its values, one after the other.
+    ///
+    /// # Errors
+    /// The session is of no more use, and no value says so.
+    fn run_query(&mut self, query: &Query, values: Option<ForeachRun>) -> Result<()> {
         let start = Instant::now();
-        let labels = label_columns(query);
-        let columns: Vec<String> = labels.iter().map(|(_, column)| column.clone()).collect();
         let mut rows = RecordedRows::default();
+        let max_cell_bytes = self.context.max_cell_bytes;
         let is_snapshot = self.request.target.snapshot;
         let mut ended = if is_snapshot { self.session.snapshot(true) } else { Ok(()) };
-        for index in values.left() {
+        let mut only = None;
+        for index in values.as_ref().map_or_else(|| vec![0], ForeachRun::left) {
             if ended.is_err() {
                 break;
             }
-            let mut result = None;
-            {
-                let on_end = Box::new(|rendered, took| result = Some((rendered, took)));
-                let production = sink_of_value(query, self.context, values.labels(index), on_end);
-                let mut sink = RecordingSink::new(Some(production), self.request.rows, &columns, &mut rows);
-                let (parameters, most) = (values.parameters(index), self.context.max_cell_bytes);
-                ended = self.session.run_bound(&query.sql, parameters, query.timeout, most, &mut sink);
-            }
-            if let Some((rendered, took)) = result {
-                values.end_value(query, index, rendered, took);
+            let value = values.as_ref();
+            let labels = value.map_or(&[][..], |values| values.labels(index));
+            let parameters = value.map_or(&[][..], |values| values.parameters(index));
+            let (result, run) = self.make_samples(query, labels, &mut rows, |attempt, sink| {
+                attempt.session.run(&query.sql, parameters, query.timeout, max_cell_bytes, sink)
+            });
+            ended = run;
+            match (value, result) {
+                (Some(values), Some((result, took))) => values.end_value(query, index, result, took),
+                (None, Some((result, _))) => only = Some(result),
+                (_, None) => {}
             }
         }
         if is_snapshot && ended.is_ok() {
             ended = self.session.snapshot(false);
         }
-        if let Err(error) = &ended {
-            values.fail_rest(error);
-        }
-        let end = values.end(query);
-        if let Some(error) = end.error() {
+        let end = match values {
+            Some(values) => {
+                if let Err(error) = std::mem::replace(&mut ended, Ok(())) {
+                    values.fail_rest(&error);
+                }
+                Some(values.end(query))
+            }
+            None => only.map(|result| match result {
+                Ok(rendered) => RunEnd::Good(Arc::new(rendered)),
+                Err(error) => RunEnd::of_error(Some(query), error),
+            }),
+        };
+        let failed = match &end {
+            Some(RunEnd::Skipped(cause)) => {
+                self.report.skipped.push("without_privilege: skip".to_owned());
+                cause.lacks()
+            }
+            end => end.as_ref().and_then(RunEnd::error),
+        };
+        if let Some(error) = failed {
+            // A failed `when.sql` comes first, and may have left no time.
             self.report.error.get_or_insert(error.clone().in_query(&query.name));
         }
-        self.note_result(query, &rows, &labels, end.rendered().map(|rendered| &**rendered));
+        self.note_result(query, &rows, end.as_ref().and_then(RunEnd::rendered).map(|rendered| &**rendered));
         rows.note_times(start, &mut self.report.times);
         self.note_rows(rows);
-        Ok(())
+        ended
     }
 
     /// Notes the database's query plan. An error here comes again from the statement, with the right place.
@@ -147,7 +170,7 @@ impl Attempt<'_> {
         let mut rows = RecordedRows::default();
         let ended = {
             let mut sink = RecordingSink::new(None, usize::MAX, &[], &mut rows);
-            self.session.run_bound(sql, parameters, None, MAX_CELL_BYTES, &mut sink)
+            self.session.run(sql, parameters, None, MAX_CELL_BYTES, &mut sink)
         };
         let failed = rows.verdict.take().and_then(Result::err);
         if failed.is_none() && ended.is_ok() {
@@ -157,37 +180,13 @@ impl Attempt<'_> {
         ended.map_err(|lost| failed.unwrap_or(lost))
     }
 
-    fn run_query(&mut self, query: &Query) -> Result<()> {
-        let max_cell_bytes = self.request.config.exporter.max_cell_bytes;
-        let start = Instant::now();
-        let (rows, result, ended) = self.make_samples(query, |attempt, sink| {
-            // As a worker runs it.
-            let is_snapshot = attempt.request.target.snapshot;
-            if is_snapshot {
-                attempt.session.snapshot(true)?;
-            }
-            attempt.session.run(&query.sql, query.timeout, max_cell_bytes, sink)?;
-            if is_snapshot { attempt.session.snapshot(false) } else { Ok(()) }
-        });
-        if let Err(error) = result {
-            if query.is_skipped_after(&error) {
-                self.report.skipped.push("without_privilege: skip".to_owned());
-            }
-            // A failed `when.sql` comes first, and may have left no time.
-            self.report.error.get_or_insert(error);
-        }
-        rows.note_times(start, &mut self.report.times);
-        self.note_rows(rows);
-        ended
-    }
-
     /// A statement without metrics: its rows, and what a proposed definition makes of them.
     fn run_sql(&mut self, sql: &Sql) -> Result<()> {
         let mut rows = RecordedRows::default();
         let start = Instant::now();
         let ended = {
             let mut sink = RecordingSink::new(None, self.request.rows, &[], &mut rows);
-            self.session.run(sql, None, self.request.config.exporter.max_cell_bytes, &mut sink)
+            self.session.run(sql, &[], None, self.context.max_cell_bytes, &mut sink)
         };
         rows.note_times(start, &mut self.report.times);
         self.report.times.render = None;
@@ -217,8 +216,12 @@ impl Attempt<'_> {
             }
         };
         self.report.proposal = Some(yaml);
-        let (replayed, result, ()) =
-            self.make_samples(&query, |_, sink| replay(&rows.columns, &rows.kept, sink));
+        let mut replayed = RecordedRows::default();
+        let (ended, ()) = self.make_samples(&query, &[], &mut replayed, |_, sink| {
+            replay(&rows.columns, &rows.kept, OwnedValue::cell, sink);
+        });
+        let result = ended.map(|(result, _)| result).transpose();
+        self.note_result(&query, &replayed, result.as_ref().ok().and_then(Option::as_ref));
         self.report.times.render = Some(replayed.render);
         if let Err(error) = result {
             let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -227,40 +230,34 @@ impl Attempt<'_> {
         }
     }
 
-    /// Sends the rows of `feed` through the production sink of a query, and notes what they make. The error is that of the
-    /// rows; a session that dies under them leaves none.
+    /// Sends the rows of `feed` through the production sink of a query, whose samples all have these labels, and keeps in
+    /// `rows` what is to be shown of them. Without a result, the session died under them.
     fn make_samples<T>(
         &mut self,
         query: &Query,
+        labels: &[(LabelName, String)],
+        rows: &mut RecordedRows,
         feed: impl FnOnce(&mut Self, &mut dyn RowSink) -> T,
-    ) -> (RecordedRows, Result<()>, T) {
-        let labels = label_columns(query);
-        let columns: Vec<String> = labels.iter().map(|(_, column)| column.clone()).collect();
-        let (mut rows, mut rendered) = (RecordedRows::default(), None);
-        let fed = {
-            let production = sink(query, self.context, Box::new(|result, _| rendered = Some(result)));
-            let mut recording = RecordingSink::new(Some(production), self.request.rows, &columns, &mut rows);
-            feed(self, &mut recording)
-        };
-        let result = rendered.transpose();
-        self.note_result(query, &rows, &labels, result.as_ref().ok().and_then(Option::as_ref));
-        (rows, result.map(drop), fed)
+    ) -> (Option<(Result<RenderedResult>, Duration)>, T) {
+        let columns: Vec<String> = label_columns(query).into_iter().map(|(_, column)| column).collect();
+        let mut ended = None;
+        let on_end = Box::new(|result, took| ended = Some((result, took)));
+        let production = sink_of_value(query, self.context, labels, on_end);
+        let mut sink = RecordingSink::new(Some(production), self.request.rows, &columns, rows);
+        let fed = feed(self, &mut sink);
+        drop(sink);
+        (ended, fed)
     }
 
     /// Notes what becomes of the columns, and the samples.
-    fn note_result(
-        &mut self,
-        query: &Query,
-        rows: &RecordedRows,
-        labels: &[(String, String)],
-        rendered: Option<&RenderedResult>,
-    ) {
+    fn note_result(&mut self, query: &Query, rows: &RecordedRows, rendered: Option<&RenderedResult>) {
         if !rows.columns.is_empty() {
             let endpoint = self.request.target.endpoint.as_ref();
             let epoch = endpoint.and_then(|endpoint| endpoint.epoch_expression());
             self.report.mapping = mapping(query, &rows.columns, &rows.unzoned, epoch);
         }
         let Some(rendered) = rendered else { return };
+        let labels = label_columns(query);
         let values = labels.iter().zip(&rows.values).map(|((label, _), values)| (label, values.len()));
         let most = values.max_by_key(|(_, count)| *count);
         self.report.warnings.extend(series_warning(rendered.series, query.max_series, most));
@@ -287,8 +284,7 @@ impl TryReport {
         self.exposition = Some(String::from_utf8_lossy(&page).into_owned());
         self.series = Some(series);
         self.families = Some(families.len());
-        let (null, invalid, duplicate) = (skipped.null, skipped.invalid, skipped.duplicate);
-        self.values_skipped = Some(SkippedValueCounts { null, invalid, duplicate });
+        self.values_skipped = Some(skipped);
     }
 }
 

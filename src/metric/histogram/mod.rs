@@ -7,6 +7,9 @@ mod columns;
 mod raw;
 mod rows;
 
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
 use crate::driver::Column;
 use crate::error::Result;
 use crate::exposition::FamilyKind;
@@ -86,6 +89,18 @@ impl Totals<String> {
     }
 }
 
+/// What is gathered of each label set until the last row is there, in the order first seen.
+type LabelSets<T> = IndexMap<LabelBytes, T, RandomState>;
+
+/// That of one label set, begun where it is new. Labels are copied once a set.
+fn of_labels<'s, T: Default>(sets: &'s mut LabelSets<T>, labels: &LabelBytes) -> &'s mut T {
+    let at = match sets.get_index_of(labels) {
+        Some(at) => at,
+        None => sets.insert_full(labels.clone(), T::default()).0,
+    };
+    &mut sets[at]
+}
+
 /// Names on the lines of a histogram.
 #[derive(Debug)]
 struct Layout {
@@ -103,11 +118,7 @@ struct Bucket<'b> {
 impl Layout {
     /// `,le="…"`
     fn mark(&self, bound: f64) -> Vec<u8> {
-        let mut mark = Vec::new();
-        line::open_label(&self.le, &mut mark);
-        line::bound(bound, &mut mark);
-        mark.push(b'"');
-        mark
+        line::bound_label(&self.le, bound)
     }
 
     /// Writes one histogram: `buckets` by rising bounds, `+Inf` last. Without `sum` it has no count either.

@@ -1,17 +1,14 @@
 //! The shape of raw observations: each row is one, counted into buckets when the last row is there.
 
-use foldhash::fast::RandomState;
-use indexmap::IndexMap;
-
 use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::line::LabelBytes;
-use crate::metric::samples::{Samples, Tally};
+use crate::metric::samples::Samples;
 use crate::metric::values::{BoundValues, Values};
 use crate::metric::{Bind, ColumnUse, Emit, Recipe};
 use crate::yaml::keys::Keys;
 
-use super::{Bucket, Layout, read_bound, recipe};
+use super::{Bucket, LabelSets, Layout, of_labels, read_bound, recipe};
 
 /// Prometheus's default bounds, in seconds.
 const DEFAULT_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -72,38 +69,54 @@ struct RawShape {
 
 impl Bind for RawShape {
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
-        Ok(Box::new(Counting { shape: self, values: self.values.bind(columns)?, sets: IndexMap::default() }))
+        Ok(Box::new(Counting {
+            shape: self,
+            values: self.values.bound(columns)?,
+            sets: LabelSets::default(),
+        }))
     }
 }
 
-/// One run: observations counted per label set, in the order first seen.
+/// One run: observations counted per label set.
 struct Counting<'r> {
     shape: &'r RawShape,
     values: BoundValues<'r>,
-    sets: IndexMap<LabelBytes, Observations, RandomState>,
+    sets: LabelSets<Observations>,
 }
 
 /// The observations of one label set.
+#[derive(Default)]
 struct Observations {
-    /// One a bucket, each only its own observations.
+    /// One a bucket, each only its own observations; empty before the first one.
     counts: Vec<u64>,
     sum: f64,
+}
+
+impl Counting<'_> {
+    /// # Errors
+    /// `limit` as soon as the series of all label sets are too many: each bucket, the sum and the count.
+    fn check_room(&self, out: &Samples<'_>) -> Result<()> {
+        out.tally.check_room((self.sets.len() * (self.shape.bounds.len() + 2)) as u64)
+    }
 }
 
 impl Emit for Counting<'_> {
     fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
         let Counting { shape, values, sets } = self;
-        values.each(row, out, |out, _, value| {
-            let set = find(sets, shape.bounds.len(), labels, out.tally)?;
+        values.each(row, out, |_, _, value| {
+            let set = of_labels(sets, labels);
+            set.counts.resize(shape.bounds.len(), 0);
             let bucket = shape.bounds.partition_point(|bound| *bound < value);
             set.sum += value;
             set.counts.iter_mut().skip(bucket).take(1).for_each(|count| *count += 1);
             Ok(())
-        })
+        })?;
+        self.check_room(out)
     }
 
     fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        find(&mut self.sets, self.shape.bounds.len(), labels, out.tally).map(drop)
+        of_labels(&mut self.sets, labels).counts.resize(self.shape.bounds.len(), 0);
+        self.check_room(out)
     }
 
     fn has_pending_rows(&self) -> bool {
@@ -122,25 +135,4 @@ impl Emit for Counting<'_> {
         }
         Ok(())
     }
-}
-
-/// What is counted for this label set, begun where it is new.
-///
-/// # Errors
-/// `limit` as soon as the series of all label sets are too many.
-fn find<'s>(
-    sets: &'s mut IndexMap<LabelBytes, Observations, RandomState>,
-    buckets: usize,
-    labels: &LabelBytes,
-    tally: &Tally,
-) -> Result<&'s mut Observations> {
-    let at = match sets.get_index_of(labels) {
-        Some(at) => at,
-        None => {
-            // Each bucket, the sum and the count.
-            tally.check_room(((sets.len() + 1) * (buckets + 2)) as u64)?;
-            sets.insert_full(labels.clone(), Observations { counts: vec![0; buckets], sum: 0.0 }).0
-        }
-    };
-    Ok(&mut sets[at])
 }

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
-use indexmap::IndexMap;
-
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::LabelBytes;
 use crate::metric::column::BoundColumn;
-use crate::metric::samples::{Duplicates, Samples, Tally};
+use crate::metric::samples::{Duplicates, Samples};
 use crate::metric::values::{BoundValues, Values};
 use crate::metric::{Bind, ColumnUse, Emit, Recipe};
 use crate::yaml::keys::Keys;
 
-use super::{Bucket, Layout, Totals, recipe, refuse_count};
+use super::{Bucket, LabelSets, Layout, Totals, of_labels, recipe, refuse_count};
 
 /// Takes `le_column`, `value_column` (the count), `cumulative`, `sum_column`, `count_column` and `scale`, which
 /// multiplies bounds and sum.
@@ -56,9 +53,9 @@ impl Bind for RowShape {
         Ok(Box::new(Gathering {
             shape: self,
             le: BoundColumn::new(columns, &self.le_column)?,
-            values: self.values.bind(columns)?,
+            values: self.values.bound(columns)?,
             totals: self.totals.bind(columns)?,
-            sets: IndexMap::default(),
+            sets: LabelSets::default(),
             buckets: 0,
         }))
     }
@@ -69,8 +66,7 @@ struct Gathering<'r> {
     le: BoundColumn,
     values: BoundValues<'r>,
     totals: Totals<BoundColumn>,
-    /// In the order first seen.
-    sets: IndexMap<LabelBytes, GatheredRows, RandomState>,
+    sets: LabelSets<GatheredRows>,
     /// Of all label sets.
     buckets: usize,
 }
@@ -97,23 +93,6 @@ impl Gathering<'_> {
     }
 }
 
-/// What was gathered for this label set, begun where it is new; counts one more bucket.
-fn find<'s>(
-    sets: &'s mut IndexMap<LabelBytes, GatheredRows, RandomState>,
-    buckets: &mut usize,
-    labels: &LabelBytes,
-    tally: &Tally,
-) -> Result<&'s mut GatheredRows> {
-    *buckets += 1;
-    let at = match sets.get_index_of(labels) {
-        Some(at) => at,
-        None => sets.insert_full(labels.clone(), GatheredRows::default()).0,
-    };
-    // Each bucket so far, and of each label set the sum and the count.
-    tally.check_room((*buckets + 2 * sets.len()) as u64)?;
-    Ok(&mut sets[at])
-}
-
 impl Emit for Gathering<'_> {
     fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
         let bound = self.bound(row)?;
@@ -123,14 +102,17 @@ impl Emit for Gathering<'_> {
             Ok(())
         })?;
         let Some(count) = found else { return Ok(()) };
-        let set = find(&mut self.sets, &mut self.buckets, labels, out.tally)?;
+        let set = of_labels(&mut self.sets, labels);
         set.buckets.push((bound, count));
         agree(&mut set.sum, self.totals.sum.as_ref(), row, labels, out)?;
-        agree(&mut set.count, self.totals.count.as_ref(), row, labels, out)
+        agree(&mut set.count, self.totals.count.as_ref(), row, labels, out)?;
+        self.buckets += 1;
+        // Each bucket so far, and of each label set the sum and the count.
+        out.tally.check_room((self.buckets + 2 * self.sets.len()) as u64)
     }
 
-    fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        let set = find(&mut self.sets, &mut self.buckets, labels, out.tally)?;
+    fn empty(&mut self, _: f64, labels: &LabelBytes, _: &mut Samples<'_>) -> Result<()> {
+        let set = of_labels(&mut self.sets, labels);
         *set = GatheredRows { buckets: vec![(f64::INFINITY, 0.0)], sum: Some(0.0), count: None };
         Ok(())
     }

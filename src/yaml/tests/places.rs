@@ -50,7 +50,7 @@ fn an_unknown_key_names_the_nearest_one_that_was_asked_for() {
     assert_eq!(message, "a.yaml:1:1: tiemout: unknown key; did you mean `timeout`?\n  | tiemout: 1\n  | ^");
     let message = one("colour: red\n", |keys| {
         keys.duration("timeout");
-        keys.refuse("when");
+        keys.forbid("when", "`when` belongs elsewhere");
     });
     assert!(message.contains("unknown key; known here: timeout\n"), "{message}");
 }
@@ -69,10 +69,10 @@ fn a_key_that_was_hardly_meant_as_one_is_not_shown_whole() {
 }
 
 #[test]
-fn a_later_versions_key_is_refused_whatever_its_value() {
+fn a_forbidden_key_is_refused_whatever_its_value() {
     for value in ["~", "1", "[a]", "{a: 1}"] {
-        let message = one(&format!("when: {value}\n"), |keys| keys.refuse("when"));
-        assert!(message.starts_with("a.yaml:1:1: when: `when` is not built yet\n"), "{message}");
+        let message = one(&format!("when: {value}\n"), |keys| keys.forbid("when", "is not for here"));
+        assert!(message.starts_with("a.yaml:1:1: when: is not for here\n"), "{message}");
     }
 }
 

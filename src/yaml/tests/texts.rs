@@ -184,6 +184,8 @@ fn limits_hold_and_cost_little() {
         ("[".repeat(1 << 20), "brackets nested deeper than 1000 levels"),
         ("{a: ".repeat(200_000), "brackets nested deeper than 1000 levels"),
         ("a: 1\n".repeat(40_000), "repeated key"),
+        (format!("? {}\n: {{{}}}", "k".repeat(500_000), "a: 1,".repeat(45_000)), "repeated key"),
+        (format!("? {}\n: [{}]", "k".repeat(500_000), "!!str 1,".repeat(45_000)), "a tag"),
     ] {
         let before = cpu_time();
         let faults = refused(&text);
