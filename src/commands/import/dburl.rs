@@ -7,7 +7,7 @@
 use super::drivers::Driver;
 use super::model::{Entry, Value};
 use super::report::Report;
-use super::url::encoded;
+use super::url::{AS_IN_URL, encoded};
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
 const DEAD_POSTGRES: [&str; 8] = [
@@ -192,7 +192,7 @@ impl<'s> Source<'s> {
         for (name, value) in &parts.query {
             match *name {
                 "password" | "sslpassword" => {
-                    query.push(((*name).to_owned(), self.password(value, "percent-encoded")));
+                    query.push(((*name).to_owned(), self.password(value, AS_IN_URL)));
                 }
                 name if DEAD_POSTGRES.contains(&name) => {}
                 name if POSTGRES.contains(&name) => query.push((name.to_owned(), self.text(value))),
@@ -301,7 +301,7 @@ impl<'s> Source<'s> {
         };
         entry.set_if("password", self.login.password.clone());
         let password = Some(parts.password).filter(|word| !word.is_empty() && self.login.password.is_none());
-        match password.map(|word| self.password(word, "percent-encoded")) {
+        match password.map(|word| self.password(word, AS_IN_URL)) {
             Some(password) => format!("{user}:{password}@"),
             None if user.is_empty() => String::new(),
             None => format!("{user}@"),
@@ -313,12 +313,7 @@ impl<'s> Source<'s> {
         if whole_variable(text).is_some() {
             return self.text(text);
         }
-        let form = if form.is_empty() { String::new() } else { format!(", as the URL had it ({form})") };
-        let what = format!("the password of {}{form}", self.target);
-        match self.report.secret(&format!("{}_PASSWORD", self.target), text, &what) {
-            Value::Expanded(variable) => variable,
-            _ => String::new(),
-        }
+        self.report.password(self.target, text, form)
     }
 
     fn expanded(&self, text: &str) -> Value {
@@ -442,7 +437,7 @@ impl<'a> Parts<'a> {
             let (inside, after) = inside.split_once(')')?;
             return Some(parts(host.starts_with("unix("), inside, after.trim_start_matches('/'), true));
         }
-        if matches!(scheme, "sqlite" | "sqlite3" | "sq" | "file" | "moderncsqlite" | "modernsqlite" | "mq") {
+        if Driver::known(scheme) == Some(Driver::Ours("sqlite")) {
             return Some(parts(false, "", host, false));
         }
         let end = host.find('/').unwrap_or(host.len());

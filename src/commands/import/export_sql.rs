@@ -88,9 +88,7 @@ fn place_of(databases: &[(&str, Section<'_>)], name: &str) -> Option<crate::erro
 
 /// Notes keys that it does not read.
 fn dead_keys(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.note(key, "export-sql does not use this key");
-    }
+    section.note_untaken("export-sql does not use this key");
 }
 
 fn target(name: &str, section: &Section<'_>) -> Target {
@@ -102,8 +100,7 @@ fn target(name: &str, section: &Section<'_>) -> Target {
         entry.set_if(key, value.map(|text| expanded(&text, report)));
     }
     if let Some(password) = section.text("password").filter(|password| !password.is_empty()) {
-        let what = format!("the password of {name}");
-        entry.set("password", url::secret(&password, name, &what, report));
+        entry.set("password", Value::Expanded(url::variable(&password, name, "", report)));
     }
     if let Some(text) = section.text("connection_string") {
         let has_fields = ["host", "database"].iter().any(|key| entry.get(key).is_some());
@@ -116,7 +113,8 @@ fn target(name: &str, section: &Section<'_>) -> Target {
             for key in ["driver", "port", "username", "password"] {
                 drop(entry.remove(key));
             }
-            entry.set("url", url::without_password(&url::of_sqlalchemy(&text), name, report));
+            let url = url::without_password(&url::of_sqlalchemy(&text), name, report);
+            entry.set("url", Value::Expanded(url));
         }
     }
     section.describe(&mut entry);
@@ -145,7 +143,7 @@ fn query(section: &Section<'_>) -> Option<Query> {
     }
     dead_keys(section);
     if metrics.is_empty() {
-        section.report.left_out(section.place(), "the query has no metrics");
+        section.leave_out("the query has no metrics");
         return None;
     }
     Some(Query { entry, metrics })

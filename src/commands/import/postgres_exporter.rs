@@ -9,12 +9,14 @@
 
 use std::collections::HashSet;
 
-use super::assemble::{self, QueryNames};
+use super::assemble;
 use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
+use super::drivers::{Driver, quoted_column};
 use super::input::Input;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::{Section, indented, sections_of};
+use super::unique_names::UniqueNames;
 use super::url;
 use super::version_range::VersionRange;
 use crate::config::packs;
@@ -48,7 +50,7 @@ fn signs(tree: &Node) -> Vec<String> {
 fn convert(source: &Source<'_>) -> Imported {
     let Source { inputs, options, report } = *source;
     let mut imported = Imported::default();
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     let mut main = OutputFile::default();
     if let Some(url) = &options.url {
         main.databases.push(assemble::target(url, report));
@@ -82,8 +84,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
         let login = module.section("userpass");
         let username = login.as_ref().and_then(|login| login.text("username"));
         if let Some(password) = login.as_ref().and_then(|login| login.text("password")) {
-            let what = format!("the password of {name}");
-            entry.set("password", report.secret(&format!("{name}_PASSWORD"), &password, &what));
+            entry.set("password", Value::Expanded(report.password(name, &password, "")));
         }
         let what = format!("the `target` of /probe for {name}: HOST:PORT/DATABASE");
         let address = report.variable(&format!("{name}_TARGET"), &what, "db.example:5432/postgres");
@@ -105,9 +106,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
 
 /// Notes keys that the other exporter does not read.
 fn dead_keys(section: &Section<'_>, exporter: &str) {
-    for key in section.untaken() {
-        section.note(key, format!("{exporter} does not use this key"));
-    }
+    section.note_untaken(&format!("{exporter} does not use this key"));
 }
 
 /// One input on its way.
@@ -153,7 +152,7 @@ impl<'s> Conversion<'s> {
         if self.is_cloud_native_pg { "CloudNativePG" } else { "postgres_exporter" }
     }
 
-    fn file(&self, names: &mut QueryNames, main: &mut OutputFile) -> OutputFile {
+    fn file(&self, names: &mut UniqueNames, main: &mut OutputFile) -> OutputFile {
         let mut file = OutputFile { name: format!("{}.yaml", self.input.stem()), ..OutputFile::default() };
         file.top.comments = self.input.head_comments();
         file.tail = self.input.tail_comments();
@@ -166,7 +165,7 @@ impl<'s> Conversion<'s> {
         for (name, section) in self.namespaces() {
             for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
                 let suffix = if index == 0 { "" } else { "_histogram" };
-                names.name(&mut query, &format!("{name}{suffix}"));
+                query.entry.set("name", names.take(&format!("{name}{suffix}")));
                 file.queries.push(query);
             }
         }
@@ -279,8 +278,7 @@ impl<'s> Conversion<'s> {
         self.of_the_pack(section, &queries);
         self.unlisted(section, sql, &columns);
         if queries.is_empty() {
-            self.report
-                .left_out(section.place(), format!("the namespace {name} has no column that makes a metric"));
+            section.leave_out(format!("the namespace {name} has no column that makes a metric"));
         }
         queries
     }
@@ -329,7 +327,7 @@ impl<'s> Conversion<'s> {
     /// `master`, `primary`, `runonserver` and `predicate_query`.
     fn conditions(&self, section: &Section<'_>, entry: &mut Entry) {
         let mut when: Vec<(&str, Value)> = Vec::new();
-        let flags = ["master", "primary"].map(|key| section.has(key) && section.flag(key) == Some(true));
+        let flags = ["master", "primary"].map(|key| section.flag(key) == Some(true));
         if self.is_cloud_native_pg && flags.contains(&true) {
             when.push(("role", "primary".into()));
         } else if flags.contains(&true) {
@@ -515,9 +513,6 @@ fn with_durations(sql: &str, columns: &[&str]) -> String {
     format!("SELECT q.*{columns}\nFROM (\n{}\n) AS q", indented(sql))
 }
 
-/// The name of a column in SQL.
 fn quoted(name: &str) -> String {
-    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    quoted_column(name, &Driver::Ours("postgres"))
 }

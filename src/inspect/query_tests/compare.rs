@@ -55,7 +55,7 @@ fn sections(query: &Query, rendered: &RenderedResult, expected: &ParsedExpositio
             sections.push(FamilySection { name, family, is_shown });
         }
     }
-    let samples = expected.samples.iter().map(|sample| sample.series.name.as_str());
+    let samples = expected.samples.iter().map(ParsedSample::name);
     for name in samples.chain(expected.heads.iter().map(|(name, _)| *name)) {
         if sections.iter().all(|section| !section.owns(name)) {
             sections.push(FamilySection { name: name.to_owned(), family: None, is_shown: false });
@@ -75,18 +75,18 @@ impl FamilySection {
     /// Lines that say what differs; none where nothing does.
     fn differences(&self, expected: &ParsedExposition<'_>, found: &ParsedExposition<'_>) -> Vec<String> {
         let mut lines = self.head_differences(expected);
-        let own = |sample: &&ParsedSample<'_>| self.owns(&sample.series.name);
+        let own = |sample: &&ParsedSample<'_>| self.owns(sample.name());
         let wanted: Vec<&ParsedSample<'_>> = expected.samples.iter().filter(own).collect();
         let found: Vec<&ParsedSample<'_>> = found.samples.iter().filter(own).collect();
         let mut good = 0;
         for sample in &wanted {
-            match found.iter().find(|other| other.series == sample.series) {
+            match found.iter().find(|other| other.is_of_series(sample)) {
                 Some(other) if other.equals(sample) => good += 1,
                 Some(other) => lines.extend([format!("- {}", sample.line), format!("+ {}", other.line)]),
                 None => lines.push(format!("- {}", sample.line)),
             }
         }
-        let is_new = |other: &&&ParsedSample<'_>| wanted.iter().all(|sample| sample.series != other.series);
+        let is_new = |other: &&&ParsedSample<'_>| !wanted.iter().any(|sample| sample.is_of_series(other));
         lines.extend(found.iter().filter(is_new).map(|other| format!("+ {}", other.line)));
         if lines.is_empty() {
             return lines;

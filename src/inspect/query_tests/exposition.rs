@@ -1,5 +1,7 @@
 //! Reads an exposition that a person wrote: samples and heads, in either format.
 
+use crate::exposition::sample_line::Sample;
+
 /// An exposition.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ParsedExposition<'t> {
@@ -10,33 +12,45 @@ pub(super) struct ParsedExposition<'t> {
     pub(super) is_openmetrics: bool,
 }
 
-/// One sample.
+/// One sample; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
 #[derive(Debug, PartialEq)]
 pub(super) struct ParsedSample<'t> {
-    /// What is compared of its series.
-    pub(super) series: SeriesKey,
-    pub(super) value: f64,
-    pub(super) timestamp: Option<f64>,
+    sample: Sample,
     /// As written.
     pub(super) line: &'t str,
 }
 
-/// A name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SeriesKey {
-    pub(super) name: String,
-    pub(super) labels: Vec<(String, String)>,
-}
+impl<'t> ParsedSample<'t> {
+    fn read(line: &'t str) -> Option<ParsedSample<'t>> {
+        let mut sample = Sample::read(line).ok()?;
+        for bound in ["le", "quantile"] {
+            if let Some(value) = sample.labels.get_mut(bound)
+                && let Ok(number) = value.parse::<f64>()
+            {
+                *value = number.to_string();
+            }
+        }
+        Some(ParsedSample { sample, line })
+    }
 
-impl ParsedSample<'_> {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.sample.name
+    }
+
+    /// True when the two are of one series.
+    pub(super) fn is_of_series(&self, other: &ParsedSample<'_>) -> bool {
+        self.sample.name == other.sample.name && self.sample.labels == other.sample.labels
+    }
+
     /// True when the two are one sample; numbers count by value, NaN is NaN.
     pub(super) fn equals(&self, other: &ParsedSample<'_>) -> bool {
         let same = |left: f64, right: f64| left == right || (left.is_nan() && right.is_nan());
-        let same_timestamps = match (self.timestamp, other.timestamp) {
+        let same_timestamps = match (self.sample.timestamp, other.sample.timestamp) {
             (Some(left), Some(right)) => same(left, right),
             (left, right) => left.is_none() && right.is_none(),
         };
-        self.series == other.series && same(self.value, other.value) && same_timestamps
+        self.is_of_series(other) && same(self.sample.value, other.sample.value) && same_timestamps
     }
 }
 
@@ -57,8 +71,9 @@ pub(super) fn read(text: &str) -> Result<ParsedExposition<'_>, String> {
                 _ => {}
             }
         } else if !line.is_empty() {
-            let sample = sample(line).ok_or_else(|| wrong("not a sample, `name{label=\"value\"} number`"))?;
-            if read.samples.iter().any(|known| known.series == sample.series) {
+            let sample = ParsedSample::read(line)
+                .ok_or_else(|| wrong("not a sample, `name{label=\"value\"} number`"))?;
+            if read.samples.iter().any(|known| known.is_of_series(&sample)) {
                 return Err(wrong("a second sample of one series"));
             }
             read.samples.push(sample);
@@ -67,74 +82,12 @@ pub(super) fn read(text: &str) -> Result<ParsedExposition<'_>, String> {
     Ok(read)
 }
 
-fn sample(line: &str) -> Option<ParsedSample<'_>> {
-    let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
-    let (name, rest) = line.split_at(end);
-    let (mut labels, rest) = match rest.strip_prefix('{') {
-        Some(inside) => read_labels(inside)?,
-        None => (Vec::new(), rest),
-    };
-    labels.sort();
-    let mut words = rest.split_whitespace();
-    let value = words.next()?.parse().ok()?;
-    let timestamp = words.next().map(str::parse).transpose().ok()?;
-    let is_whole = !name.is_empty() && words.next().is_none();
-    is_whole.then(|| ParsedSample {
-        series: SeriesKey { name: name.to_owned(), labels },
-        value,
-        timestamp,
-        line,
-    })
-}
-
-type ExpectedLabels = Vec<(String, String)>;
-
-/// The labels up to `}`, and what follows it.
-fn read_labels(mut rest: &str) -> Option<(ExpectedLabels, &str)> {
-    let mut labels = ExpectedLabels::new();
-    loop {
-        rest = rest.trim_start();
-        if let Some(after) = rest.strip_prefix('}') {
-            return Some((labels, after));
-        }
-        let (name, after) = rest.split_once('=')?;
-        let (value, after) = quoted(after.trim_start().strip_prefix('"')?)?;
-        labels.push((name.trim().to_owned(), normal(name.trim(), value)));
-        let after = after.trim_start();
-        rest = after.strip_prefix(',').or_else(|| after.starts_with('}').then_some(after))?;
-    }
-}
-
-/// A label value up to its closing quote, and what follows it.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, text.get(at + 1..)?)),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            c => value.push(c),
-        }
-    }
-    None
-}
-
-fn normal(name: &str, value: String) -> String {
-    match value.parse::<f64>() {
-        Ok(number) if matches!(name, "le" | "quantile") => number.to_string(),
-        _ => value,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn one(line: &str) -> ParsedSample<'_> {
-        sample(line).unwrap_or_else(|| panic!("{line}"))
+        ParsedSample::read(line).unwrap_or_else(|| panic!("{line}"))
     }
 
     #[test]
@@ -171,7 +124,7 @@ mod tests {
             "x{a=\"1\"b=\"2\"} 1",
             "x 1 soon",
         ] {
-            assert_eq!(sample(line), None, "{line}");
+            assert_eq!(ParsedSample::read(line), None, "{line}");
         }
         let wrong = read("x 1\n# a comment\n\nx 2\n").unwrap_err();
         assert_eq!(wrong, "line 4 of `exposition`: a second sample of one series: x 2");

@@ -157,6 +157,17 @@ fn a_target_that_does_not_load_costs_its_own_queries_only() {
 }
 
 #[test]
+fn a_setting_that_does_not_load_costs_nothing_else() {
+    let source = "databases: {shop: {driver: sqlite, database: shop.db}}\n\
+                  queries: [{name: n, database: shop, sql: SELECT 1 AS value, metrics: [{name: m, help: M}]}]\n\
+                  exporter: {host: 127.0.0.1, port: many}\n";
+    let (code, text, errors) = run(&[("s.yaml", source)], &["--from", "export-sql", "s.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(text.contains("name: m") && text.contains("127.0.0.1") && !text.contains("many"), "{text}");
+    assert!(errors.contains("left out: `exporter.port`: \"many\""), "{errors}");
+}
+
+#[test]
 fn a_file_whose_queries_are_all_left_out_is_not_included() {
     let source = "jobs:\n\
                   - {job_name: j, collectors: [a, b], static_configs: [{targets: {x: 'postgres://u@h/d'}}]}\n\

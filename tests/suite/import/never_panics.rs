@@ -68,13 +68,19 @@ fn every_dialect_refuses_or_converts_the_files_of_the_others() {
     }
 }
 
-/// The time to convert a text that `piece` repeats so often.
-fn time(count: usize, piece: impl Fn(usize) -> String) -> Duration {
-    let text: String = (0..count).map(piece).collect();
+/// The time to convert a text that has `piece` so often below `head`.
+fn time(dialect: &str, head: &str, count: usize, piece: impl Fn(usize) -> String) -> Duration {
+    let pieces: String = (0..count).map(piece).collect();
     let folder = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    drop(convert_text("postgres_exporter", folder.path(), &text));
+    drop(convert_text(dialect, folder.path(), &format!("{head}{pieces}")));
     began.elapsed()
+}
+
+/// Six times as much takes no longer than 15 times as long.
+fn assert_grows(dialect: &str, head: &str, count: usize, piece: fn(usize) -> String) {
+    let (small, large) = (time(dialect, head, count, piece), time(dialect, head, 6 * count, piece));
+    assert!(large < bound(small * 15), "{dialect} {}: {small:?}, then {large:?}", piece(0));
 }
 
 #[test]
@@ -91,7 +97,12 @@ fn time_grows_no_faster_than_the_input() {
     };
     let pieces: [fn(usize) -> String; 3] = [good, bad, folded];
     for piece in pieces {
-        let (small, large) = (time(100, piece), time(600, piece));
-        assert!(large < bound(small * 15), "{small:?} for 100, {large:?} for 600");
+        assert_grows("postgres_exporter", "", 100, piece);
     }
+}
+
+#[test]
+fn many_keys_that_are_not_known_are_reported_in_time() {
+    let key = |index: usize| format!("unknown_{index}: x\n");
+    assert_grows("psql-query-exporter", "sources: {}\n", 3000, key);
 }

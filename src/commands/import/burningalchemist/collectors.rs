@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::super::assemble::QueryNames;
 use super::super::drivers::Driver;
 use super::super::model::{Entry, OutputFile, Query, Value};
 use super::super::section::Section;
+use super::super::unique_names::UniqueNames;
 use super::{dead_keys, duration, list_comments};
 use crate::deadline::duration_text;
 
@@ -76,7 +76,7 @@ impl<'s> Collector<'s> {
     }
 
     /// The file.
-    pub(super) fn file(&self, names: &mut QueryNames, interval: Option<&str>) -> OutputFile {
+    pub(super) fn file(&self, names: &mut UniqueNames, interval: Option<&str>) -> OutputFile {
         let section = &self.section;
         let is_safe = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
         let stem: String = self.name.chars().map(|c| if is_safe(c) { c } else { '_' }).collect();
@@ -101,7 +101,7 @@ impl<'s> Collector<'s> {
         file
     }
 
-    fn query(&self, group: &Group<'s>, names: &mut QueryNames) -> Option<Query> {
+    fn query(&self, group: &Group<'s>, names: &mut UniqueNames) -> Option<Query> {
         let Group { name, sql, named, metrics } = group;
         let section = named.as_ref().or(metrics.first())?;
         if sql.contains("{{") {
@@ -111,7 +111,7 @@ impl<'s> Collector<'s> {
         let mut query = Query { entry: Entry::at(section.place()), metrics: Vec::new() };
         query.entry.set("sql", Value::Sql(sql.clone()));
         for section in named.iter().chain(metrics) {
-            if section.has("no_prepared_statement") && section.flag("no_prepared_statement") == Some(true) {
+            if section.flag("no_prepared_statement") == Some(true) {
                 section.note(
                     "no_prepared_statement",
                     "`no_prepared_statement` is not needed for PgBouncer; `params: {protocol: simple}` on the target is the same",
@@ -125,7 +125,7 @@ impl<'s> Collector<'s> {
             (None, None) => {}
         }
         named.iter().for_each(dead_keys);
-        names.name(&mut query, name);
+        query.entry.set("name", names.take(name));
         (!query.metrics.is_empty()).then_some(query)
     }
 

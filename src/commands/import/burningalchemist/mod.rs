@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use self::collectors::Collector;
 use self::targets::{Found, Targets};
-use super::assemble::{self, QueryNames};
+use super::assemble;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::Driver;
-use super::go_duration;
+use super::durations;
 use super::input::Input;
 use super::model::{Imported, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
+use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
@@ -64,7 +65,7 @@ fn convert(source: &Source<'_>) -> Imported {
     parts.settle_names(report);
     let found = Targets { parts: &parts, options, report }.find();
     let mut imported = Imported::default();
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     let mut users: Vec<Vec<&Found>> = vec![Vec::new(); parts.collectors.len()];
     for target in &found {
         for index in &target.collectors {
@@ -282,7 +283,7 @@ impl<'s> Parts<'s> {
                 global.note(key, format!("`{key}` has no counterpart: {message}"));
             }
         }
-        if global.has("enable_query_metrics") && global.flag("enable_query_metrics") == Some(true) {
+        if global.flag("enable_query_metrics") == Some(true) {
             global.note(
                 "enable_query_metrics",
                 "`query_duration_seconds` and `query_rows_returned` are `sql_exporter_query_duration_seconds` and \
@@ -327,8 +328,8 @@ impl<'s> Parts<'s> {
 fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
     let text = section.text(key)?;
     let time = match text.trim().strip_prefix('-') {
-        Some(positive) => go_duration::read(positive).map(|_| Duration::ZERO),
-        None => go_duration::read(&text),
+        Some(positive) => durations::go(positive).map(|_| Duration::ZERO),
+        None => durations::go(&text),
     };
     if time.is_none() {
         section.left_out(key, format!("{text:?} is not a duration"));
@@ -338,9 +339,7 @@ fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
 
 /// Notes keys that the other exporter refuses or ignores.
 fn dead_keys(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.note(key, "sql_exporter does not read this key");
-    }
+    section.note_untaken("sql_exporter does not read this key");
 }
 
 /// The comments above a list or mapping and its items.
@@ -360,7 +359,7 @@ fn named_files(input: &Input, given: &[Input], report: &Report) -> Vec<Input> {
     let Some(root) = Section::root(input, report) else { return Vec::new() };
     let mut patterns: Vec<(String, bool)> =
         root.texts("collector_files").into_iter().map(|pattern| (pattern, true)).collect();
-    for target in if root.has("targets") { root.sections("targets") } else { Vec::new() } {
+    for target in root.sections("targets") {
         patterns.extend(target.texts("targets_files").into_iter().map(|pattern| (pattern, false)));
     }
     let mut files = Vec::new();

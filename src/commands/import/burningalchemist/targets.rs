@@ -1,6 +1,6 @@
 //! Targets: `target`, those of `jobs`, and peekjef72's `targets`, with the collectors that each runs.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use globset::GlobBuilder;
 use regex_lite::Regex;
@@ -11,6 +11,7 @@ use super::super::drivers::Driver;
 use super::super::model::{Entry, Target, Value};
 use super::super::report::Report;
 use super::super::section::Section;
+use super::super::unique_names::UniqueNames;
 use super::super::url;
 use super::collectors::Collector;
 use super::{Parts, dead_keys, duration};
@@ -32,7 +33,7 @@ type Identity = (String, String, Vec<(String, String)>);
 #[derive(Default)]
 struct Known {
     list: Vec<Found>,
-    names: HashSet<String>,
+    names: UniqueNames,
     by_identity: HashMap<Identity, usize>,
 }
 
@@ -51,8 +52,8 @@ struct Described {
     labels: Vec<(String, String)>,
     collectors: BTreeSet<usize>,
     login: Login,
-    /// A name where another target has the first one.
-    second_name: String,
+    /// A name where another target has the first one; without it that one gets a number.
+    second_name: Option<String>,
 }
 
 impl Targets<'_, '_> {
@@ -85,7 +86,7 @@ impl Targets<'_, '_> {
                 let mut entry = entry_of_pair(&config, pair);
                 entry.comments.splice(0..0, std::mem::take(&mut comments));
                 let described = Described {
-                    second_name: format!("{}_{name}", pair.key),
+                    second_name: Some(format!("{}_{name}", pair.key)),
                     name: pair.key.clone(),
                     entry,
                     address: match &pair.node.value {
@@ -135,7 +136,7 @@ impl Targets<'_, '_> {
         let mut entry = Entry::at(section.place());
         entry.comments = section.comments();
         let described = Described {
-            second_name: format!("{name}_2"),
+            second_name: None,
             login: self.login(section, &name),
             entry,
             address: given,
@@ -189,9 +190,7 @@ impl Targets<'_, '_> {
                 let what = format!("the password of {target}, decrypted");
                 Value::Expanded(self.report.variable(&format!("{target}_PASSWORD"), &what, "1"))
             }
-            None if is_secret => {
-                self.report.secret(&format!("{target}_PASSWORD"), &text, &format!("the password of {target}"))
-            }
+            None if is_secret => Value::Expanded(self.report.password(target, &text, "")),
             None => Value::from(text),
         };
         let username = login.text("user").map(|user| read(user, false));
@@ -212,12 +211,8 @@ impl Targets<'_, '_> {
             known.collectors.extend(collectors);
             return;
         }
-        let mut unique = name.clone();
-        let mut number = 2;
-        while !found.names.insert(unique.clone()) {
-            unique = if number == 2 { second_name.clone() } else { format!("{second_name}_{number}") };
-            number += 1;
-        }
+        let names: Vec<String> = std::iter::once(name.clone()).chain(second_name).collect();
+        let unique = found.names.take_first(&names);
         if unique != name {
             self.report.note(entry.origin.clone(), format!("the target {unique} was another {name} there"));
         }

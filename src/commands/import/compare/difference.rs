@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::page::{Page, PageFamily, Sample, kind_name};
+use super::page::{Page, PageFamily, kind_name};
 use crate::commands::counted;
 use crate::config::glob::Pattern;
+use crate::exposition::sample_line::Sample;
 use crate::exposition::{FamilyKind, line};
 use crate::value::float;
 
