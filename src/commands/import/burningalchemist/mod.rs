@@ -62,7 +62,7 @@ fn convert(source: &Source<'_>) -> Imported {
     let further: Vec<Input> = inputs.iter().flat_map(|input| named_files(input, inputs, report)).collect();
     let mut parts = Parts::default();
     inputs.iter().chain(&further).for_each(|input| parts.read(input, report));
-    parts.settle_names(report);
+    parts.settle_names();
     let found = Targets { parts: &parts, options, report }.find();
     let mut imported = Imported::default();
     let mut names = UniqueNames::default();
@@ -123,7 +123,7 @@ fn driver(
         let drivers = || users.iter().map(|target| &target.driver);
         return drivers().find(|driver| driver.is_ok()).or(drivers().next()).cloned();
     }
-    let told = collector.told();
+    let told = collector.told.clone();
     if let Some(Err(why)) = told.as_ref().map(Driver::ours) {
         return Some(Err(why));
     }
@@ -215,13 +215,13 @@ impl<'s> Parts<'s> {
     }
 
     /// Settles what depends on the main file, and drops a second collector of a name.
-    fn settle_names(&mut self, report: &Report) {
+    fn settle_names(&mut self) {
         let mut known = std::collections::HashSet::new();
         self.collectors.retain(|collector| {
             let is_new = known.insert(collector.name.clone());
             if !is_new {
                 let message = format!("a second collector {}: sql_exporter refuses it", collector.name);
-                report.left_out(collector.section.place(), message);
+                collector.section.leave_out(message);
             }
             is_new
         });

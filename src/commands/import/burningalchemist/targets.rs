@@ -13,7 +13,6 @@ use super::super::report::Report;
 use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
 use super::super::url;
-use super::collectors::Collector;
 use super::{Parts, dead_keys, duration};
 use crate::yaml::document::{MapEntry, NodeValue};
 
@@ -235,8 +234,8 @@ impl Targets<'_, '_> {
 
     /// The database that collectors tell; of an address that does not.
     fn told(&self, collectors: &BTreeSet<usize>) -> Driver {
-        let collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
-        collectors.filter_map(Collector::told).next().unwrap_or(Driver::Ours("postgres"))
+        let mut collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
+        collectors.find_map(|collector| collector.told.clone()).unwrap_or(Driver::Ours("postgres"))
     }
 
     /// The collectors that the patterns of `collectors` mean.
