@@ -172,11 +172,8 @@ impl TryText<'_> {
         self.mapping();
         if let Some(proposal) = &report.proposal {
             self.heading("Proposed, to be copied below `queries:`");
-            for line in proposal.lines() {
-                // Never wrapped, tabs included.
-                self.out.tabbed(line);
-                self.out.end_line();
-            }
+            // Never wrapped, tabs included.
+            self.out.append(TerminalText::document(proposal));
         }
         self.samples();
         self.out.end_line();

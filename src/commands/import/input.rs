@@ -2,6 +2,8 @@
 //!
 //! Knows of a dialect only whether it recognises a tree.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -48,6 +50,8 @@ pub(super) struct Input {
     starts: Rc<[usize]>,
     /// How many lines of comments begin the file.
     head: usize,
+    /// Lines whose comments are given: of several keys on a line, the first one has them.
+    given: Rc<RefCell<HashSet<usize>>>,
 }
 
 impl Input {
@@ -63,6 +67,7 @@ impl Input {
             wrapper: Wrapper::default(),
             starts: std::iter::once(0).chain(ends).collect(),
             head: if is_apart { head } else { 0 },
+            given: Rc::default(),
             document: Rc::new(document),
         }
     }
@@ -77,6 +82,7 @@ impl Input {
             wrapper: wrapper.clone(),
             starts: Rc::clone(&self.starts),
             head: self.head,
+            given: Rc::clone(&self.given),
         }
     }
 
@@ -102,7 +108,7 @@ impl Input {
     }
 
     /// The index of the line of an offset.
-    pub(super) fn line_of(&self, at: usize) -> usize {
+    fn line_of(&self, at: usize) -> usize {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
@@ -111,9 +117,13 @@ impl Input {
         self.document.text.get(start..)?.lines().next()
     }
 
-    /// The comments above a line, up to what is not a comment, at its depth or less: deeper ones are the end of a block.
-    /// Those that begin the file are not among them.
-    pub(super) fn comments_above(&self, line: usize) -> Vec<String> {
+    /// The comments above the line of an offset, up to what is not a comment, at its depth or less: deeper ones are the end
+    /// of a block. Those that begin the file are not among them. Each line has them once.
+    pub(super) fn comments_above(&self, at: usize) -> Vec<String> {
+        let line = self.line_of(at);
+        if !self.given.borrow_mut().insert(line) {
+            return Vec::new();
+        }
         let depth = |text: &str| text.len() - text.trim_start().len();
         let own = self.line(line).map_or(0, depth);
         let is_comment = |text: &str| text.trim_start().starts_with('#') && depth(text) <= own;

@@ -244,9 +244,8 @@ impl<'d> Section<'d> {
 
     /// The comments above one of its keys.
     pub(super) fn comments_of(&self, key: &str) -> Vec<String> {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        let line = entry.and_then(|entry| entry.at).map(|at| self.input.line_of(at));
-        line.map(|line| self.input.comments_above(line)).unwrap_or_default()
+        let at = self.entries.iter().find(|entry| entry.key == key).and_then(|entry| entry.at);
+        at.map(|at| self.input.comments_above(at)).unwrap_or_default()
     }
 
     /// The comments above the mapping, and above and behind those of its keys that hold a scalar.
@@ -270,15 +269,11 @@ impl<'d> Section<'d> {
 
     /// The comments above, and those behind a key.
     fn all_comments(&self) -> (Vec<String>, Vec<(&'d str, String)>) {
-        let own = self.at.map(|at| self.input.line_of(at));
-        let mut above = own.map(|line| self.input.comments_above(line)).unwrap_or_default();
+        let mut above = self.at.map(|at| self.input.comments_above(at)).unwrap_or_default();
         let mut behind = Vec::new();
         for entry in self.entries {
             let (Some(at), NodeValue::Scalar(text)) = (entry.at, &entry.node.value) else { continue };
-            let line = self.input.line_of(at);
-            if Some(line) != own {
-                above.extend(self.input.comments_above(line));
-            }
+            above.extend(self.input.comments_above(at));
             let comment = entry.node.at.and_then(|at| self.input.comment_behind(at, text));
             behind.extend(comment.map(|comment| (entry.key.as_str(), comment)));
         }

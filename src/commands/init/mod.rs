@@ -192,9 +192,9 @@ fn profiles(
 fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Result<ServerProfile>> {
     let runner = Runner::default();
     *interrupt.runner.lock() = runner.clone();
-    let count = config.targets.len();
-    let progress = Progress::start(format!("connecting to {}", counted(count, "database", "databases")));
-    let show = |done| progress.show(format!("{done} of {count} databases asked"));
+    let count = counted(config.targets.len(), "database", "databases");
+    let progress = Progress::start(format!("connecting to {count}"));
+    let show = |done| progress.show(format!("{done} of {count} asked"));
     let by = Deadline::within(timeout);
     let profiles = server_profile::run(&config.targets, file::is_native, &runner, by, show);
     drop(progress);

@@ -62,8 +62,9 @@ pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
     let by = Deadline::within(options.timeout);
     let config = super::discovered(config, &options.target, by.earlier_by(options.timeout / 2));
     let targets = choose(&config, &options.target)?;
-    let progress = Progress::start(format!("connecting to {} targets", targets.len()));
-    let show = |done| progress.show(format!("{done} of {} targets tested", targets.len()));
+    let count = counted(targets.len(), "target", "targets");
+    let progress = Progress::start(format!("connecting to {count}"));
+    let show = |done| progress.show(format!("{done} of {count} tested"));
     let tested = privileges::test(&targets, by, show);
     drop(progress);
     let targets = tested.into_iter().map(|tested| TargetReport::new(tested, options.timeout));

@@ -68,19 +68,18 @@ fn every_dialect_refuses_or_converts_the_files_of_the_others() {
     }
 }
 
-/// The time to convert a text that has `piece` so often below `head`.
-fn time(dialect: &str, head: &str, count: usize, piece: impl Fn(usize) -> String) -> Duration {
-    let pieces: String = (0..count).map(piece).collect();
+/// The time to convert a text.
+fn time(dialect: &str, text: &str) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    drop(convert_text(dialect, folder.path(), &format!("{head}{pieces}")));
+    drop(convert_text(dialect, folder.path(), text));
     began.elapsed()
 }
 
 /// Six times as much takes no longer than 15 times as long.
-fn assert_grows(dialect: &str, head: &str, count: usize, piece: fn(usize) -> String) {
-    let (small, large) = (time(dialect, head, count, piece), time(dialect, head, 6 * count, piece));
-    assert!(large < bound(small * 15), "{dialect} {}: {small:?}, then {large:?}", piece(0));
+fn assert_grows(dialect: &str, count: usize, text: impl Fn(usize) -> String) {
+    let (small, large) = (time(dialect, &text(count)), time(dialect, &text(6 * count)));
+    assert!(large < bound(small * 15), "{dialect} {}: {small:?}, then {large:?}", text(1));
 }
 
 #[test]
@@ -97,12 +96,25 @@ fn time_grows_no_faster_than_the_input() {
     };
     let pieces: [fn(usize) -> String; 3] = [good, bad, folded];
     for piece in pieces {
-        assert_grows("postgres_exporter", "", 100, piece);
+        assert_grows("postgres_exporter", 100, |count| (0..count).map(piece).collect());
     }
 }
 
 #[test]
 fn many_keys_that_are_not_known_are_reported_in_time() {
-    let key = |index: usize| format!("unknown_{index}: x\n");
-    assert_grows("psql-query-exporter", "sources: {}\n", 3000, key);
+    let text = |count: usize| (0..count).map(|index| format!("unknown_{index}: x\n")).collect::<String>();
+    assert_grows("psql-query-exporter", 3000, |count| format!("sources: {{}}\n{}", text(count)));
+}
+
+/// Each of many keys on one line once had all the comments above it.
+#[test]
+fn comments_above_many_keys_are_given_once() {
+    assert_grows("query-exporter", 300, |count| {
+        let keys: Vec<String> = (0..count).map(|index| format!("a{index}: {{type: gauge}}")).collect();
+        format!(
+            "databases: {{}}\nmetrics: {{\n{}{}}}\nqueries: {{}}\n",
+            "# c\n".repeat(count),
+            keys.join(", ")
+        )
+    });
 }

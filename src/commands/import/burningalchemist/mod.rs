@@ -348,10 +348,7 @@ fn list_comments(section: &Section<'_>, key: &str) -> Vec<String> {
     let own = entry.at;
     let below = items(&entry.node).iter().map(|item| item.at);
     let below = below.chain(super::dialect::entries(&entry.node).iter().map(|entry| entry.at));
-    let mut lines: Vec<usize> =
-        own.into_iter().chain(below.flatten()).map(|at| section.input.line_of(at)).collect();
-    lines.dedup();
-    lines.into_iter().flat_map(|line| section.input.comments_above(line)).collect()
+    own.into_iter().chain(below.flatten()).flat_map(|at| section.input.comments_above(at)).collect()
 }
 
 /// The files that a source names, without those that are given as well: they may be copied from another machine.

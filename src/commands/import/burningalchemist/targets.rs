@@ -261,8 +261,7 @@ impl Targets<'_, '_> {
 fn entry_of_pair(config: &Section<'_>, pair: &MapEntry) -> Entry {
     let path = format!("{}.targets.{}", config.path(), pair.key);
     let mut entry = Entry::at(config.input.document.place(pair.at, &path));
-    let line = pair.at.map(|at| config.input.line_of(at));
-    entry.comments = line.map(|line| config.input.comments_above(line)).unwrap_or_default();
+    entry.comments = pair.at.map(|at| config.input.comments_above(at)).unwrap_or_default();
     entry
 }
 
