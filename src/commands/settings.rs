@@ -53,6 +53,13 @@ pub(super) fn variables_without_default(text: &str) -> impl Iterator<Item = &str
     variables(text).filter(|(_, has_default)| !has_default).map(|(name, _)| name)
 }
 
+/// A legal name of a variable for a text, in upper case.
+pub(super) fn variable_name(text: &str) -> String {
+    let upper = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    let name: String = upper.collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("DB_{name}") } else { name }
+}
+
 /// What takes precedence over the configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct CommandSettings {

@@ -100,12 +100,7 @@ impl Entry {
 
     /// Removes what a path names, `exporter.port`; false where there is no such key.
     pub(super) fn remove_at(&mut self, path: &str) -> bool {
-        let (key, below) = path.split_once('.').unwrap_or((path, ""));
-        match self.keys.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, Value::Map(pairs))) if !below.is_empty() => remove_below(pairs, below),
-            Some(_) => self.remove(key).is_some(),
-            None => false,
-        }
+        remove_at(&mut self.keys, path)
     }
 
     /// Names the targets that it runs on; the only one runs everything.
@@ -134,12 +129,12 @@ impl Entry {
     }
 }
 
-fn remove_below(pairs: &mut Vec<(String, Value)>, path: &str) -> bool {
+fn remove_at<K: AsRef<str>>(pairs: &mut Vec<(K, Value)>, path: &str) -> bool {
     let (key, below) = path.split_once('.').unwrap_or((path, ""));
-    match pairs.iter_mut().find(|(known, _)| known == key) {
-        Some((_, Value::Map(inner))) if !below.is_empty() => remove_below(inner, below),
+    match pairs.iter_mut().find(|(known, _)| known.as_ref() == key) {
+        Some((_, Value::Map(inner))) if !below.is_empty() => remove_at(inner, below),
         Some(_) => {
-            pairs.retain(|(known, _)| known != key);
+            pairs.retain(|(known, _)| known.as_ref() != key);
             true
         }
         None => false,

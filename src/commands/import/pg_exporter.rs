@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::assemble;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, OutputFile, Query, Value};
@@ -151,8 +152,9 @@ impl BranchFile<'_> {
         if is_one_limit && branches.iter().any(has_default) {
             output.top.set("timeout", TIMEOUT);
         }
+        let budget = Budget::default();
         for branch in &branches {
-            let Some(mut query) = branch.query() else { continue };
+            let Some(mut query) = branch.query(&budget) else { continue };
             query.entry.set("name", names.take(branch.name));
             if !is_one_limit && has_default(branch) {
                 query.entry.set("timeout", TIMEOUT);
@@ -257,7 +259,7 @@ impl<'s> Branch<'s> {
         self.section.note("tags", message);
     }
 
-    fn query(&self) -> Option<Query> {
+    fn query(&self, budget: &Budget) -> Option<Query> {
         let Branch { section, .. } = self;
         let sql = section.sql("query").unwrap_or_default();
         if sql.is_empty() {
@@ -297,6 +299,11 @@ impl<'s> Branch<'s> {
             return None;
         }
         let labels = labels(&columns);
+        let of_labels =
+            columns.iter().filter(|column| column.usage == "LABEL").map(|column| column.name.len());
+        if !budget.take_for(section, (prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
+            return None;
+        }
         let metric = |column: &Column<'_>| column.metric(&prefix, labels.as_ref(), &negative);
         let metrics: Vec<Entry> = columns.iter().filter_map(metric).collect();
         if metrics.is_empty() {

@@ -10,6 +10,7 @@
 use std::collections::HashSet;
 
 use super::assemble;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
 use super::drivers::{Driver, quoted_column};
 use super::input::Input;
@@ -121,6 +122,7 @@ struct Conversion<'s> {
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
     pack: HashSet<&'static str>,
+    budget: Budget,
 }
 
 /// One column of a namespace.
@@ -145,6 +147,7 @@ impl<'s> Conversion<'s> {
             is_cloud_native_pg,
             discovers: has("target_databases"),
             pack: pack(),
+            budget: Budget::default(),
         }
     }
 
@@ -181,23 +184,17 @@ impl<'s> Conversion<'s> {
 
     /// What changes for every file.
     fn changes(&self) {
-        self.report
-            .note(None, "a value that is not a number fails its query; there its sample alone was left out");
-        let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
-                          Unix seconds";
-        self.report.note(None, timestamps);
-        if self.is_cloud_native_pg {
-            return;
-        }
-        let intervals = "an interval is its seconds as a value and ISO 8601 as a label; there it made no sample, and had the \
-                         server's form";
-        self.report.note(None, intervals);
-        let labels = "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` \
-                      and a number";
-        self.report.note(None, labels);
-        let own = "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack \
-                   `builtin:compat/postgres_exporter`";
-        self.report.note(None, own);
+        let of_all = [
+            "a value that is not a number fails its query; there its sample alone was left out",
+            "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole Unix seconds",
+        ];
+        let of_postgres_exporter = [
+            "an interval is its seconds as a value and ISO 8601 as a label; there it made no sample, and had the server's form",
+            "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` and a number",
+            "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack `builtin:compat/postgres_exporter`",
+        ];
+        let more = if self.is_cloud_native_pg { &[][..] } else { &of_postgres_exporter };
+        of_all.iter().chain(more).for_each(|message| self.report.note(None, *message));
     }
 
     /// The label that postgres_exporter adds to every sample.
@@ -260,6 +257,13 @@ impl<'s> Conversion<'s> {
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
         entry.comments.extend(others.flat_map(|column| column.section.comments()));
         let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| column.name).collect();
+        // Each metric has the labels, and each histogram the statement as well.
+        let of_metric = prefix.len() + labels.iter().map(|label| label.len() + 4).sum::<usize>();
+        let of_histogram = sql.len() + entry.comments.iter().map(String::len).sum::<usize>();
+        let histograms = with_usage(&columns, "HISTOGRAM").count();
+        if !self.budget.take_for(section, of_metric * columns.len() + of_histogram * histograms) {
+            return Vec::new();
+        }
         let mut queries = Vec::new();
         let metrics: Vec<Entry> =
             columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
@@ -285,16 +289,16 @@ impl<'s> Conversion<'s> {
 
     /// Columns of the result that `metrics` does not list.
     fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
-        const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+        const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
         if self.is_cloud_native_pg {
             return;
         }
-        let is_listed = |name: &String| {
-            columns.iter().any(|column| {
-                let part = name.strip_prefix(column.name).filter(|_| column.usage == "HISTOGRAM");
-                column.name.eq_ignore_ascii_case(name) || part.is_some_and(|part| PARTS.contains(&part))
-            })
+        let names = |column: &Column<'_>| {
+            let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
+            parts.iter().map(|part| format!("{}{part}", column.name).to_ascii_lowercase()).collect::<Vec<_>>()
         };
+        let listed: HashSet<String> = columns.iter().flat_map(names).collect();
+        let is_listed = |name: &String| listed.contains(&name.to_ascii_lowercase());
         match column_names(sql) {
             Some(names) => {
                 for name in names.iter().filter(|name| !is_listed(name)) {

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, entries, items};
 use super::durations;
 use super::families::{self, MOST_LABELS};
@@ -49,6 +50,7 @@ fn convert(source: &Source<'_>) -> Imported {
         targets: UniqueNames::default(),
         queries: Vec::new(),
         last: HashMap::new(),
+        budget: Budget::default(),
     };
     for input in source.inputs {
         let Some(root) = Section::root(input, source.report) else { continue };
@@ -182,6 +184,7 @@ struct Conversion<'s> {
     queries: Vec<FoundQuery>,
     /// The last query of a name.
     last: HashMap<String, usize>,
+    budget: Budget,
 }
 
 impl Conversion<'_> {
@@ -226,6 +229,10 @@ impl Conversion<'_> {
                 ..level
             };
             let dbname = database.text("dbname").unwrap_or_default();
+            let of_server = server.keys().iter().filter_map(|(key, _)| server.text(key));
+            if !self.budget.take_for(database, of_server.map(str::len).sum()) {
+                continue;
+            }
             let mut entry = server.clone();
             entry.origin = Some(database.place());
             entry.comments = if index == 0 { source.comments() } else { Vec::new() };
@@ -261,6 +268,9 @@ impl Conversion<'_> {
         };
         if metric.labels.len() + metric.constant.len() > MOST_LABELS {
             section.leave_out(format!("a query with more than {MOST_LABELS} labels"));
+            return;
+        }
+        if !self.budget.take_for(section, metric.weight(section)) {
             return;
         }
         let mut entry = Entry::at(section.place());
@@ -349,6 +359,18 @@ struct Shape {
 }
 
 impl Shape {
+    /// About how many bytes its metrics are.
+    fn weight(&self, section: &Section<'_>) -> usize {
+        let values = section.section("values");
+        let count = |key: &str| {
+            values.as_ref().and_then(|values| values.take(key)).map_or(0, |list| items(&list.node).len())
+        };
+        let labels = self.labels.iter().map(String::len).sum::<usize>();
+        let constant = self.constant.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let of_metric = self.name.len() + self.help.len() + labels + constant;
+        of_metric * (count("multi_labels") + count("multi_suffixes")).max(1)
+    }
+
     /// The statement and the metrics of its rows.
     fn metrics(&self, section: &Section<'_>, sql: String) -> (String, Vec<Entry>) {
         let values = section.section("values");

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::unique_names::UniqueNames;
-use crate::commands::settings::variables_without_default;
+use crate::commands::settings::{variable_name, variables_without_default};
 use crate::commands::terminal::{BOLD, PLAIN, TerminalText, TextTable, WARNING, message};
 use crate::error::{Error, SourcePosition};
 
@@ -176,13 +176,6 @@ impl Line {
             None => error,
         }
     }
-}
-
-/// A legal name of a variable, in upper case.
-fn variable_name(text: &str) -> String {
-    let upper = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
-    let name: String = upper.collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::commands::settings::{environment, variables};
+use crate::commands::settings::{environment, variable_name, variables};
 use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
@@ -42,7 +42,7 @@ impl Variables {
 
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
     pub(super) fn add(&mut self, target: &str, what: &str, secret: Secret) -> String {
-        let base = format!("{}_{}", upper(target), upper(what));
+        let base = variable_name(&format!("{target}_{what}"));
         let is_free = |name: &String| {
             !self.written.contains(name) && self.secrets.iter().all(|(known, _)| known != name)
         };
@@ -99,13 +99,6 @@ pub(super) fn names_in(text: &str) -> Vec<&str> {
         }
     }
     found
-}
-
-/// What may stand in the name of a variable; no digit comes first.
-fn upper(text: &str) -> String {
-    let upper: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    if upper.starts_with(|c: char| c.is_ascii_digit()) { format!("DB_{upper}") } else { upper }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use self::collectors::Collector;
 use self::targets::{Found, Targets};
 use super::assemble;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::Driver;
 use super::durations;
@@ -63,7 +64,7 @@ fn convert(source: &Source<'_>) -> Imported {
     let mut parts = Parts::default();
     inputs.iter().chain(&further).for_each(|input| parts.read(input, report));
     parts.settle_names();
-    let found = Targets { parts: &parts, options, report }.find();
+    let found = Targets { parts: &parts, options, report, budget: Budget::default() }.find();
     let mut imported = Imported::default();
     let mut names = UniqueNames::default();
     let mut users: Vec<Vec<&Found>> = vec![Vec::new(); parts.collectors.len()];

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use globset::GlobBuilder;
 use regex_lite::Regex;
 
+use super::super::budget::Budget;
 use super::super::dburl::{self, Login};
 use super::super::dialect::{Options, entries};
 use super::super::drivers::Driver;
@@ -41,6 +42,7 @@ pub(super) struct Targets<'t, 's> {
     pub(super) parts: &'t Parts<'s>,
     pub(super) options: &'t Options,
     pub(super) report: &'t Report,
+    pub(super) budget: Budget,
 }
 
 /// One target before its address is read.
@@ -81,7 +83,13 @@ impl Targets<'_, '_> {
             if self.options.keep_labels && labels.iter().all(|(key, _)| key != "job") {
                 labels.push(("job".to_owned(), name.clone()));
             }
-            for pair in config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default() {
+            let pairs = config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default();
+            // Each target has the labels, and runs the collectors.
+            let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            if !self.budget.take_for(&config, (bytes + collectors.len()) * pairs.len()) {
+                continue;
+            }
+            for pair in pairs {
                 let mut entry = entry_of_pair(&config, pair);
                 entry.comments.splice(0..0, std::mem::take(&mut comments));
                 let described = Described {
@@ -132,6 +140,10 @@ impl Targets<'_, '_> {
                 "a target has no timeout of its own: Prometheus sends that of a scrape",
             );
         }
+        let collectors = self.collectors(section);
+        if !self.budget.take_for(section, collectors.len()) {
+            return;
+        }
         let mut entry = Entry::at(section.place());
         entry.comments = section.comments();
         let described = Described {
@@ -140,7 +152,7 @@ impl Targets<'_, '_> {
             entry,
             address: given,
             labels: section.pairs("labels"),
-            collectors: self.collectors(section),
+            collectors,
             name,
         };
         self.add(described, found);

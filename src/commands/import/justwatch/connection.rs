@@ -22,14 +22,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn label(&self, name: &str) -> &str {
-        self.labels
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.as_str())
-            .unwrap_or_default()
-    }
-
     /// Whether the queries run on the databases that the target discovers, in place of the target.
     pub(super) fn discovers(&self) -> bool {
         self.entry.get("discover").is_some()

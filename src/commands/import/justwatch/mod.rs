@@ -10,7 +10,7 @@ mod connection;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use self::connection::{Connection, Written};
-use super::budget::Budget;
+use super::budget::{Budget, TOO_LARGE};
 use super::cron;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::{Driver, quoted_column};
@@ -26,7 +26,6 @@ pub(super) const DIALECT: Dialect = Dialect { name: "justwatch", signs, convert 
 
 /// How many statements may tell a driver that nothing names, and how many drivers a message names.
 const HINTS: usize = 4;
-const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
 const ITERATOR: &str = "a value of `iterator` is bound, so it can only stand where a statement has a text: ";
 
 fn signs(tree: &Node) -> Vec<String> {
@@ -185,11 +184,11 @@ impl Targets {
             return None;
         }
         let found = written.read(hints).map(|connection| {
-            let Connection { driver, .. } = &connection;
+            let Connection { driver, labels, .. } = &connection;
+            let scheme = labels.iter().find(|(name, _)| *name == "driver").map(|(_, scheme)| scheme.clone());
             let selected =
                 if connection.discovers() { format!("{}/*", written.name) } else { written.name.clone() };
-            let found =
-                Found { driver: driver.clone(), selected, scheme: connection.label("driver").to_owned() };
+            let found = Found { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
             if matches!(driver, Driver::Ours(_)) {
                 self.list.push(target(connection, written, &startup.statements, self.keep_labels));
             }
@@ -324,8 +323,9 @@ impl Conversion<'_> {
             section.leave_out(message);
         }
         let Some(driver) = &job.driver else { return };
-        if !self.budget.take(job.weight) {
-            return section.leave_out(TOO_LARGE);
+        let iterator = job.iterator.as_ref().map_or(0, |iterator| iterator.sql.len());
+        if !self.budget.take_for(section, job.weight + iterator) {
+            return;
         }
         let Some(sql) = bound(job, section, sql, driver, &mut entry) else { return };
         entry.set("sql", Value::Sql(sql));

@@ -260,7 +260,10 @@ impl Conversion<'_> {
         entry.run_on(&databases, self.has_one_target);
         pace(section, &mut entry);
         let made = self.metrics.of(section, &self.budget);
-        let statements = parameters::statements(section, sql, driver, made.weight, &self.budget);
+        let names_of_databases: usize = databases.iter().map(String::len).sum();
+        let of_summaries = made.summaries.len() * (sql.len() + names_of_databases);
+        let weight = made.weight + names_of_databases + of_summaries;
+        let statements = parameters::statements(section, sql, driver, weight, &self.budget);
         dead_keys(section);
         let mut queries = Vec::new();
         for sql in statements {
