@@ -57,7 +57,11 @@ pub(super) fn variables_without_default(text: &str) -> impl Iterator<Item = &str
 pub(super) fn variable_name(text: &str) -> String {
     let upper = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     let name: String = upper.collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("DB_{name}") } else { name }
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
+        format!("DB_{name}")
+    } else {
+        name
+    }
 }
 
 /// What takes precedence over the configuration file.

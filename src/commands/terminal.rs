@@ -165,13 +165,17 @@ pub fn labelled(label: &str, style: Style, text: &str, width: Option<usize>, ind
 pub fn wrap(text: &str, width: Option<usize>, indent: &str) -> Vec<String> {
     let text = one_line(text);
     let Some(width) = width else { return vec![text.into_owned()] };
-    let options = textwrap::Options::new(width)
-        .subsequent_indent(indent)
-        .break_words(false)
+    let options = wrap_options(width).subsequent_indent(indent).break_words(false);
+    textwrap::wrap(&text, options).into_iter().map(Cow::into_owned).collect()
+}
+
+/// Lines are broken at blanks only, as late as they can be.
+#[must_use]
+pub fn wrap_options<'a>(width: usize) -> textwrap::Options<'a> {
+    textwrap::Options::new(width)
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation)
-        .wrap_algorithm(WrapAlgorithm::FirstFit);
-    textwrap::wrap(&text, options).into_iter().map(Cow::into_owned).collect()
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
 }
 
 /// The source line, and the blanks before its caret.

@@ -145,11 +145,11 @@ struct Job<'d> {
     /// The label `driver` of its samples; `None` where it is not one and the same.
     scheme: Option<String>,
     interval: Option<String>,
-    iterator: Option<Iterator<'d>>,
+    iterator: Option<JobIterator<'d>>,
 }
 
 /// `iterator`
-struct Iterator<'d> {
+struct JobIterator<'d> {
     section: Section<'d>,
     placeholder: String,
     label: String,
@@ -461,13 +461,13 @@ fn interval(job: &Section<'_>) -> Option<String> {
     Some(duration_text(pause))
 }
 
-fn iterator<'d>(job: &Section<'d>) -> Option<Iterator<'d>> {
+fn iterator<'d>(job: &Section<'d>) -> Option<JobIterator<'d>> {
     let section = job.section("iterator")?;
     let text = |key: &str| section.text(key).unwrap_or_default();
     let (placeholder, label) = (text("placeholder"), text("label"));
     let sql = section.sql("sql").unwrap_or_default();
     dead_keys(&section);
-    Some(Iterator { section, placeholder, label, sql }).filter(|iterator| !iterator.sql.is_empty())
+    Some(JobIterator { section, placeholder, label, sql }).filter(|iterator| !iterator.sql.is_empty())
 }
 
 /// The statement with a parameter for the value of `iterator`; `None`, reported, where it cannot be one.
@@ -478,7 +478,7 @@ fn bound(
     driver: &Driver,
     entry: &mut Entry,
 ) -> Option<String> {
-    let mark = |iterator: &Iterator<'_>| format!("{{{{{}}}}}", iterator.placeholder);
+    let mark = |iterator: &JobIterator<'_>| format!("{{{{{}}}}}", iterator.placeholder);
     let Some(iterator) = job.iterator.as_ref().filter(|iterator| sql.contains(&mark(iterator))) else {
         return has_no_variable(section, sql);
     };
