@@ -19,6 +19,9 @@ const MOST_FAULTS: usize = 5000;
 /// A main file around files without targets; its name is none that a result has.
 const AROUND: &str = ".around.yaml";
 
+/// Keys at the top of a file without which its queries mean the same.
+const SETTINGS: [&str; 5] = ["exporter", "defaults", "interval", "timeout", "up"];
+
 const WITHOUT_TARGET: &str = "its target is left out";
 
 /// The result.
@@ -177,6 +180,7 @@ fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> 
                 report.left_out(entry.origin.clone(), fault.message);
             }
         } else if let Some(file) = file
+            && fault.path.split('.').next().is_some_and(|key| SETTINGS.contains(&key))
             && file.top.remove_at(&fault.path)
         {
             is_any = true;
