@@ -10,11 +10,10 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommands};
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, TerminalText, message};
 use crate::commands::{
-    CommandErrors, CommandResult, check, collect, demo, health, import, init, packs, print_stderr,
-    print_stdout, run, schema, test, try_query,
+    CommandErrors, CommandResult, check, collect, demo, health, import, init, nearest_or_all, packs,
+    print_stderr, print_stdout, run, schema, test, try_query,
 };
 use crate::error::{Error, ErrorKind};
-use crate::yaml::keys::nearest;
 
 /// Runs SQL at scrape time and serves the results as Prometheus metrics. Without a command it is `run`; `--once` is `collect`.
 #[derive(FromArgs, ArgsInfo)]
@@ -174,11 +173,7 @@ fn check_command(command: Option<&str>, once: bool) -> Result<(), Error> {
             if known.contains(&name) {
                 return Ok(());
             }
-            let hint = match nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("one of: {}", known.join(", ")),
-            };
-            Err(Error::config(format!("unknown command `{name}`")).with_hint(hint))
+            Err(Error::config(format!("unknown command `{name}`")).with_hint(nearest_or_all(name, &known)))
         }
     }
 }

@@ -131,7 +131,7 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
             silenced = lints.silenced;
             findings.extend(lints.findings);
             findings.extend(shared_families::run(&config));
-            progress.show(format!("running {} tests of queries", config.query_tests.len()));
+            progress.show(format!("running {}", counted(config.query_tests.len(), "test", "tests")));
             tests = query_tests::run(&config);
             let faults = config.target_file_faults();
             findings.extend(faults.into_iter().map(|fault| finding(Severity::Error, fault)));

@@ -12,7 +12,7 @@ use socket2::{SockAddr, Socket, Type};
 
 use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::TerminalText;
-use super::{CommandResult, print_stderr, print_stdout};
+use super::{CommandResult, print_stderr_line, print_stdout};
 use crate::config::InvalidConfig;
 use crate::config::exporter::Exporter;
 use crate::config::listen::ListenAddress;
@@ -70,9 +70,7 @@ pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
         Ok(status) => format!("{listen} answers {status}"),
         Err(error) => format!("{listen} does not answer: {error}"),
     };
-    let mut text = TerminalText::default();
-    text.line(&problem);
-    print_stderr(&text);
+    print_stderr_line(&problem);
     Ok(1)
 }
 

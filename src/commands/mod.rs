@@ -124,6 +124,14 @@ pub fn read_timeout(text: &str) -> Result<Duration, String> {
     if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
+/// The hint for a word that is not one of `known`: the nearest one, else all.
+pub(crate) fn nearest_or_all(word: &str, known: &[&str]) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("one of: {}", known.join(", ")),
+    }
+}
+
 /// `1 error`, `2 errors`
 fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, several: &str) -> String {
     format!("{count} {}", if count == N::from(1) { one } else { several })
@@ -157,6 +165,13 @@ pub fn print_stdout(text: &TerminalText) -> Result<(), Error> {
 /// Prints text for people to stderr, without colours. A closed stderr is harmless.
 pub fn print_stderr(text: &TerminalText) {
     drop(std::io::stderr().lock().write_all(text.render(false).as_bytes()));
+}
+
+/// Prints a line for people to stderr.
+fn print_stderr_line(text: &str) {
+    let mut line = TerminalText::default();
+    line.line(text);
+    print_stderr(&line);
 }
 
 /// Prints a JSON document. Characters that control a terminal are escaped, which does not change what a reader gets.

@@ -15,10 +15,9 @@ use crate::config::schema;
 use crate::config::schema::KeyDocs;
 use crate::driver::Drivers;
 use crate::error::Error;
-use crate::yaml::keys::nearest;
 use crate::yaml::recording::{KeyRecord, MappingRecord, ValueKind};
 
-use super::print_json;
+use super::{nearest_or_all, print_json};
 
 /// Print the JSON Schema (draft-07) of the configuration, or of an included file.
 #[derive(FromArgs, ArgsInfo)]
@@ -56,10 +55,7 @@ pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
     let kind = KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let names = KINDS.map(|kind| kind.name);
         let error = Error::config(format!("no file is of the kind {name:?}"));
-        vec![error.with_hint(match nearest(name, names) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("one of: {}", names.join(", ")),
-        })]
+        vec![error.with_hint(nearest_or_all(name, &names))]
     })?;
     let record = (kind.record)(&Drivers::built_in());
     print_json(&schema_text(&record, kind.name, kind.title)).map(|()| 0).map_err(|error| vec![error])

@@ -38,6 +38,32 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The variables in a text, `${NAME}` and `${NAME:-default}`, and whether each has a default. `$${` is not one.
+pub(super) fn variables(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let pieces = text.split("${");
+    let inside = pieces.clone().zip(pieces.skip(1)).filter_map(|(before, from)| {
+        let (inside, _) = from.split_once('}')?;
+        (!before.ends_with('$')).then_some(inside)
+    });
+    inside.map(|inside| inside.split_once(":-").map_or((inside, false), |(name, _)| (name, true)))
+}
+
+/// The names of those that have no default.
+pub(super) fn variables_without_default(text: &str) -> impl Iterator<Item = &str> {
+    variables(text).filter(|(_, has_default)| !has_default).map(|(name, _)| name)
+}
+
+/// A legal name of a variable for a text, in upper case.
+pub(super) fn variable_name(text: &str) -> String {
+    let upper = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    let name: String = upper.collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
+        format!("DB_{name}")
+    } else {
+        name
+    }
+}
+
 /// What takes precedence over the configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct CommandSettings {
@@ -196,6 +222,13 @@ mod tests {
         let settings = settings(&GlobalArgs::default(), &[("EXPORTER_PORT", "tcp://10.0.0.1:9399")]).unwrap();
         assert_eq!(settings.listen, None);
         assert_eq!(settings.warnings.len(), 1);
+    }
+
+    #[test]
+    fn variables_of_a_text_are_found() {
+        let text = "${A} ${B:-x} $${C} $$${D} ${E";
+        assert_eq!(variables(text).collect::<Vec<_>>(), [("A", false), ("B", true)]);
+        assert_eq!(variables_without_default("${A}${B:-}${C}").collect::<Vec<_>>(), ["A", "C"]);
     }
 
     #[test]

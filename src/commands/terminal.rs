@@ -60,11 +60,14 @@ pub fn has_colors(is_terminal: bool, environment: &dyn Fn(&str) -> Option<String
 pub struct TerminalText(Vec<(Style, String)>);
 
 impl TerminalText {
-    /// Several lines of our own or of a file: a help text, a built-in collector.
+    /// Several lines of our own or of a file: a help text, a built-in collector, YAML to copy. Tabs stay.
     #[must_use]
     pub fn document(text: &str) -> TerminalText {
         let mut out = TerminalText::default();
-        text.lines().for_each(|line| out.line(line));
+        for line in text.lines() {
+            out.tabbed(line);
+            out.end_line();
+        }
         out
     }
 
@@ -162,13 +165,17 @@ pub fn labelled(label: &str, style: Style, text: &str, width: Option<usize>, ind
 pub fn wrap(text: &str, width: Option<usize>, indent: &str) -> Vec<String> {
     let text = one_line(text);
     let Some(width) = width else { return vec![text.into_owned()] };
-    let options = textwrap::Options::new(width)
-        .subsequent_indent(indent)
-        .break_words(false)
+    let options = wrap_options(width).subsequent_indent(indent).break_words(false);
+    textwrap::wrap(&text, options).into_iter().map(Cow::into_owned).collect()
+}
+
+/// Lines are broken at blanks only, as late as they can be.
+#[must_use]
+pub fn wrap_options<'a>(width: usize) -> textwrap::Options<'a> {
+    textwrap::Options::new(width)
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation)
-        .wrap_algorithm(WrapAlgorithm::FirstFit);
-    textwrap::wrap(&text, options).into_iter().map(Cow::into_owned).collect()
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
 }
 
 /// The source line, and the blanks before its caret.
@@ -433,7 +440,7 @@ mod tests {
         text.end_line();
         text.line("b\rc");
         assert_eq!(text.render(true), "\x1b[32mok␛[2J\x1b[0m a␊PASS forged\nb␍c\n");
-        assert_eq!(TerminalText::document("one\ntwo\x07").render(true), "one\ntwo␇\n");
+        assert_eq!(TerminalText::document("one\n\ttwo\x07").render(true), "one\n\ttwo␇\n");
         let mut again = TerminalText::default();
         again.text(&text.render(true));
         assert!(

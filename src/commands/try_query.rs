@@ -19,6 +19,7 @@ use crate::deadline::Deadline;
 use crate::driver::Sql;
 use crate::error::Error;
 use crate::file;
+use crate::file::ReadError;
 use crate::inspect::runner::Runner;
 use crate::inspect::try_query::{
     self, MappedColumn, ResultColumn, StepTimes, TriedStatement, TryReport, TryRequest,
@@ -75,16 +76,17 @@ pub struct TryArgs {
 pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
     let sql = options.sql.as_deref().map(read_sql).transpose()?;
     let config = super::load(args)?;
+    let by = Deadline::within(options.timeout);
     let is_known = |name: &String| config.targets.iter().any(|target| target.name == *name);
     let config = match &options.target {
         Some(name) if !is_known(name) => {
-            super::discovered(config, std::slice::from_ref(name), Deadline::within(options.timeout / 2))
+            super::discovered(config, std::slice::from_ref(name), by.earlier_by(options.timeout / 2))
         }
         _ => config,
     };
     let (target, statement) = choose(&config, options, sql)?;
-    let TryArgs { rows, plan: explain, timeout, .. } = *options;
-    let request = TryRequest { config: &config, target, statement, rows, explain, timeout };
+    let TryArgs { rows, plan: explain, .. } = *options;
+    let request = TryRequest { config: &config, target, statement, rows, explain, timeout: by.left() };
     let runner = Runner::default();
     let stopped = runner.clone();
     let _exit = start::exit_at_signal(move || stopped.stop())?;
@@ -107,11 +109,10 @@ fn read_sql(argument: &str) -> Result<Sql, Error> {
     if argument == "-" {
         let mut bytes = Vec::new();
         let failed = |why: &dyn std::fmt::Display| Error::config(format!("--sql -: stdin: {why}"));
-        std::io::stdin()
-            .lock()
-            .take(MAX_SQL_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(&error))?;
+        let read = std::io::stdin().lock().take(MAX_SQL_BYTES + 1).read_to_end(&mut bytes);
+        if read.map_err(|error| failed(&error))? as u64 > MAX_SQL_BYTES {
+            return Err(failed(&ReadError::TooLong(MAX_SQL_BYTES)));
+        }
         text = file::decode_text(bytes).map_err(|unread| failed(&unread))?;
     }
     let sql = Sql::new(&text);
@@ -171,11 +172,8 @@ impl TryText<'_> {
         self.mapping();
         if let Some(proposal) = &report.proposal {
             self.heading("Proposed, to be copied below `queries:`");
-            for line in proposal.lines() {
-                // Never wrapped, tabs included.
-                self.out.tabbed(line);
-                self.out.end_line();
-            }
+            // Never wrapped, tabs included.
+            self.out.append(TerminalText::document(proposal));
         }
         self.samples();
         self.out.end_line();

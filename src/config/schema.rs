@@ -99,6 +99,12 @@ impl KeyDocs {
         })
     }
 
+    /// The keys of the mapping called `scope`, without those below them, in the order of its table.
+    pub fn order(&self, scope: &str) -> impl Iterator<Item = &str> {
+        let docs = self.0.iter().filter(move |(_, table)| table.scope == scope).flat_map(|(docs, _)| docs);
+        docs.map(|doc| doc.key.as_str()).filter(|key| !key.contains('.'))
+    }
+
     /// The tables as Markdown, each with its name.
     #[must_use]
     pub fn tables(&self) -> Vec<(&'static str, String)> {

@@ -9,6 +9,7 @@ pub mod line;
 pub mod openmetrics;
 pub mod overlap;
 pub mod page;
+pub mod sample_line;
 pub mod series;
 pub mod text;
 

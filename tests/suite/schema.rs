@@ -307,5 +307,5 @@ fn an_unknown_kind_of_file_is_refused_with_the_nearest() {
         Command::new(env!("CARGO_BIN_EXE_sql-exporter")).args(["schema", "colector"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.trim(), "error: no file is of the kind \"colector\"; did you mean collector?");
+    assert_eq!(said.trim(), "error: no file is of the kind \"colector\"; did you mean `collector`?");
 }

@@ -1,10 +1,9 @@
 //! Brings what a dialect made into the files that were asked for: one file, or a folder with a main file.
 
-use std::collections::{HashMap, HashSet};
-
 use super::dialect::Options;
-use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::model::{Entry, Imported, OutputFile, Target, Value};
 use super::report::Report;
+use super::unique_names::UniqueNames;
 use super::url;
 use crate::error::Error;
 
@@ -32,7 +31,11 @@ pub(super) fn files(
         (None, None) => None,
     };
     if options.is_folder {
-        unique_names(&mut included);
+        let mut names = UniqueNames::default();
+        for file in &mut included {
+            let stem = file.name.trim_end_matches(".yaml").trim_end_matches(".yml");
+            file.name = format!("{}.yaml", names.take(stem));
+        }
         if let Some(main) = &mut main {
             main.name = MAIN.to_owned();
             if !included.is_empty() {
@@ -62,7 +65,7 @@ pub(super) fn files(
 pub(super) fn target(text: &str, report: &Report) -> Target {
     let name = url::database(text).unwrap_or_else(|| "db".to_owned());
     let mut entry = Entry::default();
-    entry.set("url", url::without_password(text, &name, report));
+    entry.set("url", Value::Expanded(url::without_password(text, &name, report)));
     Target { name, entry }
 }
 
@@ -84,41 +87,5 @@ fn absorb(whole: &mut OutputFile, file: OutputFile, one_target: bool) {
             }
         }
         whole.queries.push(query);
-    }
-}
-
-/// Gives each file a name of its own.
-fn unique_names(files: &mut [OutputFile]) {
-    let mut known = HashSet::new();
-    for file in files {
-        let stem = file.name.trim_end_matches(".yaml").trim_end_matches(".yml").to_owned();
-        let mut name = format!("{stem}.yaml");
-        let mut number = 2;
-        while !known.insert(name.clone()) {
-            name = format!("{stem}_{number}.yaml");
-            number += 1;
-        }
-        file.name = name;
-    }
-}
-
-/// Names that the queries of one result have, with the last number behind each: a second query of a name gets a number.
-#[derive(Debug, Default)]
-pub(super) struct QueryNames {
-    known: HashSet<String>,
-    /// The next number of a name.
-    next: HashMap<String, usize>,
-}
-
-impl QueryNames {
-    /// Makes the name of a query unique.
-    pub(super) fn name(&mut self, query: &mut Query, name: &str) {
-        let mut unique = name.to_owned();
-        while !self.known.insert(unique.clone()) {
-            let number = self.next.entry(name.to_owned()).or_insert(2);
-            unique = format!("{name}_{number}");
-            *number += 1;
-        }
-        query.entry.set("name", unique);
     }
 }

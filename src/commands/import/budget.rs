@@ -2,6 +2,10 @@
 
 use std::cell::Cell;
 
+use super::section::Section;
+
+pub(super) const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
+
 /// Bytes that may still be copied.
 pub(super) struct Budget(Cell<usize>);
 
@@ -19,5 +23,15 @@ impl Budget {
         let left = self.0.get().checked_sub(bytes);
         self.0.set(left.unwrap_or(0));
         left.is_some()
+    }
+
+    /// Takes what a mapping of the source needs; one for which there is less is left out, and reported.
+    #[must_use]
+    pub(super) fn take_for(&self, section: &Section<'_>, bytes: usize) -> bool {
+        let is_left = self.take(bytes);
+        if !is_left {
+            section.leave_out(TOO_LARGE);
+        }
+        is_left
     }
 }

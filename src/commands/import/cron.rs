@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::go_duration;
+use super::durations;
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
@@ -18,7 +18,7 @@ pub(super) fn shortest_pause(schedule: &str) -> Option<Duration> {
         "@monthly" => 28 * DAY,
         "@yearly" | "@annually" => 365 * DAY,
         _ => match schedule.strip_prefix("@every ") {
-            Some(pause) => return go_duration::read(pause),
+            Some(pause) => return durations::go(pause),
             None => of_fields(schedule)?,
         },
     };

@@ -5,9 +5,11 @@
 //! without a host is the folder of a socket, with the database behind it.
 
 use super::drivers::Driver;
+use super::durations;
 use super::model::{Entry, Value};
 use super::report::Report;
-use super::url::encoded;
+use super::url::{AS_IN_URL, encoded};
+use crate::deadline::duration_text;
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
 const DEAD_POSTGRES: [&str; 8] = [
@@ -192,11 +194,11 @@ impl<'s> Source<'s> {
         for (name, value) in &parts.query {
             match *name {
                 "password" | "sslpassword" => {
-                    query.push(((*name).to_owned(), self.password(value, "percent-encoded")));
+                    query.push(((*name).to_owned(), self.password(value, AS_IN_URL)));
                 }
                 name if DEAD_POSTGRES.contains(&name) => {}
                 name if POSTGRES.contains(&name) => query.push((name.to_owned(), self.text(value))),
-                name => settings.push(format!("-c%20{name}%3D{}", self.text(value))),
+                name => settings.push(format!("-c%20{name}%3D{}", self.text(&option_value(value)))),
             }
         }
         if !settings.is_empty() {
@@ -250,7 +252,15 @@ impl<'s> Source<'s> {
                 ("tls-ca", file) => tls.push(("ca", self.expanded(file))),
                 ("tls-cert", file) => tls.push(("cert", self.expanded(file))),
                 ("tls-key", file) => tls.push(("key", self.expanded(file))),
-                ("timeout", time) => entry.set("connect_timeout", time),
+                ("tls", other) => {
+                    let message =
+                        format!("target {}: the TLS setting {other:?} has no counterpart", self.target);
+                    self.report.left_out(None, message);
+                }
+                ("timeout", time) => {
+                    let ours = durations::go(time).map(duration_text);
+                    entry.set("connect_timeout", ours.unwrap_or_else(|| time.to_owned()));
+                }
                 (name, _) if DEAD_MYSQL.contains(&name) => {}
                 (name, value) => {
                     settings.push(Value::Sql(format!("SET SESSION {name} = {}", decoded(value))));
@@ -301,7 +311,7 @@ impl<'s> Source<'s> {
         };
         entry.set_if("password", self.login.password.clone());
         let password = Some(parts.password).filter(|word| !word.is_empty() && self.login.password.is_none());
-        match password.map(|word| self.password(word, "percent-encoded")) {
+        match password.map(|word| self.password(word, AS_IN_URL)) {
             Some(password) => format!("{user}:{password}@"),
             None if user.is_empty() => String::new(),
             None => format!("{user}@"),
@@ -313,12 +323,7 @@ impl<'s> Source<'s> {
         if whole_variable(text).is_some() {
             return self.text(text);
         }
-        let form = if form.is_empty() { String::new() } else { format!(", as the URL had it ({form})") };
-        let what = format!("the password of {}{form}", self.target);
-        match self.report.secret(&format!("{}_PASSWORD", self.target), text, &what) {
-            Value::Expanded(variable) => variable,
-            _ => String::new(),
-        }
+        self.report.password(self.target, text, form)
     }
 
     fn expanded(&self, text: &str) -> Value {
@@ -394,6 +399,11 @@ fn socket_folder(path: &str) -> (&str, Option<&str>, &str) {
     (folder, port, database)
 }
 
+/// A percent-encoded value as a word of PostgreSQL's `options`, which end at a blank.
+fn option_value(text: &str) -> String {
+    text.replace("%5C", "%5C%5C").replace("%5c", "%5C%5C").replace(['+', ' '], "%20").replace("%20", "%5C%20")
+}
+
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -442,7 +452,7 @@ impl<'a> Parts<'a> {
             let (inside, after) = inside.split_once(')')?;
             return Some(parts(host.starts_with("unix("), inside, after.trim_start_matches('/'), true));
         }
-        if matches!(scheme, "sqlite" | "sqlite3" | "sq" | "file" | "moderncsqlite" | "modernsqlite" | "mq") {
+        if Driver::known(scheme) == Some(Driver::Ours("sqlite")) {
             return Some(parts(false, "", host, false));
         }
         let end = host.find('/').unwrap_or(host.len());
@@ -485,6 +495,10 @@ mod tests {
                 "url=postgres://db/shop?sslmode=disable&options=-c%20search_path%3Da%2Cb%20-c%20statement_timeout%3D5s",
             ),
             (
+                "pg://db/shop?sslmode=disable&search_path=a,%20b",
+                "url=postgres://db/shop?sslmode=disable&options=-c%20search_path%3Da,%5C%20b",
+            ),
+            (
                 "postgresql://postgres@/var/run/postgresql/foo?sslmode=disable",
                 "url=postgres://postgres@/foo?host=/var/run/postgresql&sslmode=disable",
             ),
@@ -510,6 +524,7 @@ mod tests {
         for (address, expected) in [
             ("mysql://u:p@db/shop?parseTime=true&charset=utf8", "url=mysql://u:${SHOP_PASSWORD}@db/shop"),
             ("maria://u@db:3307/shop?timeout=5s", "connect_timeout=5s url=mysql://u@db:3307/shop"),
+            ("maria://u@db/shop?timeout=1m30s&tls=mine", "connect_timeout=90s url=mysql://u@db/shop"),
             (
                 "mysql://u:p/@x@tcp(db:3306)/shop",
                 "driver=mysql host=db port=3306 database=shop username=u password=${SHOP_PASSWORD}",

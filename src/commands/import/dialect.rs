@@ -7,9 +7,9 @@ use super::{
     burningalchemist, export_sql, justwatch, pg_exporter, postgres_exporter, psql_query_exporter,
     query_exporter,
 };
+use crate::commands::nearest_or_all;
 use crate::error::Error;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
-use crate::yaml::keys::nearest;
 
 /// What the command line says about a conversion.
 #[derive(Debug, Clone, Default)]
@@ -61,12 +61,8 @@ pub(super) fn named(name: &str) -> Result<Option<&'static Dialect>, Error> {
         return Ok(None);
     }
     DIALECTS.iter().find(|dialect| dialect.name == name).map(Some).ok_or_else(|| {
-        let known = || DIALECTS.iter().map(|dialect| dialect.name);
-        let hint = match nearest(name, known()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("one of: auto, {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        Error::config(format!("--from: there is no dialect {name:?}")).with_hint(hint)
+        let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).chain(["auto"]).collect();
+        Error::config(format!("--from: there is no dialect {name:?}")).with_hint(nearest_or_all(name, &known))
     })
 }
 

@@ -5,6 +5,8 @@
 //! value of a row that is gone; a counter and a histogram add up what every run reads. `connection_string` and `timeout` are
 //! read and not used. Only texts of `databases` hold variables.
 
+use std::collections::HashMap;
+
 use super::dialect::{Dialect, Source, child, entries, items};
 use super::drivers::Driver;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
@@ -42,20 +44,20 @@ fn convert(source: &Source<'_>) -> Imported {
         for key in ["databases", "queries", "exporter"] {
             main.headings.extend(root.comments_of(key).into_iter().map(|comment| (key, comment)));
         }
-        let databases: Vec<_> = root.section("databases").iter().flat_map(Section::named).collect();
-        let is_lacking = |section: &Section<'_>| Driver::known(&section.text("driver")?)?.ours().err();
-        let lacking: Vec<(&str, String)> =
-            databases.iter().filter_map(|(name, section)| Some((*name, is_lacking(section)?))).collect();
-        for (name, why) in &lacking {
-            root.report.left_out(place_of(&databases, name), format!("the database {name} {why}"));
+        let mut lacking: HashMap<&str, String> = HashMap::new();
+        for (name, section) in root.section("databases").iter().flat_map(Section::named) {
+            let driver = section.text("driver").and_then(|driver| Driver::known(&driver));
+            match driver.map(|driver| driver.ours()) {
+                Some(Err(why)) => {
+                    section.leave_out(format!("the database {name} {why}"));
+                    lacking.insert(name, why);
+                }
+                _ => main.databases.push(target(name, &section)),
+            }
         }
-        let built_in =
-            databases.iter().filter(|(name, _)| lacking.iter().all(|(lacking, _)| lacking != name));
-        main.databases.extend(built_in.map(|(name, section)| target(name, section)));
         for section in root.sections("queries") {
-            let database = section.text("database").unwrap_or_default();
-            match lacking.iter().find(|(name, _)| *name == database) {
-                Some((_, why)) => {
+            match lacking.get(section.text("database").unwrap_or_default().as_str()) {
+                Some(why) => {
                     let name = section.text("name").unwrap_or_default();
                     section.left_out("database", format!("the query {name} {why}"));
                 }
@@ -82,15 +84,9 @@ fn changes(report: &Report) {
     }
 }
 
-fn place_of(databases: &[(&str, Section<'_>)], name: &str) -> Option<crate::error::SourcePosition> {
-    databases.iter().find(|(known, _)| *known == name).map(|(_, section)| section.place())
-}
-
 /// Notes keys that it does not read.
 fn dead_keys(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.note(key, "export-sql does not use this key");
-    }
+    section.note_untaken("export-sql does not use this key");
 }
 
 fn target(name: &str, section: &Section<'_>) -> Target {
@@ -102,8 +98,7 @@ fn target(name: &str, section: &Section<'_>) -> Target {
         entry.set_if(key, value.map(|text| expanded(&text, report)));
     }
     if let Some(password) = section.text("password").filter(|password| !password.is_empty()) {
-        let what = format!("the password of {name}");
-        entry.set("password", url::secret(&password, name, &what, report));
+        entry.set("password", Value::Expanded(url::variable(&password, name, "", report)));
     }
     if let Some(text) = section.text("connection_string") {
         let has_fields = ["host", "database"].iter().any(|key| entry.get(key).is_some());
@@ -116,7 +111,8 @@ fn target(name: &str, section: &Section<'_>) -> Target {
             for key in ["driver", "port", "username", "password"] {
                 drop(entry.remove(key));
             }
-            entry.set("url", url::without_password(&url::of_sqlalchemy(&text), name, report));
+            let url = url::without_password(&url::of_sqlalchemy(&text), name, report);
+            entry.set("url", Value::Expanded(url));
         }
     }
     section.describe(&mut entry);
@@ -145,7 +141,7 @@ fn query(section: &Section<'_>) -> Option<Query> {
     }
     dead_keys(section);
     if metrics.is_empty() {
-        section.report.left_out(section.place(), "the query has no metrics");
+        section.leave_out("the query has no metrics");
         return None;
     }
     Some(Query { entry, metrics })

@@ -2,12 +2,15 @@
 //!
 //! Knows of a dialect only whether it recognises a tree.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::dialect::{child, entries};
 use super::url;
 use crate::config;
 use crate::error::{Error, SourcePosition};
@@ -47,27 +50,26 @@ pub(super) struct Input {
     starts: Rc<[usize]>,
     /// How many lines of comments begin the file.
     head: usize,
+    /// Lines whose comments are given: of several keys on a line, the first one has them.
+    given: Rc<RefCell<HashSet<usize>>>,
 }
 
 impl Input {
     fn new(document: Document) -> Input {
         let ends = document.text.match_indices('\n').map(|(at, _)| at + 1);
-        let starts = std::iter::once(0).chain(ends).collect();
-        let (document, tree) = (Rc::new(document), Node { at: None, value: NodeValue::Null });
-        let mut input = Input {
-            document,
-            tree,
+        let head = document.text.lines().take_while(|line| line.starts_with('#')).count();
+        // Comments right above the first key belong to it.
+        let is_apart = document.text.lines().nth(head).is_none_or(|line| line.trim().is_empty());
+        Input {
+            tree: document.tree.clone(),
             path: String::new(),
             at: None,
             wrapper: Wrapper::default(),
-            starts,
-            head: 0,
-        };
-        input.tree = input.document.tree.clone();
-        let head = input.document.text.lines().take_while(|line| line.starts_with('#')).count();
-        // Comments right above the first key belong to it.
-        input.head = if input.line(head).unwrap_or("").trim().is_empty() { head } else { 0 };
-        input
+            starts: std::iter::once(0).chain(ends).collect(),
+            head: if is_apart { head } else { 0 },
+            given: Rc::default(),
+            document: Rc::new(document),
+        }
     }
 
     /// A part of it, which stands at `position`.
@@ -80,6 +82,7 @@ impl Input {
             wrapper: wrapper.clone(),
             starts: Rc::clone(&self.starts),
             head: self.head,
+            given: Rc::clone(&self.given),
         }
     }
 
@@ -105,7 +108,7 @@ impl Input {
     }
 
     /// The index of the line of an offset.
-    pub(super) fn line_of(&self, at: usize) -> usize {
+    fn line_of(&self, at: usize) -> usize {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
@@ -114,9 +117,13 @@ impl Input {
         self.document.text.get(start..)?.lines().next()
     }
 
-    /// The comments above a line, up to what is not a comment, at its depth or less: deeper ones are the end of a block.
-    /// Those that begin the file are not among them.
-    pub(super) fn comments_above(&self, line: usize) -> Vec<String> {
+    /// The comments above the line of an offset, up to what is not a comment, at its depth or less: deeper ones are the end
+    /// of a block. Those that begin the file are not among them. Each line has them once.
+    pub(super) fn comments_above(&self, at: usize) -> Vec<String> {
+        let line = self.line_of(at);
+        if !self.given.borrow_mut().insert(line) {
+            return Vec::new();
+        }
         let depth = |text: &str| text.len() - text.trim_start().len();
         let own = self.line(line).map_or(0, depth);
         let is_comment = |text: &str| text.trim_start().starts_with('#') && depth(text) <= own;
@@ -240,8 +247,8 @@ fn unwrap(
             bounded(inputs, whole)?;
             continue;
         }
-        let mut search = Unwrap { recognises, found: inputs };
-        search.search(&whole, &whole.tree, &Position::default(), &Wrapper::default())?;
+        let mut search = Unwrap { recognises, whole: &whole, found: inputs };
+        search.search(&whole.tree, &Position::default(), &Wrapper::default())?;
         if inputs.len() == known {
             others.push(whole);
         }
@@ -333,27 +340,23 @@ fn parts(text: &str) -> Vec<&str> {
 /// Looks for what the dialects recognise.
 struct Unwrap<'u> {
     recognises: &'u dyn Fn(&Node) -> bool,
+    /// The document that is searched.
+    whole: &'u Input,
     found: &'u mut Vec<Input>,
 }
 
 impl Unwrap<'_> {
     /// Searches a tree: Kubernetes' objects, the values of Helm, texts that hold YAML.
-    fn search(
-        &mut self,
-        whole: &Input,
-        node: &Node,
-        position: &Position,
-        wrapper: &Wrapper,
-    ) -> Result<(), Error> {
+    fn search(&mut self, node: &Node, position: &Position, wrapper: &Wrapper) -> Result<(), Error> {
         if position.depth > DEEPEST {
             return Ok(());
         }
         if position.depth > 0 && (self.recognises)(node) {
-            return bounded(self.found, whole.part(node, position, wrapper));
+            return bounded(self.found, self.whole.part(node, position, wrapper));
         }
         match &node.value {
             NodeValue::Map(entries) => {
-                let wrapper = object(entries).unwrap_or_else(|| wrapper.clone());
+                let wrapper = object(node).unwrap_or_else(|| wrapper.clone());
                 for entry in entries {
                     let wrapper = Wrapper { key: entry.key.clone(), ..wrapper.clone() };
                     let encoded = wrapper.kind == "Secret" && last(&position.path) == "data";
@@ -361,15 +364,15 @@ impl Unwrap<'_> {
                         NodeValue::Scalar(text) => {
                             let text = if encoded { decode(text) } else { Some(text.clone()) };
                             let path = position.key(entry).path;
-                            self.text(whole, entry, &text.unwrap_or_default(), &path, &wrapper)?;
+                            self.text(entry, &text.unwrap_or_default(), &path, &wrapper)?;
                         }
-                        _ => self.search(whole, &entry.node, &position.key(entry), &wrapper)?,
+                        _ => self.search(&entry.node, &position.key(entry), &wrapper)?,
                     }
                 }
             }
             NodeValue::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.search(whole, item, &position.item(index, item), wrapper)?;
+                    self.search(item, &position.item(index, item), wrapper)?;
                 }
             }
             NodeValue::Null | NodeValue::Scalar(_) => {}
@@ -378,19 +381,12 @@ impl Unwrap<'_> {
     }
 
     /// A text that may hold a document.
-    fn text(
-        &mut self,
-        whole: &Input,
-        entry: &MapEntry,
-        text: &str,
-        path: &str,
-        wrapper: &Wrapper,
-    ) -> Result<(), Error> {
+    fn text(&mut self, entry: &MapEntry, text: &str, path: &str, wrapper: &Wrapper) -> Result<(), Error> {
         if !text.trim_end().contains('\n') {
             return Ok(());
         }
-        let document = &whole.document;
-        let (text, lines_before, name) = match whole.literal_block(entry) {
+        let document = &self.whole.document;
+        let (text, lines_before, name) = match self.whole.literal_block(entry) {
             Some((raw, line)) => (raw, document.lines_before() + line, document.file.clone()),
             None => (text.to_owned(), 0, format!("{} ({path})", document.file)),
         };
@@ -427,25 +423,15 @@ impl Position {
 }
 
 /// The wrapper that a mapping is, where it is an object of Kubernetes.
-fn object(entries: &[MapEntry]) -> Option<Wrapper> {
-    let scalar =
-        |entries: &[MapEntry], key: &str| match entries.iter().find(|entry| entry.key == key)?.node.value {
-            NodeValue::Scalar(ref text) => Some(text.clone()),
-            _ => None,
-        };
-    let map = |entries: &'_ [MapEntry], key: &str| -> Vec<MapEntry> {
-        match entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node.value) {
-            Some(NodeValue::Map(entries)) => entries.clone(),
-            _ => Vec::new(),
-        }
+fn object(node: &Node) -> Option<Wrapper> {
+    let text = |key: &str| match &child(node, key)?.value {
+        NodeValue::Scalar(text) => Some(text.clone()),
+        _ => None,
     };
-    scalar(entries, "apiVersion")?;
-    let metadata = map(entries, "metadata");
-    Some(Wrapper {
-        kind: scalar(entries, "kind")?,
-        labels: map(&metadata, "labels").into_iter().map(|entry| entry.key).collect(),
-        key: String::new(),
-    })
+    text("apiVersion")?;
+    let labels = child(node, "metadata").and_then(|metadata| child(metadata, "labels"));
+    let labels = labels.map(entries).unwrap_or_default().iter().map(|label| label.key.clone());
+    Some(Wrapper { kind: text("kind")?, labels: labels.collect(), key: String::new() })
 }
 
 /// The last key of a path.

@@ -12,9 +12,9 @@ mod cron;
 mod dburl;
 mod dialect;
 mod drivers;
+mod durations;
 mod export_sql;
 mod families;
-mod go_duration;
 mod input;
 mod justwatch;
 mod model;
@@ -26,6 +26,7 @@ mod query_exporter;
 mod report;
 mod section;
 mod settle;
+mod unique_names;
 mod url;
 mod version_range;
 mod writer;
@@ -36,14 +37,13 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use self::compare::{CompareOptions, Tolerance};
+use self::compare::Tolerance;
 use self::dialect::{Dialect, Options, Source};
 use self::input::Input;
 use self::report::Report;
 use self::settle::Settled;
 use super::settings::GlobalArgs;
-use super::{CommandResult, counted, output, print_page, print_stderr};
-use crate::commands::terminal::TerminalText;
+use super::{CommandResult, counted, output, print_page, print_stderr, print_stderr_line};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::yaml::document::Document;
@@ -112,21 +112,12 @@ pub struct ImportArgs {
 /// The files cannot be read, or the result cannot be written; wrong arguments or a wrong configuration.
 pub fn run(args: &GlobalArgs, options: &ImportArgs) -> CommandResult {
     match &options.compare {
-        Some(url) if options.files.is_empty() => compare(args, url, options),
+        Some(url) if options.files.is_empty() => compare::run(args, url, options),
         Some(_) => Err(Error::config("--compare converts no file")
             .with_hint("name the configuration with --config")
             .into()),
         None => convert_files(options),
     }
-}
-
-fn compare(args: &GlobalArgs, url: &str, options: &ImportArgs) -> CommandResult {
-    let ImportArgs { ignore, ignore_label, tolerance, timeout, .. } = options;
-    let (tolerance, timeout) = (*tolerance, *timeout);
-    compare::run(
-        args,
-        CompareOptions { url, ignore, ignore_labels: ignore_label.clone(), tolerance, timeout },
-    )
 }
 
 fn convert_files(options: &ImportArgs) -> CommandResult {
@@ -137,11 +128,9 @@ fn convert_files(options: &ImportArgs) -> CommandResult {
     let settled = convert(&options.from, &options.files, &converting, &report)?;
     write(&settled, destination, is_folder, &options.files)?;
     print_stderr(&report.render());
-    print_stderr(&silenced(&settled));
+    report_silenced(&settled);
     if settled.texts.is_empty() {
-        let mut line = TerminalText::default();
-        line.line("nothing is written: the result has no query and no target");
-        print_stderr(&line);
+        print_stderr_line("nothing is written: the result has no query and no target");
         return Ok(1);
     }
     Ok(u8::from(report.has_losses()))
@@ -245,17 +234,15 @@ fn write(
     Ok(())
 }
 
-/// `silenced by lint_off: L001 (3 entries), L006 (1 entry)`
-fn silenced(settled: &Settled) -> TerminalText {
-    let mut out = TerminalText::default();
-    if !settled.silenced.is_empty() {
-        let each = settled.silenced.iter();
-        let each: Vec<String> =
-            each.map(|(code, count)| format!("{code} on {}", counted(*count, "entry", "entries"))).collect();
-        let codes = each.join(", ");
-        out.line(&format!(
-            "silenced by `lint_off`: {codes}; `sql-exporter check --rule CODE` explains a lint"
-        ));
+/// `silenced by lint_off: L001 on 3 entries, L006 on 1 entry; …`
+fn report_silenced(settled: &Settled) {
+    if settled.silenced.is_empty() {
+        return;
     }
-    out
+    let each = settled.silenced.iter();
+    let each = each.map(|(code, count)| format!("{code} on {}", counted(*count, "entry", "entries")));
+    let codes = each.collect::<Vec<_>>().join(", ");
+    print_stderr_line(&format!(
+        "silenced by `lint_off`: {codes}; `sql-exporter check --rule CODE` explains a lint"
+    ));
 }

@@ -52,6 +52,8 @@ pub(super) struct Entry {
     pub(super) behind: Vec<(String, String)>,
     /// Where it comes from: a fault of the result is reported there.
     pub(super) origin: Option<SourcePosition>,
+    /// It does not load, and goes.
+    pub(super) is_faulty: bool,
     keys: Vec<(&'static str, Value)>,
 }
 
@@ -96,19 +98,46 @@ impl Entry {
         Some(self.keys.remove(at).1)
     }
 
-    /// Adds a code to `lint_off`.
-    pub(super) fn silence(&mut self, code: &'static str) {
+    /// Removes what a path names, `exporter.port`; false where there is no such key.
+    pub(super) fn remove_at(&mut self, path: &str) -> bool {
+        remove_at(&mut self.keys, path)
+    }
+
+    /// Names the targets that it runs on; the only one runs everything.
+    pub(super) fn run_on(&mut self, targets: &[String], is_only_target: bool) {
+        match targets {
+            _ if is_only_target => {}
+            [one] if !one.ends_with("/*") => self.set("database", one.as_str()),
+            several => self.set("databases", Value::list(several.iter().cloned())),
+        }
+    }
+
+    /// Adds a code to `lint_off`; false where it is there.
+    pub(super) fn silence(&mut self, code: &'static str) -> bool {
         let code = Value::from(code);
         match self.keys.iter_mut().find(|(known, _)| *known == "lint_off") {
-            Some((_, Value::List(codes))) if codes.contains(&code) => {}
+            Some((_, Value::List(codes))) if codes.contains(&code) => return false,
             Some((_, Value::List(codes))) => codes.push(code),
             _ => self.set("lint_off", Value::List(vec![code])),
         }
+        true
     }
 
     /// All keys with their values.
     pub(super) fn keys(&self) -> &[(&'static str, Value)] {
         &self.keys
+    }
+}
+
+fn remove_at<K: AsRef<str>>(pairs: &mut Vec<(K, Value)>, path: &str) -> bool {
+    let (key, below) = path.split_once('.').unwrap_or((path, ""));
+    match pairs.iter_mut().find(|(known, _)| known.as_ref() == key) {
+        Some((_, Value::Map(inner))) if !below.is_empty() => remove_at(inner, below),
+        Some(_) => {
+            pairs.retain(|(known, _)| known.as_ref() != key);
+            true
+        }
+        None => false,
     }
 }
 

@@ -3,16 +3,10 @@
 
 use std::collections::HashSet;
 
+use crate::driver::sql_lexer::{Dialect, TokenKind, code};
+
 /// Words after which a minus is a sign and not a subtraction.
 const BEFORE_VALUES: [&str; 8] = ["select", "then", "else", "when", "and", "or", "in", "distinct"];
-
-#[derive(Debug, PartialEq, Eq)]
-enum Token<'s> {
-    Word(&'s str),
-    /// A text in quotes of any kind.
-    Quoted(&'s str),
-    Symbol(char),
-}
 
 /// What is known between two parentheses.
 #[derive(Default)]
@@ -31,73 +25,37 @@ pub(super) fn negative_columns(sql: &str) -> HashSet<String> {
     // The innermost last.
     let mut levels = vec![Level::default()];
     let (mut is_name, mut is_operand, mut is_negated) = (false, false, false);
-    for token in tokens(sql) {
+    for token in code(sql, Dialect::Postgres) {
         let Some(level) = levels.last_mut() else { break };
-        let word = match token {
-            Token::Word(word) | Token::Quoted(word) => word.to_ascii_lowercase(),
-            Token::Symbol(_) => String::new(),
-        };
-        if is_negated && word.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        if is_negated && (token.kind == TokenKind::Number || token.is(".")) {
             (level.negative, level.any_negative) = (true, true);
         }
         if is_name && level.in_columns && level.negative {
-            found.insert(word.clone());
+            found.insert(token.text.trim_matches(['"', '\'']).to_ascii_lowercase());
         }
-        is_negated = token == Token::Symbol('-') && !is_operand;
-        is_name = matches!(token, Token::Word(_)) && word == "as";
-        is_operand = match token {
-            Token::Word(_) => !BEFORE_VALUES.contains(&word.as_str()),
-            Token::Quoted(_) => true,
-            Token::Symbol(symbol) => symbol == ')',
+        is_negated = token.is("-") && !is_operand;
+        is_name = token.is_word("as");
+        is_operand = match token.kind {
+            TokenKind::Word => !token.is_one_of(&BEFORE_VALUES),
+            TokenKind::Symbol => token.is(")"),
+            _ => true,
         };
-        match token {
-            Token::Word(_) if word == "select" => (level.in_columns, level.negative) = (true, false),
-            Token::Word(_) if word == "from" => level.in_columns = false,
-            Token::Symbol(',') => level.negative = false,
-            Token::Symbol('(') => levels.push(Level { in_columns: true, ..Level::default() }),
-            Token::Symbol(')') if levels.len() > 1 => {
-                let inner = levels.pop().is_some_and(|inner| inner.any_negative);
-                if let Some(outer) = levels.last_mut().filter(|outer| inner && outer.in_columns) {
-                    (outer.negative, outer.any_negative) = (true, true);
-                }
+        if token.is_word("select") {
+            (level.in_columns, level.negative) = (true, false);
+        } else if token.is_word("from") {
+            level.in_columns = false;
+        } else if token.is(",") {
+            level.negative = false;
+        } else if token.is("(") {
+            levels.push(Level { in_columns: true, ..Level::default() });
+        } else if token.is(")") && levels.len() > 1 {
+            let inner = levels.pop().is_some_and(|inner| inner.any_negative);
+            if let Some(outer) = levels.last_mut().filter(|outer| inner && outer.in_columns) {
+                (outer.negative, outer.any_negative) = (true, true);
             }
-            _ => {}
         }
     }
     found
-}
-
-/// The words and symbols, without comments.
-fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
-    let mut rest = sql;
-    std::iter::from_fn(move || {
-        loop {
-            rest = rest.trim_start();
-            let first = rest.chars().next()?;
-            let comment_end = match () {
-                () if rest.starts_with("--") => Some("\n"),
-                () if rest.starts_with("/*") => Some("*/"),
-                () => None,
-            };
-            if let Some(end) = comment_end {
-                rest = rest.split_once(end).map_or("", |(_, after)| after);
-                continue;
-            }
-            if matches!(first, '\'' | '"') {
-                let (text, after) = rest.get(1..)?.split_once(first).unwrap_or((rest.get(1..)?, ""));
-                rest = after;
-                return Some(Token::Quoted(text));
-            }
-            let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
-            let end = match rest.find(|c| !is_word(c)) {
-                Some(0) => first.len_utf8(),
-                end => end.unwrap_or(rest.len()),
-            };
-            let (token, after) = rest.split_at(end);
-            rest = after;
-            return Some(if is_word(first) { Token::Word(token) } else { Token::Symbol(first) });
-        }
-    })
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::assemble::{self, QueryNames};
+use super::assemble;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, OutputFile, Query, Value};
 use super::negative_columns::negative_columns;
 use super::report::Report;
 use super::section::{Section, indented};
+use super::unique_names::UniqueNames;
+use super::url::Address;
 use crate::deadline::{duration_text, parse_duration};
 use crate::error::SourcePosition;
 use crate::yaml::document::Node;
@@ -39,6 +42,7 @@ const OF_BRANCH: [&str; 10] = [
 const OF_COLUMN: [&str; 4] = ["rename", "scale", "default", "bucket"];
 /// The timeout of a branch that has none.
 const TIMEOUT: &str = "100ms";
+const UNREAD: &str = "pg_exporter does not read this key";
 /// The databases that pg_exporter finds.
 const DATABASES: &str = "SELECT datname AS database\nFROM pg_database\n\
                          WHERE datallowconn AND NOT datistemplate AND datname NOT IN ('postgres', current_database())";
@@ -100,9 +104,9 @@ fn convert(source: &Source<'_>) -> Imported {
     if target.is_none() {
         files.iter().flat_map(|file| &file.branches).for_each(Branch::note_level);
     }
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     let mut included: Vec<OutputFile> =
-        files.into_iter().map(|file| file.convert(discovering, &mut names, report)).collect();
+        files.into_iter().map(|file| file.convert(discovering, &mut names)).collect();
     included.retain(|file| main.is_none() || !file.queries.is_empty());
     families::unite(included.iter_mut().flat_map(|file| &mut file.queries), report);
     Imported { main, included, needs_files: false }
@@ -130,7 +134,7 @@ impl BranchFile<'_> {
     }
 
     /// `discovering`: the target whose databases run branches, too.
-    fn convert(self, discovering: Option<&str>, names: &mut QueryNames, report: &Report) -> OutputFile {
+    fn convert(self, discovering: Option<&str>, names: &mut UniqueNames) -> OutputFile {
         let BranchFile { mut output, branches, .. } = self;
         let consoles = branches.iter().filter(|branch| branch.is_console()).count();
         let driver = match consoles {
@@ -148,9 +152,10 @@ impl BranchFile<'_> {
         if is_one_limit && branches.iter().any(has_default) {
             output.top.set("timeout", TIMEOUT);
         }
+        let budget = Budget::default();
         for branch in &branches {
-            let Some(mut query) = branch.query(report) else { continue };
-            names.name(&mut query, branch.name);
+            let Some(mut query) = branch.query(&budget) else { continue };
+            query.entry.set("name", names.take(branch.name));
             if !is_one_limit && has_default(branch) {
                 query.entry.set("timeout", TIMEOUT);
             }
@@ -191,8 +196,7 @@ fn without_replaced(files: &mut [BranchFile<'_>], report: &Report) {
 
 /// Whether an address is that of PgBouncer's console: pg_exporter knows it by the name of the database.
 fn is_console(url: &str) -> bool {
-    let path = url.split(['?', '#']).next().and_then(|url| url.split_once("://")?.1.split_once('/'));
-    path.is_some_and(|(_, database)| database == "pgbouncer")
+    Address::of(url).is_some_and(|address| address.path == "pgbouncer")
 }
 
 /// The address with the scheme of PgBouncer's console, where it is one.
@@ -255,7 +259,7 @@ impl<'s> Branch<'s> {
         self.section.note("tags", message);
     }
 
-    fn query(&self, report: &Report) -> Option<Query> {
+    fn query(&self, budget: &Budget) -> Option<Query> {
         let Branch { section, .. } = self;
         let sql = section.sql("query").unwrap_or_default();
         if sql.is_empty() {
@@ -287,7 +291,7 @@ impl<'s> Branch<'s> {
         let prefix =
             section.text("name").filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.to_owned());
         let columns = self.columns();
-        section.untaken().into_iter().for_each(|key| dead(section, key));
+        section.note_untaken(UNREAD);
         let negative = negative_columns(&sql);
         entry.set("sql", Value::Sql(sql));
         if columns.iter().filter(|column| column.usage == "LABEL").count() > MOST_LABELS {
@@ -295,20 +299,22 @@ impl<'s> Branch<'s> {
             return None;
         }
         let labels = labels(&columns);
+        let of_labels =
+            columns.iter().filter(|column| column.usage == "LABEL").map(|column| column.name.len());
+        if !budget.take_for(section, (prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
+            return None;
+        }
         let metric = |column: &Column<'_>| column.metric(&prefix, labels.as_ref(), &negative);
         let metrics: Vec<Entry> = columns.iter().filter_map(metric).collect();
         if metrics.is_empty() {
-            report.left_out(
-                section.place(),
-                format!("the branch {} has no column that makes a metric", self.name),
-            );
+            section.leave_out(format!("the branch {} has no column that makes a metric", self.name));
             return None;
         }
         Some(Query { entry, metrics })
     }
 
     fn flag(&self, key: &str) -> bool {
-        self.section.has(key) && self.section.flag(key) == Some(true)
+        self.section.flag(key) == Some(true)
     }
 
     /// `min_version`, `max_version`, `predicate_queries` and most tags; false where the branch runs nowhere.
@@ -479,7 +485,7 @@ impl<'s> Column<'s> {
             _ if default.is_none() => metric.set("null", "nan"),
             _ => {}
         }
-        section.untaken().into_iter().for_each(|key| dead(section, key));
+        section.note_untaken(UNREAD);
         Some(metric)
     }
 
@@ -506,10 +512,6 @@ fn labels(columns: &[Column<'_>]) -> Option<Value> {
         return Some(Value::list(labels().map(|label| label.name.as_str())));
     }
     Some(Value::map(labels().map(|label| (&label.exported, label.name.as_str()))))
-}
-
-fn dead(section: &Section<'_>, key: &str) {
-    section.note(key, "pg_exporter does not read this key");
 }
 
 /// A number of seconds as a duration.
@@ -556,5 +558,6 @@ mod tests {
             "pgbouncer://u:p@h:6432/pgbouncer?sslmode=disable"
         );
         assert_eq!(console_url("postgres://pgbouncer/shop"), "postgres://pgbouncer/shop");
+        assert_eq!(console_url("postgres://u:a/?p@h/pgbouncer"), "pgbouncer://u:a/?p@h/pgbouncer");
     }
 }

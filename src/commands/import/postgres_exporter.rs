@@ -9,12 +9,15 @@
 
 use std::collections::HashSet;
 
-use super::assemble::{self, QueryNames};
+use super::assemble;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
+use super::drivers::{Driver, quoted_column};
 use super::input::Input;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::{Section, indented, sections_of};
+use super::unique_names::UniqueNames;
 use super::url;
 use super::version_range::VersionRange;
 use crate::config::packs;
@@ -48,7 +51,7 @@ fn signs(tree: &Node) -> Vec<String> {
 fn convert(source: &Source<'_>) -> Imported {
     let Source { inputs, options, report } = *source;
     let mut imported = Imported::default();
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     let mut main = OutputFile::default();
     if let Some(url) = &options.url {
         main.databases.push(assemble::target(url, report));
@@ -82,8 +85,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
         let login = module.section("userpass");
         let username = login.as_ref().and_then(|login| login.text("username"));
         if let Some(password) = login.as_ref().and_then(|login| login.text("password")) {
-            let what = format!("the password of {name}");
-            entry.set("password", report.secret(&format!("{name}_PASSWORD"), &password, &what));
+            entry.set("password", Value::Expanded(report.password(name, &password, "")));
         }
         let what = format!("the `target` of /probe for {name}: HOST:PORT/DATABASE");
         let address = report.variable(&format!("{name}_TARGET"), &what, "db.example:5432/postgres");
@@ -105,9 +107,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
 
 /// Notes keys that the other exporter does not read.
 fn dead_keys(section: &Section<'_>, exporter: &str) {
-    for key in section.untaken() {
-        section.note(key, format!("{exporter} does not use this key"));
-    }
+    section.note_untaken(&format!("{exporter} does not use this key"));
 }
 
 /// One input on its way.
@@ -122,6 +122,7 @@ struct Conversion<'s> {
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
     pack: HashSet<&'static str>,
+    budget: Budget,
 }
 
 /// One column of a namespace.
@@ -146,6 +147,7 @@ impl<'s> Conversion<'s> {
             is_cloud_native_pg,
             discovers: has("target_databases"),
             pack: pack(),
+            budget: Budget::default(),
         }
     }
 
@@ -153,7 +155,7 @@ impl<'s> Conversion<'s> {
         if self.is_cloud_native_pg { "CloudNativePG" } else { "postgres_exporter" }
     }
 
-    fn file(&self, names: &mut QueryNames, main: &mut OutputFile) -> OutputFile {
+    fn file(&self, names: &mut UniqueNames, main: &mut OutputFile) -> OutputFile {
         let mut file = OutputFile { name: format!("{}.yaml", self.input.stem()), ..OutputFile::default() };
         file.top.comments = self.input.head_comments();
         file.tail = self.input.tail_comments();
@@ -166,7 +168,7 @@ impl<'s> Conversion<'s> {
         for (name, section) in self.namespaces() {
             for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
                 let suffix = if index == 0 { "" } else { "_histogram" };
-                names.name(&mut query, &format!("{name}{suffix}"));
+                query.entry.set("name", names.take(&format!("{name}{suffix}")));
                 file.queries.push(query);
             }
         }
@@ -182,23 +184,17 @@ impl<'s> Conversion<'s> {
 
     /// What changes for every file.
     fn changes(&self) {
-        self.report
-            .note(None, "a value that is not a number fails its query; there its sample alone was left out");
-        let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
-                          Unix seconds";
-        self.report.note(None, timestamps);
-        if self.is_cloud_native_pg {
-            return;
-        }
-        let intervals = "an interval is its seconds as a value and ISO 8601 as a label; there it made no sample, and had the \
-                         server's form";
-        self.report.note(None, intervals);
-        let labels = "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` \
-                      and a number";
-        self.report.note(None, labels);
-        let own = "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack \
-                   `builtin:compat/postgres_exporter`";
-        self.report.note(None, own);
+        let of_all = [
+            "a value that is not a number fails its query; there its sample alone was left out",
+            "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole Unix seconds",
+        ];
+        let of_postgres_exporter = [
+            "an interval is its seconds as a value and ISO 8601 as a label; there it made no sample, and had the server's form",
+            "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` and a number",
+            "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack `builtin:compat/postgres_exporter`",
+        ];
+        let more = if self.is_cloud_native_pg { &[][..] } else { &of_postgres_exporter };
+        of_all.iter().chain(more).for_each(|message| self.report.note(None, *message));
     }
 
     /// The label that postgres_exporter adds to every sample.
@@ -261,6 +257,13 @@ impl<'s> Conversion<'s> {
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
         entry.comments.extend(others.flat_map(|column| column.section.comments()));
         let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| column.name).collect();
+        // Each metric has the labels, and each histogram the statement as well.
+        let of_metric = prefix.len() + labels.iter().map(|label| label.len() + 4).sum::<usize>();
+        let of_histogram = sql.len() + entry.comments.iter().map(String::len).sum::<usize>();
+        let histograms = with_usage(&columns, "HISTOGRAM").count();
+        if !self.budget.take_for(section, of_metric * columns.len() + of_histogram * histograms) {
+            return Vec::new();
+        }
         let mut queries = Vec::new();
         let metrics: Vec<Entry> =
             columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
@@ -279,24 +282,23 @@ impl<'s> Conversion<'s> {
         self.of_the_pack(section, &queries);
         self.unlisted(section, sql, &columns);
         if queries.is_empty() {
-            self.report
-                .left_out(section.place(), format!("the namespace {name} has no column that makes a metric"));
+            section.leave_out(format!("the namespace {name} has no column that makes a metric"));
         }
         queries
     }
 
     /// Columns of the result that `metrics` does not list.
     fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
-        const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+        const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
         if self.is_cloud_native_pg {
             return;
         }
-        let is_listed = |name: &String| {
-            columns.iter().any(|column| {
-                let part = name.strip_prefix(column.name).filter(|_| column.usage == "HISTOGRAM");
-                column.name.eq_ignore_ascii_case(name) || part.is_some_and(|part| PARTS.contains(&part))
-            })
+        let names = |column: &Column<'_>| {
+            let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
+            parts.iter().map(|part| format!("{}{part}", column.name).to_ascii_lowercase()).collect::<Vec<_>>()
         };
+        let listed: HashSet<String> = columns.iter().flat_map(names).collect();
+        let is_listed = |name: &String| listed.contains(&name.to_ascii_lowercase());
         match column_names(sql) {
             Some(names) => {
                 for name in names.iter().filter(|name| !is_listed(name)) {
@@ -329,7 +331,7 @@ impl<'s> Conversion<'s> {
     /// `master`, `primary`, `runonserver` and `predicate_query`.
     fn conditions(&self, section: &Section<'_>, entry: &mut Entry) {
         let mut when: Vec<(&str, Value)> = Vec::new();
-        let flags = ["master", "primary"].map(|key| section.has(key) && section.flag(key) == Some(true));
+        let flags = ["master", "primary"].map(|key| section.flag(key) == Some(true));
         if self.is_cloud_native_pg && flags.contains(&true) {
             when.push(("role", "primary".into()));
         } else if flags.contains(&true) {
@@ -515,9 +517,6 @@ fn with_durations(sql: &str, columns: &[&str]) -> String {
     format!("SELECT q.*{columns}\nFROM (\n{}\n) AS q", indented(sql))
 }
 
-/// The name of a column in SQL.
 fn quoted(name: &str) -> String {
-    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    quoted_column(name, &Driver::Ours("postgres"))
 }

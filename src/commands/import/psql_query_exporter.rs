@@ -11,13 +11,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::assemble::QueryNames;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, entries, items};
+use super::durations;
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::{Section, indented};
-use crate::deadline::{duration_text, parse_duration};
+use super::unique_names::UniqueNames;
+use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "psql-query-exporter", signs, convert };
@@ -45,9 +47,10 @@ fn convert(source: &Source<'_>) -> Imported {
     let mut conversion = Conversion {
         report: source.report,
         main: OutputFile::default(),
-        targets: HashMap::new(),
+        targets: UniqueNames::default(),
         queries: Vec::new(),
         last: HashMap::new(),
+        budget: Budget::default(),
     };
     for input in source.inputs {
         let Some(root) = Section::root(input, source.report) else { continue };
@@ -58,14 +61,10 @@ fn convert(source: &Source<'_>) -> Imported {
     families::unite(queries.iter_mut().map(|found| &mut found.query), report);
     common(&mut main.top, &mut queries);
     let is_only_target = main.databases.len() == 1;
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     for FoundQuery { mut query, targets, name } in queries {
-        names.name(&mut query, &name);
-        match targets.as_slice() {
-            _ if is_only_target => {}
-            [target] => query.entry.set("database", target.as_str()),
-            targets => query.entry.set("databases", Value::list(targets.iter().map(String::as_str))),
-        }
+        query.entry.set("name", names.take(&name));
+        query.entry.run_on(&targets, is_only_target);
         main.queries.push(query);
     }
     Imported { main: Some(main), ..Imported::default() }
@@ -104,7 +103,7 @@ impl Level {
     fn with(&self, section: &Section<'_>) -> Level {
         let time = |key: &str, above: Duration| {
             let time = section.text(key).and_then(|text| {
-                let time = duration(&text);
+                let time = durations::humantime(&text);
                 if time.is_none() {
                     section.left_out(key, format!("{text:?} is not a duration"));
                 }
@@ -180,11 +179,12 @@ struct FoundQuery {
 struct Conversion<'s> {
     report: &'s Report,
     main: OutputFile,
-    /// How many targets have a name.
-    targets: HashMap<String, usize>,
+    /// The names of the targets.
+    targets: UniqueNames,
     queries: Vec<FoundQuery>,
     /// The last query of a name.
     last: HashMap<String, usize>,
+    budget: Budget,
 }
 
 impl Conversion<'_> {
@@ -208,14 +208,13 @@ impl Conversion<'_> {
             server.set_if(key, source.text(theirs).map(|text| expanded(text, source)));
         }
         let password = source.text("password").filter(|password| !password.is_empty());
-        let what = format!("the password of {name}");
         // A password that a variable is only a part of is a secret as a whole.
         let is_variable = |text: &str| {
             has_variables(text) && text.starts_with("${") && text.find('}') == Some(text.len() - 1)
         };
         let password = password.map(|password| match is_variable(&password) {
             true => expanded(password, source),
-            false => self.report.secret(&format!("{name}_PASSWORD"), &password, &what),
+            false => Value::Expanded(self.report.password(name, &password, "")),
         });
         server.set_if("password", password);
         let databases = source.sections("databases");
@@ -230,6 +229,10 @@ impl Conversion<'_> {
                 ..level
             };
             let dbname = database.text("dbname").unwrap_or_default();
+            let of_server = server.keys().iter().filter_map(|(key, _)| server.text(key));
+            if !self.budget.take_for(database, of_server.map(str::len).sum()) {
+                continue;
+            }
             let mut entry = server.clone();
             entry.origin = Some(database.place());
             entry.comments = if index == 0 { source.comments() } else { Vec::new() };
@@ -237,7 +240,8 @@ impl Conversion<'_> {
             entry.set("database", dbname.as_str());
             entry.set_if("tls", level.tls(source));
             let target =
-                self.target(&if is_only { name.to_owned() } else { format!("{name}-{dbname}") }, entry);
+                self.targets.take(&if is_only { name.to_owned() } else { format!("{name}-{dbname}") });
+            self.main.databases.push(Target { name: target.clone(), entry });
             for query in database.sections("queries") {
                 self.query(&query, &level, &target);
             }
@@ -246,23 +250,10 @@ impl Conversion<'_> {
         unknown(source);
     }
 
-    /// Adds a target; its name.
-    fn target(&mut self, name: &str, entry: Entry) -> String {
-        let mut unique = name.to_owned();
-        while self.targets.contains_key(&unique) {
-            let number = self.targets.entry(name.to_owned()).or_default();
-            *number += 1;
-            unique = format!("{name}_{number}");
-        }
-        self.targets.insert(unique.clone(), 1);
-        self.main.databases.push(Target { name: unique.clone(), entry });
-        unique
-    }
-
     fn query(&mut self, section: &Section<'_>, level: &Level, target: &str) {
         let level = level.with(section);
         let (Some(sql), Some(name)) = (section.sql("query"), section.text("metric_name")) else {
-            section.report.left_out(section.place(), "a query needs a `query` and a `metric_name`");
+            section.leave_out("a query needs a `query` and a `metric_name`");
             return;
         };
         if level.prefix.as_deref() == Some("") {
@@ -276,7 +267,10 @@ impl Conversion<'_> {
             name: name.clone(),
         };
         if metric.labels.len() + metric.constant.len() > MOST_LABELS {
-            section.report.left_out(section.place(), format!("a query with more than {MOST_LABELS} labels"));
+            section.leave_out(format!("a query with more than {MOST_LABELS} labels"));
+            return;
+        }
+        if !self.budget.take_for(section, metric.weight(section)) {
             return;
         }
         let mut entry = Entry::at(section.place());
@@ -365,6 +359,18 @@ struct Shape {
 }
 
 impl Shape {
+    /// About how many bytes its metrics are.
+    fn weight(&self, section: &Section<'_>) -> usize {
+        let values = section.section("values");
+        let count = |key: &str| {
+            values.as_ref().and_then(|values| values.take(key)).map_or(0, |list| items(&list.node).len())
+        };
+        let labels = self.labels.iter().map(String::len).sum::<usize>();
+        let constant = self.constant.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let of_metric = self.name.len() + self.help.len() + labels + constant;
+        of_metric * (count("multi_labels") + count("multi_suffixes")).max(1)
+    }
+
     /// The statement and the metrics of its rows.
     fn metrics(&self, section: &Section<'_>, sql: String) -> (String, Vec<Entry>) {
         let values = section.section("values");
@@ -373,7 +379,7 @@ impl Shape {
             value.take("type");
             let field = value.text("field");
             if field.is_none() {
-                value.report.left_out(value.place(), "a value needs a `field`");
+                value.leave_out("a value needs a `field`");
             }
             field
         };
@@ -464,9 +470,7 @@ fn certificate(path: String, key: &str, section: &Section<'_>) -> Value {
 
 /// Reports what psql-query-exporter refuses.
 fn unknown(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.left_out(key, "psql-query-exporter does not know this key, and does not start with it");
-    }
+    section.leave_out_untaken("psql-query-exporter does not know this key, and does not start with it");
 }
 
 /// The name of the first column, where the words say it: `count(*)`, `x`, `t.x`, `… AS x`.
@@ -478,8 +482,11 @@ fn first_column(sql: &str) -> Option<String> {
     let item = rest.split(',').next()?;
     let words: Vec<&str> = item.split_whitespace().collect();
     let end = words.iter().position(|word| word.eq_ignore_ascii_case("from")).unwrap_or(words.len());
+    // A constant has another name, whatever it is called.
+    let is_constant = |name: &str| ["null", "true", "false"].contains(&name);
     let is_name = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        !is_constant(name)
+            && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     let words = words.get(..end)?;
@@ -504,59 +511,9 @@ fn with_first_column(sql: &str) -> String {
     format!("SELECT *\nFROM (\n{}\n) AS result (value)", indented(sql))
 }
 
-/// `1h 30m`, as the crate `humantime` reads it.
-fn duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&[&str], f64); 10] = [
-        (&["nsec", "ns"], 1e-9),
-        (&["usec", "us"], 1e-6),
-        (&["msec", "ms"], 1e-3),
-        (&["seconds", "second", "secs", "sec", "s"], 1.0),
-        (&["minutes", "minute", "mins", "min", "m"], 60.0),
-        (&["hours", "hour", "hrs", "hr", "h"], 3600.0),
-        (&["days", "day", "d"], 86_400.0),
-        (&["weeks", "week", "w"], 604_800.0),
-        (&["months", "month", "M"], 2_630_016.0),
-        (&["years", "year", "y"], 31_557_600.0),
-    ];
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let after = after.trim_start();
-        let (unit, after) = after.split_at(after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len()));
-        let (_, factor) = UNITS.iter().find(|(names, _)| names.contains(&unit))?;
-        seconds += number.parse::<f64>().ok()? * factor;
-        rest = after.trim_start();
-    }
-    parse_duration(&format!("{seconds:.3}")).ok().filter(|_| !text.trim().is_empty())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{duration, first_column, has_variables};
-
-    #[test]
-    fn durations_have_units() {
-        let cases = [
-            ("30s", 30_000),
-            ("1h 30m", 5_400_000),
-            ("500ms", 500),
-            ("2days", 172_800_000),
-            ("0", 0),
-            ("1min", 60_000),
-        ];
-        for (text, millis) in cases {
-            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "5", "1 parsec", "s", "-1s"] {
-            assert_eq!(duration(text), None, "{text}");
-        }
-    }
+    use super::{first_column, has_variables};
 
     #[test]
     fn variables_have_names() {
@@ -586,6 +543,7 @@ mod tests {
             ("select now() from t", None),
             ("with a as (select 1) select * from a", None),
             ("select 1", None),
+            ("select true from t", None),
             ("select Count(*)", None),
         ] {
             assert_eq!(first_column(sql).as_deref(), expected, "{sql}");

@@ -5,7 +5,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::model::Value;
+use super::unique_names::UniqueNames;
+use crate::commands::settings::{variable_name, variables_without_default};
 use crate::commands::terminal::{BOLD, PLAIN, TerminalText, TextTable, WARNING, message};
 use crate::error::{Error, SourcePosition};
 
@@ -30,17 +31,36 @@ struct Line {
     more: usize,
 }
 
-/// A variable that the result needs.
+/// The variables that the result needs.
+#[derive(Debug, Default)]
+struct Variables {
+    list: Vec<Variable>,
+    names: UniqueNames,
+    /// Where the variable is that a name and a secret have: equal secrets have one variable.
+    known: HashMap<(String, Option<String>), usize>,
+}
+
 #[derive(Debug)]
-pub(super) struct Variable {
+struct Variable {
     /// `SHOP_PASSWORD`
-    pub(super) name: String,
+    name: String,
     /// What to set it to, never a secret itself.
     what: String,
     /// A value with which the result loads.
-    pub(super) sample: String,
-    /// The secret that it stands for, so that equal ones have one variable.
-    secret: Option<String>,
+    sample: String,
+}
+
+impl Variables {
+    /// Adds one unless it is known: `${NAME}`.
+    fn add(&mut self, name: &str, what: &str, sample: &str, secret: Option<&str>) -> String {
+        let key = (name.to_owned(), secret.map(str::to_owned));
+        let at = *self.known.entry(key).or_insert_with(|| {
+            let (name, what, sample) = (self.names.take(name), what.to_owned(), sample.to_owned());
+            self.list.push(Variable { name, what, sample });
+            self.list.len() - 1
+        });
+        self.list.get(at).map(|variable| format!("${{{}}}", variable.name)).unwrap_or_default()
+    }
 }
 
 /// Collects what is to be said.
@@ -49,7 +69,7 @@ pub(super) struct Report {
     lines: RefCell<Vec<Line>>,
     /// Where each note is among the lines.
     notes: RefCell<HashMap<String, usize>>,
-    variables: RefCell<Vec<Variable>>,
+    variables: RefCell<Variables>,
 }
 
 impl Report {
@@ -78,61 +98,37 @@ impl Report {
         lines.push(Line { kind, place, message, more: 0 });
     }
 
-    /// A variable in place of a secret; `name` is made legal, and changed where another secret has it.
-    pub(super) fn secret(&self, name: &str, secret: &str, what: &str) -> Value {
-        Value::Expanded(self.variable_for(name, what, "secret", Some(secret)))
+    /// `${TARGET_PASSWORD}` in place of a password; with a number where another password has it. `form` is how it is written.
+    pub(super) fn password(&self, target: &str, password: &str, form: &str) -> String {
+        let name = variable_name(&format!("{target}_PASSWORD"));
+        let what = format!("the password of {target}{form}");
+        self.variables.borrow_mut().add(&name, &what, "secret", Some(password))
     }
 
     /// `${NAME}` for a value that the source does not hold; with `sample` in its place the result loads.
     pub(super) fn variable(&self, name: &str, what: &str, sample: &str) -> String {
-        self.variable_for(name, what, sample, None)
+        self.variables.borrow_mut().add(&variable_name(name), what, sample, None)
     }
 
     /// Lists the variables of a text of the source that have no default.
     pub(super) fn uses(&self, text: &str) {
-        for (inside, _) in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')) {
-            if !inside.contains(":-") {
-                self.needs(inside, "as in the source");
-            }
+        for name in variables_without_default(text) {
+            self.needs(name, "as in the source");
         }
     }
 
     /// Lists a variable under the name that the source has for it.
     pub(super) fn needs(&self, name: &str, what: &str) {
         let mut variables = self.variables.borrow_mut();
-        if variables.iter().all(|known| known.name != name) {
-            let (name, what) = (name.to_owned(), what.to_owned());
-            variables.push(Variable { name, what, sample: "1".to_owned(), secret: None });
+        if variables.names.is_free(name) {
+            variables.add(name, what, "1", None);
         }
     }
 
-    fn variable_for(&self, name: &str, what: &str, sample: &str, secret: Option<&str>) -> String {
-        let stem = variable_name(name);
-        let mut variables = self.variables.borrow_mut();
-        let mut name = stem.clone();
-        let mut number = 2;
-        while let Some(known) = variables.iter().find(|known| known.name == name) {
-            if known.secret.as_deref() == secret {
-                return format!("${{{name}}}");
-            }
-            name = format!("{stem}_{number}");
-            number += 1;
-        }
-        let shown = format!("${{{name}}}");
-        variables.push(Variable {
-            name,
-            what: what.to_owned(),
-            sample: sample.to_owned(),
-            secret: secret.map(str::to_owned),
-        });
-        shown
-    }
-
-    /// A value of a variable with which the result loads; that of one of the source is any word or number.
-    pub(super) fn sample(&self, name: &str) -> String {
+    /// Values of the variables with which the result loads.
+    pub(super) fn samples(&self) -> HashMap<String, String> {
         let variables = self.variables.borrow();
-        let known = variables.iter().find(|variable| variable.name == name);
-        known.map_or_else(|| "1".to_owned(), |variable| variable.sample.clone())
+        variables.list.iter().map(|variable| (variable.name.clone(), variable.sample.clone())).collect()
     }
 
     /// Whether something of the source is not in the result.
@@ -154,11 +150,11 @@ impl Report {
                 out.line(&format!("{label}: {rest} more"));
             }
         }
-        let variables = self.variables.borrow();
+        let variables = &self.variables.borrow().list;
         if !variables.is_empty() {
             out.styled_line(BOLD, "Set these variables:");
             let mut table = TextTable::default();
-            for Variable { name, what, .. } in variables.iter() {
+            for Variable { name, what, .. } in variables {
                 table.row([format!("  {name}").into(), what.into()]);
             }
             out.append(table.render(None));
@@ -182,9 +178,30 @@ impl Line {
     }
 }
 
-/// A legal name of a variable, in upper case.
-fn variable_name(text: &str) -> String {
-    let upper = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
-    let name: String = upper.collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
+#[cfg(test)]
+mod tests {
+    use super::Report;
+
+    #[test]
+    fn each_password_has_a_variable_of_its_own_and_equal_ones_have_one() {
+        let report = Report::default();
+        report.uses("${SHOP_PASSWORD} ${X:-y}");
+        let passwords = [("shop", "a"), ("sh\u{f6}p", "b"), ("shop", "a"), ("shop", "b")];
+        let variables = passwords.map(|(target, password)| report.password(target, password, ""));
+        assert_eq!(
+            variables,
+            ["${SHOP_PASSWORD_2}", "${SH_P_PASSWORD}", "${SHOP_PASSWORD_2}", "${SHOP_PASSWORD_3}"]
+        );
+        assert_eq!(report.variable("shop-password", "", "1"), "${SHOP_PASSWORD}");
+        let samples = report.samples();
+        assert!(samples["SHOP_PASSWORD"] == "1" && samples["SHOP_PASSWORD_2"] == "secret", "{samples:?}");
+    }
+
+    /// Names in another script become one name of a variable: the numbers behind it must not be tried one by one.
+    #[test]
+    fn many_passwords_of_one_name_are_told_apart() {
+        let report = Report::default();
+        let variables = (0..20_000).map(|index| report.password("x", &index.to_string(), ""));
+        assert_eq!(variables.last().as_deref(), Some("${X_PASSWORD_20000}"));
+    }
 }

@@ -64,8 +64,13 @@ impl<'d> Section<'d> {
     /// Where the value of a key stands; the mapping where it is absent.
     pub(super) fn place_of(&self, key: &str) -> SourcePosition {
         let entry = self.entries.iter().find(|entry| entry.key == key);
-        let at = entry.and_then(|entry| entry.at.or(entry.node.at));
-        self.input.document.place(at.or(self.at), &self.path_of(key))
+        let of_mapping = || self.input.document.place(self.at, &self.path_of(key));
+        entry.map_or_else(of_mapping, |entry| self.place_of_entry(entry))
+    }
+
+    fn place_of_entry(&self, entry: &MapEntry) -> SourcePosition {
+        let at = entry.at.or(entry.node.at).or(self.at);
+        self.input.document.place(at, &self.path_of(&entry.key))
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -75,6 +80,11 @@ impl<'d> Section<'d> {
     /// Reports that a key is not in the result.
     pub(super) fn left_out(&self, key: &str, message: impl Into<String>) {
         self.report.left_out(self.place_of(key), message);
+    }
+
+    /// Reports that the mapping is not in the result.
+    pub(super) fn leave_out(&self, message: impl Into<String>) {
+        self.report.left_out(self.place(), message);
     }
 
     /// Notes a change at a key.
@@ -94,8 +104,10 @@ impl<'d> Section<'d> {
         Some(entry).filter(|entry| entry.node.value != NodeValue::Null)
     }
 
+    /// Reports a value of another kind.
     fn wrong<T>(&self, entry: &MapEntry, expected: &str) -> Option<T> {
-        self.left_out(&entry.key, format!("expected {expected}, found {}", entry.node.value.kind()));
+        let message = format!("expected {expected}, found {}", entry.node.value.kind());
+        self.report.left_out(self.place_of_entry(entry), message);
         None
     }
 
@@ -161,7 +173,7 @@ impl<'d> Section<'d> {
                     _ => self.wrong(entry, "a list of texts"),
                 })
                 .collect(),
-            _ => self.wrong::<()>(entry, "a list of texts").map(|()| Vec::new()).unwrap_or_default(),
+            _ => self.wrong(entry, "a list of texts").unwrap_or_default(),
         }
     }
 
@@ -191,7 +203,7 @@ impl<'d> Section<'d> {
             NodeValue::List(items) => {
                 sections_of(self.input, self.report, items, &self.path_of(key), entry.at)
             }
-            _ => self.wrong::<()>(entry, "a list of mappings").map(|()| Vec::new()).unwrap_or_default(),
+            _ => self.wrong(entry, "a list of mappings").unwrap_or_default(),
         }
     }
 
@@ -208,15 +220,32 @@ impl<'d> Section<'d> {
 
     /// The keys that nobody took.
     pub(super) fn untaken(&self) -> Vec<&'d str> {
-        let taken = self.taken.borrow();
-        self.entries.iter().map(|entry| entry.key.as_str()).filter(|key| !taken.contains(key)).collect()
+        self.untaken_entries().map(|entry| entry.key.as_str()).collect()
+    }
+
+    fn untaken_entries(&self) -> impl Iterator<Item = &'d MapEntry> {
+        let taken = self.taken.borrow().clone();
+        self.entries.iter().filter(move |entry| !taken.contains(entry.key.as_str()))
+    }
+
+    /// Notes the keys that nobody took: the other exporter does nothing with them.
+    pub(super) fn note_untaken(&self, message: &str) {
+        for entry in self.untaken_entries() {
+            self.report.note(self.place_of_entry(entry), message);
+        }
+    }
+
+    /// Reports that the keys that nobody took are not in the result.
+    pub(super) fn leave_out_untaken(&self, message: &str) {
+        for entry in self.untaken_entries() {
+            self.report.left_out(self.place_of_entry(entry), message);
+        }
     }
 
     /// The comments above one of its keys.
     pub(super) fn comments_of(&self, key: &str) -> Vec<String> {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        let line = entry.and_then(|entry| entry.at).map(|at| self.input.line_of(at));
-        line.map(|line| self.input.comments_above(line)).unwrap_or_default()
+        let at = self.entries.iter().find(|entry| entry.key == key).and_then(|entry| entry.at);
+        at.map(|at| self.input.comments_above(at)).unwrap_or_default()
     }
 
     /// The comments above the mapping, and above and behind those of its keys that hold a scalar.
@@ -240,15 +269,11 @@ impl<'d> Section<'d> {
 
     /// The comments above, and those behind a key.
     fn all_comments(&self) -> (Vec<String>, Vec<(&'d str, String)>) {
-        let own = self.at.map(|at| self.input.line_of(at));
-        let mut above = own.map(|line| self.input.comments_above(line)).unwrap_or_default();
+        let mut above = self.at.map(|at| self.input.comments_above(at)).unwrap_or_default();
         let mut behind = Vec::new();
         for entry in self.entries {
             let (Some(at), NodeValue::Scalar(text)) = (entry.at, &entry.node.value) else { continue };
-            let line = self.input.line_of(at);
-            if Some(line) != own {
-                above.extend(self.input.comments_above(line));
-            }
+            above.extend(self.input.comments_above(at));
             let comment = entry.node.at.and_then(|at| self.input.comment_behind(at, text));
             behind.extend(comment.map(|comment| (entry.key.as_str(), comment)));
         }

@@ -1,12 +1,13 @@
 //! Loads the result as the exporter would before anything is written: what does not load is taken out and reported, lints are
 //! silenced by `lint_off`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-use super::model::{Entry, OutputFile, Value};
+use super::model::{Entry, OutputFile, Query, Value};
 use super::report::Report;
 use super::writer;
+use crate::commands::settings::variables_without_default;
 use crate::config;
 use crate::driver::Drivers;
 use crate::error::{Error, SourcePosition};
@@ -17,6 +18,9 @@ const MOST_ROUNDS: usize = 20;
 const MOST_FAULTS: usize = 5000;
 /// A main file around files without targets; its name is none that a result has.
 const AROUND: &str = ".around.yaml";
+
+/// Keys at the top of a file without which its queries mean the same.
+const SETTINGS: [&str; 5] = ["exporter", "defaults", "interval", "timeout", "up"];
 
 const WITHOUT_TARGET: &str = "its target is left out";
 
@@ -95,8 +99,10 @@ fn load(files: &[OutputFile], report: &Report) -> Result<Result<Vec<Finding>, Ve
         }
     };
     // What the environment of the import holds decides nothing.
-    let named = texts.iter().flat_map(|(_, text)| variables_without_default(text));
-    let samples: HashMap<String, String> = named.map(|name| (name.clone(), report.sample(&name))).collect();
+    let mut samples = report.samples();
+    for name in texts.iter().flat_map(|(_, text)| variables_without_default(text)) {
+        samples.entry(name.to_owned()).or_insert_with(|| "1".to_owned());
+    }
     let environment = move |name: &str| samples.get(name).cloned();
     let inside = format!("{}/", folder.path().display());
     let finding = |code: Option<&'static str>, error: &Error| {
@@ -163,44 +169,35 @@ fn names_databases(file: &OutputFile) -> bool {
     })
 }
 
-/// The names in `${NAME}`.
-fn variables_without_default(text: &str) -> impl Iterator<Item = String> {
-    let after = text.split("${").skip(1);
-    after.filter_map(|rest| rest.split_once('}')).map(|(inside, _)| inside.to_owned())
-}
-
 /// Takes out the entries that do not load.
 fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> Result<(), Vec<Error>> {
-    let mut gone: BTreeSet<(usize, EntryPath)> = BTreeSet::new();
-    let mut rest = Vec::new();
+    let (mut rest, mut is_any) = (Vec::new(), false);
     for fault in faults {
-        let found = files.iter().position(|file| file.name == fault.file);
-        let entry = found.and_then(|at| Some((at, EntryPath::of(files.get(at)?, &fault.path)?)));
-        let Some((at, path)) = entry else {
+        let mut file = files.iter_mut().find(|file| file.name == fault.file);
+        if let Some(entry) = file.as_deref_mut().and_then(|file| entry_at(file, &fault.path)) {
+            is_any = true;
+            if !std::mem::replace(&mut entry.is_faulty, true) {
+                report.left_out(entry.origin.clone(), fault.message);
+            }
+        } else if let Some(file) = file
+            && fault.path.split('.').next().is_some_and(|key| SETTINGS.contains(&key))
+            && file.top.remove_at(&fault.path)
+        {
+            is_any = true;
+            report.left_out(file.top.origin.clone(), format!("`{}`: {}", fault.path, fault.message));
+        } else {
             let place = SourcePosition { file: fault.file, path: fault.path, ..SourcePosition::default() };
             rest.push(Error::machine(format!("the result does not load: {}", fault.message)).at(place));
-            continue;
-        };
-        let origin = files.get(at).and_then(|file| path.find(file)).and_then(|entry| entry.origin.clone());
-        if gone.insert((at, path)) {
-            report.left_out(origin, fault.message);
         }
     }
-    if gone.is_empty() {
+    if !is_any {
         return Err(rest);
     }
     let mut targets = HashSet::new();
-    for (at, file) in files.iter_mut().enumerate() {
-        let is_gone = |path: EntryPath| gone.contains(&(at, path));
-        let mut index = 0..;
+    for file in files.iter_mut() {
         let had_targets = !file.databases.is_empty();
-        file.databases.retain(|target| {
-            let is_left_out = index.next().is_some_and(|target| is_gone(EntryPath::Target(target)));
-            if is_left_out {
-                targets.insert(target.name.clone());
-            }
-            !is_left_out
-        });
+        let gone = file.databases.extract_if(.., |target| target.entry.is_faulty);
+        targets.extend(gone.map(|target| target.name));
         if had_targets && file.databases.is_empty() {
             // Without targets it is not a main file: the rest of it would be at fault.
             for query in file.queries.drain(..) {
@@ -208,15 +205,10 @@ fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> 
             }
             file.top = Entry::default();
         }
-        let mut index = 0..;
         file.queries.retain_mut(|query| {
-            let number = index.next().unwrap_or_default();
-            let mut metrics = 0..;
-            let kept =
-                |_: &Entry| !metrics.next().is_some_and(|metric| is_gone(EntryPath::Metric(number, metric)));
-            query.metrics.retain(kept);
+            query.metrics.retain(|metric| !metric.is_faulty);
             // The last metric of a query goes with the query.
-            !query.metrics.is_empty() && !is_gone(EntryPath::Query(number))
+            !query.metrics.is_empty() && !query.entry.is_faulty
         });
     }
     if !targets.is_empty() {
@@ -253,20 +245,16 @@ fn has_target(entry: &mut Entry, gone: &HashSet<String>) -> bool {
 
 /// Writes `lint_off` on the entries that lints find; how many entries by code.
 fn silence(files: &mut [OutputFile], lints: &[Finding]) -> BTreeMap<&'static str, usize> {
-    let mut silenced: BTreeMap<&'static str, BTreeSet<(usize, EntryPath)>> = BTreeMap::new();
+    let mut silenced: BTreeMap<&'static str, usize> = BTreeMap::new();
     for lint in lints {
-        let Some(code) = lint.code else { continue };
-        let Some(at) = files.iter().position(|file| file.name == lint.file) else { continue };
-        let Some(file) = files.get_mut(at) else { continue };
-        let Some(path) = EntryPath::of(file, &lint.path) else { continue };
-        if let Some(entry) = path.find_mut(file) {
-            entry.silence(code);
-            silenced.entry(code).or_default().insert((at, path));
+        let file = files.iter_mut().find(|file| file.name == lint.file);
+        let (Some(code), Some(file)) = (lint.code, file) else { continue };
+        if entry_at(file, &lint.path).is_some_and(|entry| entry.silence(code)) {
+            *silenced.entry(code).or_default() += 1;
         }
     }
-    let counts = silenced.iter().map(|(code, entries)| (*code, entries.len())).collect();
     files.iter_mut().for_each(on_the_query);
-    counts
+    silenced
 }
 
 /// A code that all metrics of a query silence stands on the query, once.
@@ -297,55 +285,20 @@ fn unsilence(metric: &mut Entry, code: &Value) {
     }
 }
 
-/// Which entry of a file a path in it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum EntryPath {
-    Target(usize),
-    Query(usize),
-    /// A query's metric.
-    Metric(usize, usize),
-}
-
-impl EntryPath {
-    /// `queries[1].metrics[0].name`, `databases.shop.url`
-    fn of(file: &OutputFile, path: &str) -> Option<EntryPath> {
-        if let Some(rest) = path.strip_prefix("databases.") {
-            let is_named = |name: &str| {
-                rest.strip_prefix(name).is_some_and(|after| after.is_empty() || after.starts_with(['.', '[']))
-            };
-            // A name may hold a dot: the longest one is meant.
-            let named = file.databases.iter().enumerate().filter(|(_, target)| is_named(&target.name));
-            let (at, _) = named.max_by_key(|(_, target)| target.name.len())?;
-            return Some(EntryPath::Target(at));
-        }
-        let (query, rest) = index(path.strip_prefix("queries[")?)?;
-        file.queries.get(query)?;
-        let metric = rest.strip_prefix(".metrics[").and_then(index);
-        Some(
-            match metric
-                .filter(|(metric, _)| file.queries.get(query).is_some_and(|q| *metric < q.metrics.len()))
-            {
-                Some((metric, _)) => EntryPath::Metric(query, metric),
-                None => EntryPath::Query(query),
-            },
-        )
+/// The entry that a path in a file is about: `queries[1].metrics[0].name`, `databases.shop.url`.
+fn entry_at<'f>(file: &'f mut OutputFile, path: &str) -> Option<&'f mut Entry> {
+    if let Some(rest) = path.strip_prefix("databases.") {
+        let is_named = |name: &str| {
+            rest.strip_prefix(name).is_some_and(|after| after.is_empty() || after.starts_with(['.', '[']))
+        };
+        // A name may hold a dot: the longest one is meant.
+        let named = file.databases.iter_mut().filter(|target| is_named(&target.name));
+        return named.max_by_key(|target| target.name.len()).map(|target| &mut target.entry);
     }
-
-    fn find(self, file: &OutputFile) -> Option<&Entry> {
-        match self {
-            EntryPath::Target(at) => file.databases.get(at).map(|target| &target.entry),
-            EntryPath::Query(at) => file.queries.get(at).map(|query| &query.entry),
-            EntryPath::Metric(query, at) => file.queries.get(query)?.metrics.get(at),
-        }
-    }
-
-    fn find_mut(self, file: &mut OutputFile) -> Option<&mut Entry> {
-        match self {
-            EntryPath::Target(at) => file.databases.get_mut(at).map(|target| &mut target.entry),
-            EntryPath::Query(at) => file.queries.get_mut(at).map(|query| &mut query.entry),
-            EntryPath::Metric(query, at) => file.queries.get_mut(query)?.metrics.get_mut(at),
-        }
-    }
+    let (query, rest) = index(path.strip_prefix("queries[")?)?;
+    let Query { entry, metrics } = file.queries.get_mut(query)?;
+    let metric = rest.strip_prefix(".metrics[").and_then(index);
+    Some(metric.and_then(|(metric, _)| metrics.get_mut(metric)).unwrap_or(entry))
 }
 
 /// The number before `]`, and what follows.

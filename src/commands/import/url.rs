@@ -2,39 +2,48 @@
 
 use std::ops::Range;
 
-use super::model::Value;
 use super::report::Report;
+
+/// How a password is written in a URL.
+pub(super) const AS_IN_URL: &str = ", as the URL had it (percent-encoded)";
 
 /// The address with `${NAME_PASSWORD}` in place of each password: that of the user, a parameter `password`, and the keyword of
 /// a text such as `host=db password=…`. Variables that it holds stay.
-pub(super) fn without_password(url: &str, target: &str, report: &Report) -> Value {
-    let (mut out, mut from) = (String::new(), 0);
-    let what = format!("the password of {target}, as the URL had it (percent-encoded)");
-    for range in passwords(url) {
-        out.push_str(url.get(from..range.start).unwrap_or_default());
-        let password = url.get(range.clone()).unwrap_or_default();
-        if let Value::Expanded(variable) = secret(password, target, &what, report) {
-            out.push_str(&variable);
-        }
-        from = range.end;
-    }
-    out.push_str(url.get(from..).unwrap_or_default());
+pub(super) fn without_password(url: &str, target: &str, report: &Report) -> String {
+    let out = replaced(url, passwords(url), |password| variable(password, target, AS_IN_URL, report));
     report.uses(&out);
-    Value::Expanded(out)
+    out
+}
+
+/// The text with something else in each of the ranges, which are in order.
+fn replaced(
+    text: &str,
+    ranges: impl IntoIterator<Item = Range<usize>>,
+    by: impl Fn(&str) -> String,
+) -> String {
+    let (mut out, mut from) = (String::new(), 0);
+    for range in ranges {
+        out.push_str(text.get(from..range.start).unwrap_or_default());
+        from = range.end;
+        out.push_str(&by(text.get(range).unwrap_or_default()));
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    out
 }
 
 /// The variable for a password. One that the source has stays, without a default, which would be a secret in the file; a
 /// password that a variable is only a part of is a secret as a whole.
-pub(super) fn secret(text: &str, target: &str, what: &str, report: &Report) -> Value {
+pub(super) fn variable(text: &str, target: &str, form: &str, report: &Report) -> String {
     let variable = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     match variable.filter(|inside| !inside.contains(['$', '{', '}'])) {
         Some(inside) => {
             let (name, has_default) =
                 inside.split_once(":-").map_or((inside, false), |(name, _)| (name, true));
-            report.needs(name, if has_default { what } else { "as in the source" });
-            Value::Expanded(format!("${{{name}}}"))
+            let what = format!("the password of {target}{form}");
+            report.needs(name, if has_default { &what } else { "as in the source" });
+            format!("${{{name}}}")
         }
-        None => report.secret(&format!("{target}_PASSWORD"), text, what),
+        None => report.password(target, text, form),
     }
 }
 
@@ -43,15 +52,20 @@ fn is_variable(text: &str) -> bool {
 }
 
 /// Where the passwords of an address stand, in order; none of them is empty.
-fn passwords(url: &str) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = of_the_user(url).into_iter().collect();
-    let mut from = found.first().map_or(0, |range| range.end);
-    while let Some(range) = keyword(url, from) {
+fn passwords(url: &str) -> impl Iterator<Item = Range<usize>> {
+    let of_the_user = of_the_user(url);
+    let from = of_the_user.as_ref().map_or(0, |range| range.end);
+    of_the_user.into_iter().filter(|range| !range.is_empty()).chain(keywords(url, from))
+}
+
+/// Behind each `password=`, from an offset on; none of them is empty.
+fn keywords(text: &str, mut from: usize) -> impl Iterator<Item = Range<usize>> {
+    let values = std::iter::from_fn(move || {
+        let range = keyword(text, from)?;
         from = range.end;
-        found.push(range);
-    }
-    found.retain(|range| !range.is_empty());
-    found
+        Some(range)
+    });
+    values.filter(|range| !range.is_empty())
 }
 
 /// Behind the user, in a URL.
@@ -86,28 +100,34 @@ fn keyword(url: &str, mut from: usize) -> Option<Range<usize>> {
     }
 }
 
-/// A comment without its passwords: that of a URL, and what stands behind a key that names one.
+/// A comment without its passwords: those of addresses, and all that stands behind a key that names one.
 pub(super) fn without_secrets(comment: &str) -> String {
     const HIDDEN: &str = "<hidden>";
     const KEYS: [&str; 5] = ["password", "passwd", "pwd", "secret", "token"];
-    let mut clean = comment.to_owned();
-    for range in passwords(comment).into_iter().rev() {
-        if !comment.get(range.clone()).is_none_or(is_variable) {
-            clean.replace_range(range, HIDDEN);
-        }
-    }
+    let hidden = |value: &str| if is_variable(value) { value.to_owned() } else { HIDDEN.to_owned() };
+    let words = comment.split_inclusive(char::is_whitespace);
+    let clean: String = words.map(|word| replaced(word, of_a_login(word), hidden)).collect();
+    let clean = replaced(&clean, keywords(&clean, 0), hidden);
     let lower = clean.to_ascii_lowercase();
-    for key in KEYS {
-        let Some(at) = lower.find(key).map(|at| at + key.len()) else { continue };
-        let rest = clean.get(at..).unwrap_or_default();
-        let value = rest.trim_start_matches(['"', '\'']).trim_start();
-        let Some(value) = value.strip_prefix([':', '=']).map(str::trim_start) else { continue };
-        if !is_variable(value) && !value.starts_with(HIDDEN) {
-            let kept = at + (rest.len() - value.len());
-            return format!("{}{HIDDEN}", clean.get(..kept).unwrap_or_default());
-        }
+    let value_of = |end: usize| {
+        let rest = clean.get(end..)?.trim_start_matches(['"', '\'']).trim_start();
+        let value = rest.strip_prefix([':', '='])?.trim_start();
+        (!is_variable(value) && !value.starts_with(HIDDEN)).then(|| clean.len() - value.len())
+    };
+    let found = KEYS.iter().flat_map(|key| lower.match_indices(key).map(|(at, key)| at + key.len()));
+    match found.filter_map(value_of).min() {
+        Some(kept) => format!("{}{HIDDEN}", clean.get(..kept).unwrap_or_default()),
+        None => clean,
     }
-    clean
+}
+
+/// The password in a word of a comment that may be an address of any form: `user:password@host`, with a scheme or without.
+fn of_a_login(word: &str) -> Option<Range<usize>> {
+    let start = word.find("://").map_or(0, |at| at + 3);
+    let colon = start + word.get(start..)?.find(':')?;
+    // The last `@`: a password may hold one.
+    let host = word.rfind('@')?;
+    (colon + 1 < host).then_some(colon + 1..host)
 }
 
 /// A part of a URL, percent-encoded where it must be.
@@ -129,38 +149,59 @@ pub(super) fn of_sqlalchemy(url: &str) -> String {
     }
 }
 
-/// What stands behind the scheme, user and password. A password may hold what ends a host elsewhere.
-fn place(url: &str) -> Option<&str> {
-    match of_the_user(url) {
-        Some(password) => url.get(password.end + 1..),
-        None => url.split_once("://").or_else(|| url.split_once(':')).map(|(_, rest)| rest),
+/// A URL in parts, each as it is written.
+pub(super) struct Address<'u> {
+    pub(super) scheme: &'u str,
+    pub(super) user: &'u str,
+    pub(super) password: Option<&'u str>,
+    /// With its port.
+    pub(super) host: &'u str,
+    /// Behind the first `/`.
+    pub(super) path: &'u str,
+    /// Behind the `?`.
+    pub(super) query: &'u str,
+}
+
+impl<'u> Address<'u> {
+    /// Takes a URL apart. A password may hold what ends a host elsewhere.
+    pub(super) fn of(url: &'u str) -> Option<Address<'u>> {
+        let (scheme, rest) = url.split_once("://")?;
+        let host = match of_the_user(url) {
+            Some(password) => Some(password.end - scheme.len() - "://".len()),
+            None => rest.split(['/', '?', '#']).next()?.rfind('@'),
+        };
+        let (login, place) = host.map_or(("", rest), |at| (&rest[..at], &rest[at + 1..]));
+        let (user, password) =
+            login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
+        let place = place.split('#').next()?;
+        let (place, query) = place.split_once('?').unwrap_or((place, ""));
+        let (host, path) = place.split_once('/').unwrap_or((place, ""));
+        Some(Address { scheme, user, password, host, path, query })
     }
 }
 
 /// A name for the target: the database, else the host.
 pub(super) fn database(url: &str) -> Option<String> {
-    let scheme = url.split(':').next()?;
-    let rest = place(url)?.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let file = path.rsplit('/').next().unwrap_or_default();
-    let name = if scheme.starts_with("sqlite") { file.split('.').next().unwrap_or_default() } else { path };
-    let host = authority.rsplit('@').next().unwrap_or_default().split([':', ',']).next().unwrap_or_default();
-    let name = [name, host].into_iter().map(clean).find(|name| !name.is_empty())?;
-    Some(name)
+    let (scheme, rest) = url.split_once(':')?;
+    let names = if scheme.starts_with("sqlite") {
+        let file = rest.split(['?', '#']).next()?.rsplit('/').next()?;
+        [file.split('.').next()?, ""]
+    } else {
+        let Address { host, path, .. } = Address::of(url)?;
+        [path, host.split([':', ',']).next()?]
+    };
+    names.into_iter().map(clean).find(|name| !name.is_empty())
 }
 
 /// `db.example:5432`, as postgres_exporter labels a server; `None` where the URL names several hosts or a socket.
 pub(super) fn host_and_port(url: &str) -> Option<String> {
-    if !url.contains("://") {
+    let host = Address::of(url)?.host;
+    if host.contains([',', '%', '$']) {
         return None;
     }
-    let authority = place(url)?.split(['/', '?', '#']).next()?.rsplit('@').next()?;
-    if authority.contains([',', '%', '$']) {
-        return None;
-    }
-    let authority = if authority.is_empty() { "localhost" } else { authority };
-    let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
-    Some(if has_port { authority.to_owned() } else { format!("{authority}:5432") })
+    let host = if host.is_empty() { "localhost" } else { host };
+    let has_port = host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    Some(if has_port { host.to_owned() } else { format!("{host}:5432") })
 }
 
 /// What may stand in the name of a target without quotes.
@@ -197,11 +238,7 @@ mod tests {
             ("host=h password = ab user=u", "host=h password = ${T_PASSWORD} user=u"),
             ("sqlite:x.db", "sqlite:x.db"),
         ] {
-            assert_eq!(
-                without_password(url, "t", &Report::default()),
-                Value::Expanded(expected.to_owned()),
-                "{url}"
-            );
+            assert_eq!(without_password(url, "t", &Report::default()), expected, "{url}");
         }
     }
 
@@ -213,6 +250,14 @@ mod tests {
             ("PASSWORD=x y", "PASSWORD=<hidden>"),
             ("password: ${P}", "password: ${P}"),
             ("the password of the shop", "the password of the shop"),
+            ("passwords are in a vault, password: p", "passwords are in a vault, password: <hidden>"),
+            (
+                "from postgres://u:p@h/d to mysql://v:q@h/d",
+                "from postgres://u:<hidden>@h/d to mysql://v:<hidden>@h/d",
+            ),
+            ("dsn: u:p/@@tcp(h:3306)/d", "dsn: u:<hidden>@tcp(h:3306)/d"),
+            ("postgres://h:5432/d", "postgres://h:5432/d"),
+            ("host=h password=p user=u", "host=h password=<hidden> user=u"),
             ("Orders: all", "Orders: all"),
         ] {
             assert_eq!(without_secrets(comment), expected);
@@ -239,6 +284,7 @@ mod tests {
             ("postgres://u:/p?#@h.example", Some("h.example")),
             ("postgres://u@h.example,h2", Some("h.example")),
             ("sqlite:data/app.db", Some("app")),
+            ("sqlite:app.db?mode=ro", Some("app")),
             ("sqlite:///var/app.db", Some("app")),
             ("nothing", None),
         ] {

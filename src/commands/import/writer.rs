@@ -1,17 +1,20 @@
 //! The result as YAML, as a person would write it: keys in the order of docs/configuration.md, blocks for SQL, short
 //! entries on one line, comments where the source had them.
 
+use std::sync::LazyLock;
+
 use super::model::{Entry, OutputFile, Query, Target, Value};
+use crate::config::schema::KeyDocs;
 use crate::yaml::writer;
 use crate::yaml::writer::{block, scalar};
 
 /// A line is no longer where it can be broken.
 const WIDTH: usize = 110;
 
-/// The order of keys in an entry; other keys come last.
-type Order = &'static [&'static str];
+/// The order of keys in an entry; other keys come last. Those of targets and metrics are in the order of their tables.
+type Order = [&'static str];
 
-const TOP: Order = &[
+const TOP: &Order = &[
     "collector",
     "driver",
     "database",
@@ -27,38 +30,8 @@ const TOP: Order = &[
     "defaults",
 ];
 /// Keys at the top that come after the queries.
-const TOP_LAST: Order = &["overrides", "exporter"];
-const DATABASE: Order = &[
-    "enabled",
-    "driver",
-    "url",
-    "url_file",
-    "host",
-    "port",
-    "socket",
-    "database",
-    "username",
-    "password",
-    "password_file",
-    "password_command",
-    "params",
-    "tls",
-    "server_public_key",
-    "connect_timeout",
-    "read_only",
-    "session_sql",
-    "labels",
-    "collectors",
-    "discover",
-    "overrides",
-    "max_connections",
-    "max_server_connections",
-    "idle_timeout",
-    "max_lifetime",
-    "snapshot",
-    "lint_off",
-];
-const QUERY: Order = &[
+const TOP_LAST: &Order = &["include", "overrides", "exporter"];
+const QUERY: &Order = &[
     "name",
     "database",
     "databases",
@@ -77,48 +50,19 @@ const QUERY: Order = &[
     "without_privilege",
     "lint_off",
 ];
-const METRIC: Order = &[
-    "name",
-    "help",
-    "type",
-    "unit",
-    "labels",
-    "static_labels",
-    "value_column",
-    "value",
-    "value_columns",
-    "value_label",
-    "timestamp_column",
-    "buckets",
-    "bucket_columns",
-    "le_column",
-    "cumulative",
-    "sum_column",
-    "count_column",
-    "quantile_columns",
-    "state_column",
-    "states",
-    "scale",
-    "map",
-    "null",
-    "invalid",
-    "empty",
-    "duplicates",
-    "lint_off",
-];
+/// The tables of `docs/configuration.md`.
+static DOCS: LazyLock<KeyDocs> = LazyLock::new(KeyDocs::new);
 
 /// The text of a file.
 pub(super) fn write(file: &OutputFile) -> String {
     let mut out = Writer::default();
     out.comments(&file.top.comments, 0);
-    if file.top.keys().iter().any(|(key, _)| *key != "include" && !TOP_LAST.contains(key)) {
-        out.gap();
-    }
     let (last, first): (Vec<_>, Vec<_>) =
         file.top.keys().iter().cloned().partition(|(key, _)| TOP_LAST.contains(key));
-    let mut include = first.iter().filter(|(key, _)| *key == "include").map(|(_, value)| value.clone());
-    let first: Vec<_> = first.iter().filter(|(key, _)| *key != "include").cloned().collect();
-    out.keys(&first, TOP);
+    if !first.is_empty() {
+        out.gap();
+    }
+    ordered(&first, TOP).iter().for_each(|(key, value)| out.key(key, value, 0));
     if !file.databases.is_empty() {
         out.heading(file, "databases");
         file.databases.iter().for_each(|target| out.target(target));
@@ -127,14 +71,10 @@ pub(super) fn write(file: &OutputFile) -> String {
         out.heading(file, "queries");
         file.queries.iter().enumerate().for_each(|(index, query)| out.query(query, index > 0));
     }
-    if let Some(include) = include.next() {
-        out.gap();
-        out.keys(&[("include", include)], TOP);
-    }
-    for (key, value) in last {
+    for (key, value) in ordered(&last, TOP_LAST) {
         out.gap();
         out.comments(&headings(file, key), 0);
-        out.keys(&[(key, value)], TOP_LAST);
+        out.key(key, &value, 0);
     }
     if !file.tail.is_empty() {
         out.gap();
@@ -183,7 +123,8 @@ impl Writer {
     fn target(&mut self, target: &Target) {
         // A target of several lines stands apart from the one above.
         let is_later = !self.0.ends_with("databases:\n");
-        let pairs = ordered(target.entry.keys(), DATABASE);
+        let order: Vec<&str> = DOCS.order("databases").collect();
+        let pairs = ordered(target.entry.keys(), &order);
         let is_short =
             |flow: &String| pairs.len() <= 3 && target.entry.behind.is_empty() && fits(1, &target.name, flow);
         let flow = flow_pairs(&pairs).filter(is_short);
@@ -195,7 +136,7 @@ impl Writer {
             Some(flow) => self.line(1, &format!("{}: {flow}", scalar(&target.name))),
             None => {
                 self.line(1, &format!("{}:", scalar(&target.name)));
-                self.entry(&target.entry, DATABASE, 2, "");
+                self.entry(&target.entry, &order, 2, "");
             }
         }
     }
@@ -210,28 +151,25 @@ impl Writer {
             return;
         }
         self.line(2, "metrics:");
+        let order: Vec<&str> = DOCS.order("metrics").collect();
         let is_short = |metric: &Entry| {
-            let pairs = ordered(metric.keys(), METRIC);
+            let pairs = ordered(metric.keys(), &order);
             metric.behind.is_empty() && flow_pairs(&pairs).is_some_and(|flow| fits(3, "", &flow))
         };
         // One style for all metrics of a query.
         let all_short = query.metrics.iter().all(is_short);
         for metric in &query.metrics {
             self.comments(&metric.comments, 3);
-            let pairs = ordered(metric.keys(), METRIC);
+            let pairs = ordered(metric.keys(), &order);
             match flow_pairs(&pairs).filter(|_| all_short) {
                 Some(flow) => self.line(3, &format!("- {flow}")),
-                None => self.entry(metric, METRIC, 4, "      - "),
+                None => self.entry(metric, &order, 4, "      - "),
             }
         }
     }
 
-    fn keys(&mut self, keys: &[(&'static str, Value)], order: Order) {
-        ordered(keys, order).iter().for_each(|(key, value)| self.key(key, value, 0));
-    }
-
     /// Keys one below the other; `dash` stands before the first one in place of its indent.
-    fn entry(&mut self, entry: &Entry, order: Order, depth: usize, dash: &str) {
+    fn entry(&mut self, entry: &Entry, order: &Order, depth: usize, dash: &str) {
         for (index, (key, value)) in ordered(entry.keys(), order).into_iter().enumerate() {
             let behind: Vec<&str> = entry
                 .behind
@@ -340,11 +278,7 @@ fn flow(value: &Value) -> Option<String> {
             let items: Vec<String> = items.iter().map(flow).collect::<Option<_>>()?;
             format!("[{}]", items.join(", "))
         }
-        Value::Map(pairs) => {
-            let pairs: Vec<(&str, Value)> =
-                pairs.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
-            return flow_pairs(&pairs);
-        }
+        Value::Map(pairs) => return flow_pairs(pairs),
     })
 }
 
@@ -356,10 +290,10 @@ fn flow_pairs<K: AsRef<str>>(pairs: &[(K, Value)]) -> Option<String> {
 }
 
 /// The keys in our order.
-fn ordered(keys: &[(&'static str, Value)], order: Order) -> Vec<(&'static str, Value)> {
+fn ordered(keys: &[(&'static str, Value)], order: &Order) -> Vec<(&'static str, Value)> {
     let mut keys = keys.to_vec();
     let rank = |key: &str| order.iter().position(|known| *known == key).unwrap_or(order.len());
-    keys.sort_by_key(|(key, _)| rank(key));
+    keys.sort_by_key(|(key, _)| (*key == "lint_off", rank(key)));
     keys
 }
 

@@ -6,13 +6,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 use unicode_width::UnicodeWidthStr;
 
 use super::names::MetricNames;
 use super::targets::NewTarget;
 use super::{example, grants, variables};
-use crate::commands::terminal::cut;
+use crate::commands::terminal::{cut, wrap_options};
 use crate::commands::test::server_name;
 use crate::config::database::Database;
 use crate::config::{Config, packs};
@@ -219,13 +218,7 @@ fn cut_at_word(line: &str) -> String {
 /// Lines of a comment.
 pub(super) fn wrapped(text: &str, first: &str, later: &str) -> String {
     let text: Cow<'_, str> = one_line(text);
-    let options = textwrap::Options::new(WIDTH.max(first.width() + 20))
-        .initial_indent(first)
-        .subsequent_indent(later)
-        .break_words(true)
-        .word_separator(WordSeparator::AsciiSpace)
-        .word_splitter(WordSplitter::NoHyphenation)
-        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    let options = wrap_options(WIDTH.max(first.width() + 20)).initial_indent(first).subsequent_indent(later);
     textwrap::wrap(&text, options).iter().map(|line| format!("{}\n", comment(line))).collect()
 }
 

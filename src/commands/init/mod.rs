@@ -32,7 +32,7 @@ use super::run::start::SignalExit;
 use super::settings::{GlobalArgs, environment};
 use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
-use super::{CommandErrors, CommandResult, counted, print_stderr, print_stdout};
+use super::{CommandErrors, CommandResult, counted, print_stderr, print_stderr_line, print_stdout};
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
@@ -104,7 +104,7 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
     let text = Contents { targets: &known, draft: &config, date }.text();
     let written = targets::load(&output, text.clone(), &variables)?;
     create(&output, &text)?;
-    print_stderr(&summary(&output, &written));
+    print_stderr_line(&summary(&output, &written));
     print_stdout(&next_steps(&output, &variables.missing(&file::entries(&targets))))?;
     Ok(0)
 }
@@ -192,9 +192,9 @@ fn profiles(
 fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Result<ServerProfile>> {
     let runner = Runner::default();
     *interrupt.runner.lock() = runner.clone();
-    let count = config.targets.len();
-    let progress = Progress::start(format!("connecting to {}", counted(count, "database", "databases")));
-    let show = |done| progress.show(format!("{done} of {count} databases asked"));
+    let count = counted(config.targets.len(), "database", "databases");
+    let progress = Progress::start(format!("connecting to {count}"));
+    let show = |done| progress.show(format!("{done} of {count} asked"));
     let by = Deadline::within(timeout);
     let profiles = server_profile::run(&config.targets, file::is_native, &runner, by, show);
     drop(progress);
@@ -277,18 +277,16 @@ fn create(output: &Path, text: &str) -> Result<()> {
 }
 
 /// `sql-exporter.yaml is written: 1 target, 25 packs, 1 query of your own. Next:`
-fn summary(output: &Path, config: &Config) -> TerminalText {
+fn summary(output: &Path, config: &Config) -> String {
     let own = config.queries.iter().filter(|query| &*query.collector == "default").count();
     let packs = config.files.len().saturating_sub(1);
-    let mut out = TerminalText::default();
-    out.line(&format!(
+    format!(
         "{} is written: {}, {}, {} of your own. Next:",
         output.display(),
         counted(config.targets.len(), "target", "targets"),
         counted(packs, "pack", "packs"),
         counted(own, "query", "queries"),
-    ));
-    out
+    )
 }
 
 /// The next two commands, and the variables that they need.

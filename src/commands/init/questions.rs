@@ -4,8 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::targets::{TypedPassword, TypedTarget, entry_of};
 use super::terminal_input::Terminal;
-use crate::commands::print_stderr;
-use crate::commands::terminal::TerminalText;
+use crate::commands::print_stderr_line;
 use crate::driver::{Drivers, Endpoint};
 use crate::error::Error;
 use crate::secret::Secret;
@@ -20,7 +19,7 @@ const PLAIN_PATH: &AsciiSet = &PLAIN.remove(b'/').remove(b' ').remove(b'+').remo
 /// # Errors
 /// The input ended.
 pub(super) fn ask(terminal: &Terminal) -> Result<TypedTarget, Error> {
-    say(
+    print_stderr_line(
         "Which database? Enter takes what is in brackets, Ctrl-C ends. A configuration for several: sql-exporter init URL…",
     );
     let driver = ask_driver(terminal)?;
@@ -44,7 +43,7 @@ fn ask_driver(terminal: &Terminal) -> Result<&'static str, Error> {
         let answer = terminal.line(&format!("Driver ({})", names.join(", ")), "postgres")?;
         match names.iter().find(|name| name.eq_ignore_ascii_case(&answer)) {
             Some(driver) => return Ok(driver),
-            None => say(&format!("There is no driver {answer:?}.")),
+            None => print_stderr_line(&format!("There is no driver {answer:?}.")),
         }
     }
 }
@@ -59,7 +58,7 @@ fn ask_server(
     let port = loop {
         match terminal.line("Port", &default_port.to_string())?.parse::<u16>() {
             Ok(port) if port > 0 => break port,
-            _ => say("A port is a number from 1 to 65535."),
+            _ => print_stderr_line("A port is a number from 1 to 65535."),
         }
     };
     let user = terminal.line("User", &whoami::username().unwrap_or_default())?;
@@ -88,7 +87,7 @@ fn ask_file(terminal: &Terminal, driver: &'static str) -> Result<TypedTarget, Er
         if !file.is_empty() {
             break file;
         }
-        say("Write the path of the database file.");
+        print_stderr_line("Write the path of the database file.");
     };
     let slashes = if file.starts_with('/') { "//" } else { "" };
     let file = utf8_percent_encode(&file, PLAIN_PATH);
@@ -104,10 +103,4 @@ fn ask_file(terminal: &Terminal, driver: &'static str) -> Result<TypedTarget, Er
 pub(super) fn ask_password(terminal: &Terminal, target: &str) -> Result<Option<TypedPassword>, Error> {
     let password: Secret = terminal.password(&format!("Password for {target} (not shown)"))?;
     Ok(TypedPassword::of_answer(password))
-}
-
-fn say(text: &str) {
-    let mut out = TerminalText::default();
-    out.line(text);
-    print_stderr(&out);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::commands::settings::environment;
+use crate::commands::settings::{environment, variable_name, variables};
 use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
@@ -25,7 +25,8 @@ pub(super) struct Variables {
 impl Variables {
     /// `is_offline`: nobody connects, so that the user's variables need not be set.
     pub(super) fn new(typed: &[&str], is_offline: bool) -> Variables {
-        let written = typed.iter().flat_map(|text| names(text)).map(|(name, _)| name.to_owned()).collect();
+        let written =
+            typed.iter().flat_map(|text| variables(text)).map(|(name, _)| name.to_owned()).collect();
         Variables { written, unset: is_offline.then_some(SAMPLE), ..Variables::default() }
     }
 
@@ -41,7 +42,7 @@ impl Variables {
 
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
     pub(super) fn add(&mut self, target: &str, what: &str, secret: Secret) -> String {
-        let base = format!("{}_{}", upper(target), upper(what));
+        let base = variable_name(&format!("{target}_{what}"));
         let is_free = |name: &String| {
             !self.written.contains(name) && self.secrets.iter().all(|(known, _)| known != name)
         };
@@ -74,7 +75,7 @@ impl Variables {
     /// The variables of the targets' entries that the user has to set: they are not set, or to something else.
     pub(super) fn missing(&self, text: &str) -> Vec<String> {
         let mut missing = Vec::new();
-        for (name, has_default) in names(text) {
+        for (name, has_default) in variables(text) {
             let set = environment(name).filter(|value| !value.is_empty());
             let own = self.secrets.iter().find(|(known, _)| known == name).map(|(_, secret)| secret);
             let is_right = match (set, own) {
@@ -92,25 +93,12 @@ impl Variables {
 /// The names of the variables in a text, each once.
 pub(super) fn names_in(text: &str) -> Vec<&str> {
     let mut found: Vec<&str> = Vec::new();
-    for (name, _) in names(text) {
+    for (name, _) in variables(text) {
         if !found.contains(&name) {
             found.push(name);
         }
     }
     found
-}
-
-/// The names in `${NAME}` and `${NAME:-default}`, and whether there is a default.
-fn names(text: &str) -> impl Iterator<Item = (&str, bool)> {
-    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(inside, _)| inside);
-    inside.map(|inside| inside.split_once(":-").map_or((inside, false), |(name, _)| (name, true)))
-}
-
-/// What may stand in the name of a variable; no digit comes first.
-fn upper(text: &str) -> String {
-    let upper: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    if upper.starts_with(|c: char| c.is_ascii_digit()) { format!("DB_{upper}") } else { upper }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::settings::GlobalArgs;
 use super::terminal::{
     BAD, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, wrap_width,
 };
-use super::{CommandResult, ReportFormat, print_report};
+use super::{CommandResult, ReportFormat, counted, print_report};
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
@@ -59,11 +59,13 @@ pub struct TestArgs {
 /// Wrong arguments, a wrong configuration. What is wrong with a target is in the report and in the exit code.
 pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
     let config = super::load(args)?;
-    let config = super::discovered(config, &options.target, Deadline::within(options.timeout / 2));
+    let by = Deadline::within(options.timeout);
+    let config = super::discovered(config, &options.target, by.earlier_by(options.timeout / 2));
     let targets = choose(&config, &options.target)?;
-    let progress = Progress::start(format!("connecting to {} targets", targets.len()));
-    let show = |done| progress.show(format!("{done} of {} targets tested", targets.len()));
-    let tested = privileges::test(&targets, Deadline::within(options.timeout), show);
+    let count = counted(targets.len(), "target", "targets");
+    let progress = Progress::start(format!("connecting to {count}"));
+    let show = |done| progress.show(format!("{done} of {count} tested"));
+    let tested = privileges::test(&targets, by, show);
     drop(progress);
     let targets = tested.into_iter().map(|tested| TargetReport::new(tested, options.timeout));
     let report = TestReport::new(targets.collect());
@@ -230,15 +232,11 @@ fn milliseconds(seconds: f64) -> String {
 /// The report as text: a line a target, then what is wrong and what to do about it, then a line of counts. Cut and wrapped
 /// only where a terminal shows it.
 fn render(report: &TestReport) -> TerminalText {
-    let width = wrap_width();
     let mut table = TextTable::new(&["", "target", "server", "role", "TLS", "user", "time"]);
     report.targets.iter().for_each(|target| table.row(target.row()));
-    let mut out = table.render(width);
-    // The lines about a target are indented.
-    let mut details =
-        DetailLines { out, width: width.map(|width| width.saturating_sub(INDENT.len()).max(20)) };
+    let mut details = DetailLines::new(table.render(wrap_width()));
     report.targets.iter().for_each(|target| details.target(target));
-    out = details.out;
+    let mut out = details.out;
     out.end_line();
     render_summary(&report.summary, &mut out);
     out
@@ -246,8 +244,7 @@ fn render(report: &TestReport) -> TerminalText {
 
 /// A target that does not work, as this command prints it.
 pub(super) fn failure_text(target: &Database, error: &Error, timeout: Duration) -> TerminalText {
-    let width = wrap_width().map(|width| width.saturating_sub(INDENT.len()).max(20));
-    let mut details = DetailLines { out: TerminalText::default(), width };
+    let mut details = DetailLines::new(TerminalText::default());
     details.failure(&target.name, &ExplainedFailure::new(target, error, timeout));
     details.out
 }
@@ -259,6 +256,11 @@ struct DetailLines {
 }
 
 impl DetailLines {
+    fn new(out: TerminalText) -> DetailLines {
+        // The lines are indented.
+        DetailLines { out, width: wrap_width().map(|width| width.saturating_sub(INDENT.len()).max(20)) }
+    }
+
     fn target(&mut self, report: &TargetReport) {
         let name = &report.target;
         if let Some(why) = &report.skipped {
@@ -310,7 +312,7 @@ impl DetailLines {
 /// `12 targets: 10 passed, 1 failed, 1 skipped; 2 with warnings`
 fn render_summary(summary: &TestSummary, out: &mut TerminalText) {
     let TestSummary { targets, passed, failed, skipped, with_warnings } = *summary;
-    out.text(&format!("{targets} target{}: ", if targets == 1 { "" } else { "s" }));
+    out.text(&format!("{}: ", counted(targets, "target", "targets")));
     out.styled(if passed > 0 { GOOD } else { PLAIN }, &format!("{passed} passed"));
     out.text(", ");
     out.styled(if failed > 0 { BAD } else { PLAIN }, &format!("{failed} failed"));

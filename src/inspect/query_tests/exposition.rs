@@ -1,7 +1,11 @@
 //! Reads an exposition that a person wrote: samples and heads, in either format.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use indexmap::map::Entry;
+
+use crate::exposition::sample_line::Sample;
 
 /// An exposition.
 #[derive(Debug, Default, PartialEq)]
@@ -23,11 +27,11 @@ pub(super) struct ParsedSample<'t> {
     pub(super) line: &'t str,
 }
 
-/// What is compared of a series: its name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
+/// What is compared of a series: its name and labels; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SeriesKey {
     pub(super) name: String,
-    labels: Vec<(String, String)>,
+    labels: BTreeMap<String, String>,
 }
 
 impl ParsedSample<'_> {
@@ -71,60 +75,15 @@ pub(super) fn read(text: &str) -> Result<ParsedExposition<'_>, String> {
 }
 
 fn sample(line: &str) -> Option<(SeriesKey, ParsedSample<'_>)> {
-    let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
-    let (name, rest) = line.split_at(end);
-    let (mut labels, rest) = match rest.strip_prefix('{') {
-        Some(inside) => read_labels(inside)?,
-        None => (Vec::new(), rest),
-    };
-    labels.sort();
-    let mut words = rest.split_whitespace();
-    let value = words.next()?.parse().ok()?;
-    let timestamp = words.next().map(str::parse).transpose().ok()?;
-    let is_whole = !name.is_empty() && words.next().is_none();
-    is_whole.then(|| (SeriesKey { name: name.to_owned(), labels }, ParsedSample { value, timestamp, line }))
-}
-
-type ExpectedLabels = Vec<(String, String)>;
-
-/// The labels up to `}`, and what follows it.
-fn read_labels(mut rest: &str) -> Option<(ExpectedLabels, &str)> {
-    let mut labels = ExpectedLabels::new();
-    loop {
-        rest = rest.trim_start();
-        if let Some(after) = rest.strip_prefix('}') {
-            return Some((labels, after));
-        }
-        let (name, after) = rest.split_once('=')?;
-        let (value, after) = quoted(after.trim_start().strip_prefix('"')?)?;
-        labels.push((name.trim().to_owned(), normal(name.trim(), value)));
-        let after = after.trim_start();
-        rest = after.strip_prefix(',').or_else(|| after.starts_with('}').then_some(after))?;
-    }
-}
-
-/// A label value up to its closing quote, and what follows it.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, text.get(at + 1..)?)),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            c => value.push(c),
+    let Sample { name, mut labels, value, timestamp } = Sample::read(line).ok()?;
+    for bound in ["le", "quantile"] {
+        if let Some(text) = labels.get_mut(bound)
+            && let Ok(number) = text.parse::<f64>()
+        {
+            *text = number.to_string();
         }
     }
-    None
-}
-
-fn normal(name: &str, value: String) -> String {
-    match value.parse::<f64>() {
-        Ok(number) if matches!(name, "le" | "quantile") => number.to_string(),
-        _ => value,
-    }
+    Some((SeriesKey { name, labels }, ParsedSample { value, timestamp, line }))
 }
 
 #[cfg(test)]

@@ -157,6 +157,17 @@ fn a_target_that_does_not_load_costs_its_own_queries_only() {
 }
 
 #[test]
+fn a_setting_that_does_not_load_costs_nothing_else() {
+    let source = "databases: {shop: {driver: sqlite, database: shop.db}}\n\
+                  queries: [{name: n, database: shop, sql: SELECT 1 AS value, metrics: [{name: m, help: M}]}]\n\
+                  exporter: {host: 127.0.0.1, port: many}\n";
+    let (code, text, errors) = run(&[("s.yaml", source)], &["--from", "export-sql", "s.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(text.contains("name: m") && text.contains("127.0.0.1") && !text.contains("many"), "{text}");
+    assert!(errors.contains("left out: `exporter.port`: \"many\""), "{errors}");
+}
+
+#[test]
 fn a_file_whose_queries_are_all_left_out_is_not_included() {
     let source = "jobs:\n\
                   - {job_name: j, collectors: [a, b], static_configs: [{targets: {x: 'postgres://u@h/d'}}]}\n\
@@ -212,5 +223,56 @@ fn no_password_reaches_the_result_nor_what_is_said() {
         let (code, text, errors) = run(&[("s.yaml", source)], &["--from", from, "s.yaml"]);
         assert!(code <= 1 && !errors.is_empty(), "{errors}");
         assert!(!text.contains(hidden) && !errors.contains(hidden), "{from}: {text}{errors}");
+    }
+}
+
+/// What the metrics of a query or the targets of a job share is written for each of them: a source of some KiB could become a
+/// result of some GiB.
+#[test]
+fn what_would_become_too_large_is_left_out() {
+    let several = |count: usize, piece: fn(usize) -> String| (0..count).map(piece).collect::<String>();
+    let labels = several(3000, |index| format!("  - l{index}: {{usage: LABEL}}\n"));
+    let values = several(3000, |index| format!("  - v{index}: {{usage: GAUGE}}\n"));
+    let histograms = several(2000, |index| format!("  - h{index}: {{usage: HISTOGRAM}}\n"));
+    let statement = format!("SELECT '{}' AS x", "x".repeat(100_000));
+    let pairs = several(3000, |index| format!("l{index}: x, "));
+    let targets = several(3000, |index| format!("t{index}: 'postgres://u@h/d', "));
+    let queries = several(3000, |index| {
+        format!("  - {{name: n{index}, values: [n], query: \"SELECT '{{{{p}}}}' AS n\"}}\n")
+    });
+    for (from, source) in [
+        ("postgres_exporter", format!("q:\n  query: SELECT 1\n  metrics:\n{labels}{values}")),
+        ("postgres_exporter", format!("q:\n  query: {statement}\n  metrics:\n{histograms}")),
+        (
+            "pg_exporter",
+            format!("q:\n  name: {}\n  query: SELECT 1\n  ttl: 1\n  metrics:\n{values}", "x".repeat(100_000)),
+        ),
+        (
+            "burningalchemist",
+            format!(
+                "jobs: [{{job_name: j, collectors: [c], static_configs: [{{labels: {{{pairs}}}, targets: {{{targets}}}}}]}}]\n"
+            ),
+        ),
+        (
+            "justwatch",
+            format!(
+                "jobs:\n- name: j\n  connections: ['postgres://u@h/d']\n  iterator: {{sql: \"{statement}\", placeholder: p, label: l}}\n  \
+                 queries:\n{queries}"
+            ),
+        ),
+        (
+            "psql-query-exporter",
+            format!(
+                "sources: {{s: {{host: h, databases: [{{dbname: d, queries: [{{metric_name: m, description: {}, query: SELECT 1, \
+                 values: {{multi_suffixes: [{}]}}}}]}}]}}}}\n",
+                "x".repeat(100_000),
+                several(2000, |index| format!("{{field: f{index}, suffix: s{index}}}, "))
+            ),
+        ),
+    ] {
+        let (code, text, errors) = run(&[("s.yaml", &source)], &["--from", from, "s.yaml"]);
+        assert_eq!(code, 1, "{from}: {errors}");
+        assert!(errors.contains("the result is larger than 1 MiB: this is left out"), "{from}: {errors}");
+        assert!(text.len() <= 2 << 20, "{from}: {}", text.len());
     }
 }

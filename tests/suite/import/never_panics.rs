@@ -68,13 +68,18 @@ fn every_dialect_refuses_or_converts_the_files_of_the_others() {
     }
 }
 
-/// The time to convert a text that `piece` repeats so often.
-fn time(count: usize, piece: impl Fn(usize) -> String) -> Duration {
-    let text: String = (0..count).map(piece).collect();
+/// The time to convert a text.
+fn time(dialect: &str, text: &str) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    drop(convert_text("postgres_exporter", folder.path(), &text));
+    drop(convert_text(dialect, folder.path(), text));
     began.elapsed()
+}
+
+/// Six times as much takes no longer than 15 times as long.
+fn assert_grows(dialect: &str, count: usize, text: impl Fn(usize) -> String) {
+    let (small, large) = (time(dialect, &text(count)), time(dialect, &text(6 * count)));
+    assert!(large < bound(small * 15), "{dialect} {}: {small:?}, then {large:?}", text(1));
 }
 
 #[test]
@@ -91,7 +96,25 @@ fn time_grows_no_faster_than_the_input() {
     };
     let pieces: [fn(usize) -> String; 3] = [good, bad, folded];
     for piece in pieces {
-        let (small, large) = (time(100, piece), time(600, piece));
-        assert!(large < bound(small * 15), "{small:?} for 100, {large:?} for 600");
+        assert_grows("postgres_exporter", 100, |count| (0..count).map(piece).collect());
     }
+}
+
+#[test]
+fn many_keys_that_are_not_known_are_reported_in_time() {
+    let text = |count: usize| (0..count).map(|index| format!("unknown_{index}: x\n")).collect::<String>();
+    assert_grows("psql-query-exporter", 3000, |count| format!("sources: {{}}\n{}", text(count)));
+}
+
+/// Each of many keys on one line once had all the comments above it.
+#[test]
+fn comments_above_many_keys_are_given_once() {
+    assert_grows("query-exporter", 300, |count| {
+        let keys: Vec<String> = (0..count).map(|index| format!("a{index}: {{type: gauge}}")).collect();
+        format!(
+            "databases: {{}}\nmetrics: {{\n{}{}}}\nqueries: {{}}\n",
+            "# c\n".repeat(count),
+            keys.join(", ")
+        )
+    });
 }

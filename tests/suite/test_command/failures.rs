@@ -159,6 +159,24 @@ fn a_silent_server_ends_at_the_deadline_and_the_others_pass() {
 }
 
 #[test]
+fn the_list_of_databases_takes_from_the_same_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let config = format!(
+        "databases: {{p: {{driver: postgres, host: 127.0.0.1, port: {port}, username: u, connect_timeout: 10m, discover: {{}}}}}}\n\
+         queries: []\n"
+    );
+    // The list is asked for first, which is logged.
+    let output = test(&config).args(&["--timeout", "2s", "--format", "json"]).output();
+    assert!(output.errors().contains("databases are not discovered"), "{}", output.errors());
+    let told: Value = serde_json::from_str(output.text()).expect("a document");
+    let target = &told["targets"][0];
+    // The list had half of the time.
+    assert!(target["duration_seconds"].as_f64().unwrap() < 1.5, "{told}");
+    assert!(target["error"]["try"].to_string().contains("--timeout 2s"), "{target}");
+}
+
+#[test]
 fn more_targets_than_logins_at_once_all_have_their_turn() {
     let entries: String =
         (0..150).map(|n| format!("  t{n}: {{driver: sqlite, database: app.db}}\n")).collect();

@@ -130,17 +130,33 @@ fn rows_that_no_definition_could_take_are_told() {
 
 #[test]
 fn sql_is_read_from_stdin_where_a_dash_stands_for_it() {
+    let output = try_stdin("-- twelve\nSELECT 12 AS dozen;\n");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("shop_dozen{target=\"shop\"} 12\n") && output.status.success(), "{text}");
+    assert!(text.contains("    sql: |\n      -- twelve\n      SELECT 12 AS dozen\n"), "{text}");
+}
+
+/// Its last statement would be cut off, and what is left could mean something else.
+#[test]
+fn sql_from_stdin_that_is_too_long_is_not_cut() {
+    let output = try_stdin(&format!("SELECT 1 AS one{}", " ".repeat(1 << 20)));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors, "error: --sql -: stdin: has more than 1 MiB\n");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// `try --sql -` with this on its stdin.
+fn try_stdin(sql: &str) -> std::process::Output {
     let setup = small("queries: []\n");
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sql-exporter"))
         .args(["try", "-c", "sql-exporter.yaml", "--sql", "-"])
         .current_dir(setup.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the exporter runs");
-    child.stdin.take().expect("a pipe").write_all(b"-- twelve\nSELECT 12 AS dozen;\n").expect("it listens");
-    let output = child.wait_with_output().expect("an end");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("shop_dozen{target=\"shop\"} 12\n") && output.status.success(), "{text}");
-    assert!(text.contains("    sql: |\n      -- twelve\n      SELECT 12 AS dozen\n"), "{text}");
+    // It need not read all of a text that is too long.
+    drop(child.stdin.take().expect("a pipe").write_all(sql.as_bytes()));
+    child.wait_with_output().expect("an end")
 }

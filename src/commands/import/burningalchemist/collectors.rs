@@ -1,12 +1,11 @@
 //! Collectors: a file of queries each. Metrics that refer to one query are metrics of it.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::super::assemble::QueryNames;
 use super::super::drivers::Driver;
 use super::super::model::{Entry, OutputFile, Query, Value};
 use super::super::section::Section;
+use super::super::unique_names::UniqueNames;
 use super::{dead_keys, duration, list_comments};
 use crate::deadline::duration_text;
 
@@ -15,17 +14,12 @@ pub(super) struct Collector<'s> {
     pub(super) name: String,
     pub(super) section: Section<'s>,
     queries: Vec<Group<'s>>,
-    rules: Rules,
-    /// Asked for by each target.
-    told: OnceCell<Option<Driver>>,
-}
-
-/// How names are read.
-#[derive(Default)]
-struct Rules {
     /// In front of the names of metrics, where they do not begin with it.
     prefix: Option<String>,
+    /// Names of columns are read in lower case.
     is_lower_case: bool,
+    /// The database that its names or its SQL tell.
+    pub(super) told: Option<Driver>,
 }
 
 /// A query and what becomes of its rows.
@@ -41,28 +35,24 @@ impl<'s> Collector<'s> {
     pub(super) fn new(section: Section<'s>) -> Collector<'s> {
         let name = section.text("collector_name").unwrap_or_else(|| section.input.stem());
         let queries = groups(&section, &name);
-        Collector { name, section, queries, rules: Rules::default(), told: OnceCell::new() }
+        Collector { name, section, queries, prefix: None, is_lower_case: false, told: None }
     }
 
-    /// Sets the rules, which depend on the main file.
+    /// Sets what depends on the main file.
     pub(super) fn settle(&mut self, is_lower_case: bool, namespace: Option<&str>) {
         let own = self.section.text("namespace").filter(|prefix| !prefix.is_empty());
-        let prefix = own.or_else(|| namespace.map(str::to_owned));
-        self.rules = Rules { prefix, is_lower_case };
+        self.prefix = own.or_else(|| namespace.map(str::to_owned));
+        self.is_lower_case = is_lower_case;
+        self.told = self.driver();
     }
 
-    /// The database that its names or its SQL tell.
-    pub(super) fn told(&self) -> Option<Driver> {
-        self.told.get_or_init(|| self.read_told()).clone()
-    }
-
-    fn read_told(&self) -> Option<Driver> {
+    fn driver(&self) -> Option<Driver> {
         let input = self.section.input;
         // Grafana's exporter for SQL Server alone has this key.
         if input.wrapper.key == "query_config" {
             return Driver::known("sqlserver");
         }
-        let prefix = self.rules.prefix.as_deref().unwrap_or_default();
+        let prefix = self.prefix.as_deref().unwrap_or_default();
         let stem = input.stem();
         Driver::told([self.name.as_str(), &stem, prefix], self.queries.iter().map(|query| query.sql.as_str()))
     }
@@ -76,7 +66,7 @@ impl<'s> Collector<'s> {
     }
 
     /// The file.
-    pub(super) fn file(&self, names: &mut QueryNames, interval: Option<&str>) -> OutputFile {
+    pub(super) fn file(&self, names: &mut UniqueNames, interval: Option<&str>) -> OutputFile {
         let section = &self.section;
         let is_safe = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
         let stem: String = self.name.chars().map(|c| if is_safe(c) { c } else { '_' }).collect();
@@ -101,7 +91,7 @@ impl<'s> Collector<'s> {
         file
     }
 
-    fn query(&self, group: &Group<'s>, names: &mut QueryNames) -> Option<Query> {
+    fn query(&self, group: &Group<'s>, names: &mut UniqueNames) -> Option<Query> {
         let Group { name, sql, named, metrics } = group;
         let section = named.as_ref().or(metrics.first())?;
         if sql.contains("{{") {
@@ -111,7 +101,7 @@ impl<'s> Collector<'s> {
         let mut query = Query { entry: Entry::at(section.place()), metrics: Vec::new() };
         query.entry.set("sql", Value::Sql(sql.clone()));
         for section in named.iter().chain(metrics) {
-            if section.has("no_prepared_statement") && section.flag("no_prepared_statement") == Some(true) {
+            if section.flag("no_prepared_statement") == Some(true) {
                 section.note(
                     "no_prepared_statement",
                     "`no_prepared_statement` is not needed for PgBouncer; `params: {protocol: simple}` on the target is the same",
@@ -125,14 +115,14 @@ impl<'s> Collector<'s> {
             (None, None) => {}
         }
         named.iter().for_each(dead_keys);
-        names.name(&mut query, name);
+        query.entry.set("name", names.take(name));
         (!query.metrics.is_empty()).then_some(query)
     }
 
     fn metric(&self, section: &Section<'s>) -> Option<Entry> {
         let mut metric = Entry::at(section.place());
         let name = section.text("metric_name").unwrap_or_default();
-        let prefix = self.rules.prefix.as_deref().filter(|prefix| !name.starts_with(prefix));
+        let prefix = self.prefix.as_deref().filter(|prefix| !name.starts_with(prefix));
         metric.set("name", prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}")));
         metric.set_if("help", section.text("help"));
         match section.text("type").map(|kind| kind.to_ascii_lowercase()).as_deref() {
@@ -148,7 +138,7 @@ impl<'s> Collector<'s> {
         }
         let names = |key: &str| -> Vec<String> {
             let names = section.texts(key).into_iter();
-            names.map(|name| if self.rules.is_lower_case { name.to_lowercase() } else { name }).collect()
+            names.map(|name| if self.is_lower_case { name.to_lowercase() } else { name }).collect()
         };
         let labels = names("key_labels");
         if !labels.is_empty() {

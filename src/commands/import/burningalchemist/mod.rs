@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use self::collectors::Collector;
 use self::targets::{Found, Targets};
-use super::assemble::{self, QueryNames};
+use super::assemble;
+use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::Driver;
-use super::go_duration;
+use super::durations;
 use super::input::Input;
 use super::model::{Imported, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
+use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
@@ -61,10 +63,10 @@ fn convert(source: &Source<'_>) -> Imported {
     let further: Vec<Input> = inputs.iter().flat_map(|input| named_files(input, inputs, report)).collect();
     let mut parts = Parts::default();
     inputs.iter().chain(&further).for_each(|input| parts.read(input, report));
-    parts.settle_names(report);
-    let found = Targets { parts: &parts, options, report }.find();
+    parts.settle_names();
+    let found = Targets { parts: &parts, options, report, budget: Budget::default() }.find();
     let mut imported = Imported::default();
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     let mut users: Vec<Vec<&Found>> = vec![Vec::new(); parts.collectors.len()];
     for target in &found {
         for index in &target.collectors {
@@ -122,7 +124,7 @@ fn driver(
         let drivers = || users.iter().map(|target| &target.driver);
         return drivers().find(|driver| driver.is_ok()).or(drivers().next()).cloned();
     }
-    let told = collector.told();
+    let told = collector.told.clone();
     if let Some(Err(why)) = told.as_ref().map(Driver::ours) {
         return Some(Err(why));
     }
@@ -214,13 +216,13 @@ impl<'s> Parts<'s> {
     }
 
     /// Settles what depends on the main file, and drops a second collector of a name.
-    fn settle_names(&mut self, report: &Report) {
+    fn settle_names(&mut self) {
         let mut known = std::collections::HashSet::new();
         self.collectors.retain(|collector| {
             let is_new = known.insert(collector.name.clone());
             if !is_new {
                 let message = format!("a second collector {}: sql_exporter refuses it", collector.name);
-                report.left_out(collector.section.place(), message);
+                collector.section.leave_out(message);
             }
             is_new
         });
@@ -282,7 +284,7 @@ impl<'s> Parts<'s> {
                 global.note(key, format!("`{key}` has no counterpart: {message}"));
             }
         }
-        if global.has("enable_query_metrics") && global.flag("enable_query_metrics") == Some(true) {
+        if global.flag("enable_query_metrics") == Some(true) {
             global.note(
                 "enable_query_metrics",
                 "`query_duration_seconds` and `query_rows_returned` are `sql_exporter_query_duration_seconds` and \
@@ -327,8 +329,8 @@ impl<'s> Parts<'s> {
 fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
     let text = section.text(key)?;
     let time = match text.trim().strip_prefix('-') {
-        Some(positive) => go_duration::read(positive).map(|_| Duration::ZERO),
-        None => go_duration::read(&text),
+        Some(positive) => durations::go(positive).map(|_| Duration::ZERO),
+        None => durations::go(&text),
     };
     if time.is_none() {
         section.left_out(key, format!("{text:?} is not a duration"));
@@ -338,9 +340,7 @@ fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
 
 /// Notes keys that the other exporter refuses or ignores.
 fn dead_keys(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.note(key, "sql_exporter does not read this key");
-    }
+    section.note_untaken("sql_exporter does not read this key");
 }
 
 /// The comments above a list or mapping and its items.
@@ -349,10 +349,7 @@ fn list_comments(section: &Section<'_>, key: &str) -> Vec<String> {
     let own = entry.at;
     let below = items(&entry.node).iter().map(|item| item.at);
     let below = below.chain(super::dialect::entries(&entry.node).iter().map(|entry| entry.at));
-    let mut lines: Vec<usize> =
-        own.into_iter().chain(below.flatten()).map(|at| section.input.line_of(at)).collect();
-    lines.dedup();
-    lines.into_iter().flat_map(|line| section.input.comments_above(line)).collect()
+    own.into_iter().chain(below.flatten()).flat_map(|at| section.input.comments_above(at)).collect()
 }
 
 /// The files that a source names, without those that are given as well: they may be copied from another machine.
@@ -360,7 +357,7 @@ fn named_files(input: &Input, given: &[Input], report: &Report) -> Vec<Input> {
     let Some(root) = Section::root(input, report) else { return Vec::new() };
     let mut patterns: Vec<(String, bool)> =
         root.texts("collector_files").into_iter().map(|pattern| (pattern, true)).collect();
-    for target in if root.has("targets") { root.sections("targets") } else { Vec::new() } {
+    for target in root.sections("targets") {
         patterns.extend(target.texts("targets_files").into_iter().map(|pattern| (pattern, false)));
     }
     let mut files = Vec::new();

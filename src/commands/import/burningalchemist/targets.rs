@@ -1,18 +1,19 @@
 //! Targets: `target`, those of `jobs`, and peekjef72's `targets`, with the collectors that each runs.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use globset::GlobBuilder;
 use regex_lite::Regex;
 
+use super::super::budget::Budget;
 use super::super::dburl::{self, Login};
 use super::super::dialect::{Options, entries};
 use super::super::drivers::Driver;
 use super::super::model::{Entry, Target, Value};
 use super::super::report::Report;
 use super::super::section::Section;
+use super::super::unique_names::UniqueNames;
 use super::super::url;
-use super::collectors::Collector;
 use super::{Parts, dead_keys, duration};
 use crate::yaml::document::{MapEntry, NodeValue};
 
@@ -32,7 +33,7 @@ type Identity = (String, String, Vec<(String, String)>);
 #[derive(Default)]
 struct Known {
     list: Vec<Found>,
-    names: HashSet<String>,
+    names: UniqueNames,
     by_identity: HashMap<Identity, usize>,
 }
 
@@ -41,6 +42,7 @@ pub(super) struct Targets<'t, 's> {
     pub(super) parts: &'t Parts<'s>,
     pub(super) options: &'t Options,
     pub(super) report: &'t Report,
+    pub(super) budget: Budget,
 }
 
 /// One target before its address is read.
@@ -51,8 +53,8 @@ struct Described {
     labels: Vec<(String, String)>,
     collectors: BTreeSet<usize>,
     login: Login,
-    /// A name where another target has the first one.
-    second_name: String,
+    /// A name where another target has the first one; without it that one gets a number.
+    second_name: Option<String>,
 }
 
 impl Targets<'_, '_> {
@@ -81,11 +83,17 @@ impl Targets<'_, '_> {
             if self.options.keep_labels && labels.iter().all(|(key, _)| key != "job") {
                 labels.push(("job".to_owned(), name.clone()));
             }
-            for pair in config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default() {
+            let pairs = config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default();
+            // Each target has the labels, and runs the collectors.
+            let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            if !self.budget.take_for(&config, (bytes + collectors.len()) * pairs.len()) {
+                continue;
+            }
+            for pair in pairs {
                 let mut entry = entry_of_pair(&config, pair);
                 entry.comments.splice(0..0, std::mem::take(&mut comments));
                 let described = Described {
-                    second_name: format!("{}_{name}", pair.key),
+                    second_name: Some(format!("{}_{name}", pair.key)),
                     name: pair.key.clone(),
                     entry,
                     address: match &pair.node.value {
@@ -132,15 +140,19 @@ impl Targets<'_, '_> {
                 "a target has no timeout of its own: Prometheus sends that of a scrape",
             );
         }
+        let collectors = self.collectors(section);
+        if !self.budget.take_for(section, collectors.len()) {
+            return;
+        }
         let mut entry = Entry::at(section.place());
         entry.comments = section.comments();
         let described = Described {
-            second_name: format!("{name}_2"),
+            second_name: None,
             login: self.login(section, &name),
             entry,
             address: given,
             labels: section.pairs("labels"),
-            collectors: self.collectors(section),
+            collectors,
             name,
         };
         self.add(described, found);
@@ -189,9 +201,7 @@ impl Targets<'_, '_> {
                 let what = format!("the password of {target}, decrypted");
                 Value::Expanded(self.report.variable(&format!("{target}_PASSWORD"), &what, "1"))
             }
-            None if is_secret => {
-                self.report.secret(&format!("{target}_PASSWORD"), &text, &format!("the password of {target}"))
-            }
+            None if is_secret => Value::Expanded(self.report.password(target, &text, "")),
             None => Value::from(text),
         };
         let username = login.text("user").map(|user| read(user, false));
@@ -212,12 +222,8 @@ impl Targets<'_, '_> {
             known.collectors.extend(collectors);
             return;
         }
-        let mut unique = name.clone();
-        let mut number = 2;
-        while !found.names.insert(unique.clone()) {
-            unique = if number == 2 { second_name.clone() } else { format!("{second_name}_{number}") };
-            number += 1;
-        }
+        let names: Vec<String> = std::iter::once(name.clone()).chain(second_name).collect();
+        let unique = found.names.take_first(&names);
         if unique != name {
             self.report.note(entry.origin.clone(), format!("the target {unique} was another {name} there"));
         }
@@ -240,8 +246,8 @@ impl Targets<'_, '_> {
 
     /// The database that collectors tell; of an address that does not.
     fn told(&self, collectors: &BTreeSet<usize>) -> Driver {
-        let collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
-        collectors.filter_map(Collector::told).next().unwrap_or(Driver::Ours("postgres"))
+        let mut collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
+        collectors.find_map(|collector| collector.told.clone()).unwrap_or(Driver::Ours("postgres"))
     }
 
     /// The collectors that the patterns of `collectors` mean.
@@ -267,8 +273,7 @@ impl Targets<'_, '_> {
 fn entry_of_pair(config: &Section<'_>, pair: &MapEntry) -> Entry {
     let path = format!("{}.targets.{}", config.path(), pair.key);
     let mut entry = Entry::at(config.input.document.place(pair.at, &path));
-    let line = pair.at.map(|at| config.input.line_of(at));
-    entry.comments = line.map(|line| config.input.comments_above(line)).unwrap_or_default();
+    entry.comments = pair.at.map(|at| config.input.comments_above(at)).unwrap_or_default();
     entry
 }
 

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::page::{Page, PageFamily, Sample, kind_name};
+use super::page::{Page, PageFamily, kind_name};
 use crate::commands::counted;
 use crate::config::glob::Pattern;
+use crate::exposition::sample_line::Sample;
 use crate::exposition::{FamilyKind, line};
 use crate::value::float;
 
@@ -268,7 +269,7 @@ fn compare_family(
         }
     }
     let our_labels = label_names(&ours);
-    let lone: Vec<String> = old_labels.symmetric_difference(&our_labels).cloned().collect();
+    let lone: BTreeSet<String> = old_labels.symmetric_difference(&our_labels).cloned().collect();
     for label in &lone {
         let side = |labels: &BTreeSet<String>| if labels.contains(label) { label.as_str() } else { "-" };
         compared.add("label", name, side(&old_labels), side(&our_labels));
@@ -465,6 +466,14 @@ mod tests {
             compared(old, "# TYPE h summary\nh_sum 2\nh_count 1\n", &CompareRules { ignore, ..rules() });
         assert_eq!((compared.rows.len(), compared.ignored), (0, 3));
         assert_eq!(compared.unused, ["never*"]);
+    }
+
+    /// The labels of a page are as many as its exporter likes: each sample must not be held against all of them.
+    #[test]
+    fn many_labels_of_one_side_take_no_longer_than_their_number() {
+        let old: String = (0..30_000).map(|label| format!("a{{l{label}=\"1\"}} 1\n")).collect();
+        let compared = compared(&old, "a 1\n", &rules());
+        assert_eq!((compared.rows.len(), compared.differences), (MAX_ROWS + 1, 30_001));
     }
 
     #[test]

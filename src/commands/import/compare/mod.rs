@@ -6,12 +6,13 @@ mod difference;
 mod old_exporter;
 mod page;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::difference::{CompareRules, ComparedPages, Row};
 pub(super) use self::difference::{Tolerance, read_tolerance};
 use self::old_exporter::{FetchedPage, OldExporter};
 use self::page::{Page, Syntax};
+use super::ImportArgs;
 use crate::commands::collect::{self, OnceScraped};
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, DIM, TerminalText, TextCell, TextTable, message, wrap_width};
@@ -26,27 +27,13 @@ use crate::exposition::page::pieces;
 /// The exit code when one of the two pages cannot be had.
 const UNREADABLE: u8 = 2;
 
-/// What `--compare` and the options that belong to it say.
-pub(super) struct CompareOptions<'o> {
-    /// Where the old exporter answers.
-    pub(super) url: &'o str,
-    /// Globs of names that are left out.
-    pub(super) ignore: &'o [String],
-    /// Labels that are left out.
-    pub(super) ignore_labels: Vec<String>,
-    /// How far two values may be apart.
-    pub(super) tolerance: Tolerance,
-    /// How long all of it may take.
-    pub(super) timeout: Duration,
-}
-
-/// Scrapes both and prints what differs. Blocks for at most the timeout, and a moment.
+/// Scrapes both, the old exporter at `url`, and prints what differs. Blocks for at most the timeout, and a moment.
 ///
 /// # Errors
 /// Wrong arguments or a wrong configuration.
-pub(super) fn run(args: &GlobalArgs, options: CompareOptions<'_>) -> CommandResult {
+pub(super) fn run(args: &GlobalArgs, url: &str, options: &ImportArgs) -> CommandResult {
     let time = ScrapeTime { began: Instant::now(), budget: options.timeout };
-    let exporter = OldExporter::new(options.url)?;
+    let exporter = OldExporter::new(url)?;
     let patterns = options.ignore.iter().map(|text| Pattern::new(text));
     let ignore = patterns
         .collect::<Result<Vec<_>, String>>()
@@ -54,7 +41,7 @@ pub(super) fn run(args: &GlobalArgs, options: CompareOptions<'_>) -> CommandResu
     let config = crate::commands::load(args)?;
     let rules = CompareRules {
         ignore,
-        ignore_labels: options.ignore_labels,
+        ignore_labels: options.ignore_label.clone(),
         tolerance: options.tolerance,
         target_label: config.exporter.target_label.clone(),
     };
@@ -68,9 +55,8 @@ pub(super) fn run(args: &GlobalArgs, options: CompareOptions<'_>) -> CommandResu
         Err(error) => return Ok(unusable(&error)),
     };
     let (ours, outcome) = match scrape(config, time, syntax)? {
-        Ours::Page(page, outcome) => (page, outcome),
-        Ours::Interrupted(code) => return Ok(code),
-        Ours::Unusable(error) => return Ok(unusable(&error)),
+        Ok(scraped) => scraped,
+        Err(code) => return Ok(code),
     };
     let compared = difference::compare(old, ours, &rules);
     print_stdout(&report(&compared, outcome))?;
@@ -83,37 +69,29 @@ fn unusable(error: &Error) -> u8 {
     UNREADABLE
 }
 
-/// What a scrape of this configuration came to.
-enum Ours {
-    Page(Page, ScrapeOutcome),
-    Interrupted(u8),
-    Unusable(Error),
-}
-
 /// Scrapes this configuration once, as `collect` does, without the metrics about the exporter itself. The page is read back
-/// in the format of the old one, so that both have the same types.
-fn scrape(config: Config, time: ScrapeTime, syntax: Syntax) -> Result<Ours, CommandErrors> {
+/// in the format of the old one, so that both have the same types. Without one, an exit code.
+fn scrape(
+    config: Config,
+    time: ScrapeTime,
+    syntax: Syntax,
+) -> Result<Result<(Page, ScrapeOutcome), u8>, CommandErrors> {
     let OnceScraped { targets, page, interrupted } =
         collect::scrape_once(config, &ScrapeSelection::default(), time)?;
     targets.stop();
     if let Some(code) = interrupted.code() {
-        return Ok(Ours::Interrupted(code));
+        return Ok(Err(code));
     }
     if page.outcome == ScrapeOutcome::Failed {
         let error = Error::machine("no query of this configuration succeeded: the log says why");
-        return Ok(Ours::Unusable(error));
+        return Ok(Err(unusable(&error)));
     }
     let mut families = page.families;
     collect::remove_self_metrics(&mut families);
     let bytes: Vec<u8> = pieces(&families, syntax.format()).iter().flat_map(AsRef::as_ref).copied().collect();
-    let unreadable = |fault: String| Error::machine(format!("our own page cannot be read: {fault}"));
-    Ok(match String::from_utf8(bytes).map_err(|error| error.to_string()) {
-        Ok(text) => match page::read(&text, syntax) {
-            Ok(read) => Ours::Page(read, page.outcome),
-            Err(fault) => Ours::Unusable(unreadable(fault)),
-        },
-        Err(fault) => Ours::Unusable(unreadable(fault)),
-    })
+    let read = page::read(&String::from_utf8_lossy(&bytes), syntax)
+        .map_err(|fault| unusable(&Error::machine(format!("our own page cannot be read: {fault}"))));
+    Ok(read.map(|read| (read, page.outcome)))
 }
 
 /// A table of what differs, then what was compared and what was not.

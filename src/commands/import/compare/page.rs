@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use crate::exposition::openmetrics::OpenMetrics;
+use crate::exposition::sample_line::{Sample, unescaped};
 use crate::exposition::text::Text;
 use crate::exposition::{FamilyKind, Format};
-use crate::name::{LabelName, MetricName};
+use crate::name::MetricName;
 use crate::plain_text::one_line;
 
 /// The part of a faulty line to show, in characters.
@@ -51,15 +52,6 @@ pub(super) struct PageFamily {
     pub(super) help: String,
     /// In the page's order.
     pub(super) samples: Vec<Sample>,
-}
-
-/// One sample.
-#[derive(Debug, PartialEq)]
-pub(super) struct Sample {
-    /// With the suffix of the type, such as `_bucket`.
-    pub(super) name: String,
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) value: f64,
 }
 
 /// The words for a type, in either format.
@@ -135,7 +127,7 @@ impl Reader {
         match line.strip_prefix('#') {
             Some(comment) => self.comment(comment),
             None => {
-                self.samples.push(sample(line)?);
+                self.samples.push(Sample::read(line)?);
                 Ok(())
             }
         }
@@ -219,88 +211,6 @@ fn first_word(text: &str) -> (&str, &str) {
     let text = text.trim_start_matches([' ', '\t']);
     let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     (word, rest.trim_start_matches([' ', '\t']))
-}
-
-/// `\\`, `\n` and `\"` as what they stand for; other backslashes stay.
-fn unescaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (c, chars.as_str().chars().next()) {
-            ('\\', Some(escaped @ ('\\' | '"' | 'n'))) => {
-                out.push(if escaped == 'n' { '\n' } else { escaped });
-                chars.next();
-            }
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-fn sample(line: &str) -> Result<Sample, String> {
-    let end = line.find([' ', '\t', '{']).unwrap_or(line.len());
-    let (name, rest) = line.split_at(end);
-    MetricName::new(name)?;
-    let (labels, rest) = match rest.trim_start_matches([' ', '\t']).strip_prefix('{') {
-        Some(rest) => labels(rest)?,
-        None => (BTreeMap::new(), rest),
-    };
-    Ok(Sample { name: name.to_owned(), labels, value: value(rest)? })
-}
-
-/// The labels behind the opening brace, and what follows the closing one.
-fn labels(mut rest: &str) -> Result<(BTreeMap<String, String>, &str), String> {
-    const BLANKS: [char; 2] = [' ', '\t'];
-    let mut labels = BTreeMap::new();
-    loop {
-        rest = rest.trim_start_matches(BLANKS);
-        if let Some(rest) = rest.strip_prefix('}') {
-            return Ok((labels, rest));
-        }
-        let (name, quoted) = rest.split_once('=').ok_or("the labels have no end")?;
-        let name = name.trim_end_matches(BLANKS);
-        LabelName::new(name)?;
-        let quoted = quoted.trim_start_matches(BLANKS).strip_prefix('"');
-        let quoted = quoted.ok_or_else(|| format!("the value of label {name} is not in quotes"))?;
-        let end = closing_quote(quoted).ok_or_else(|| format!("the value of label {name} has no end"))?;
-        let (value, after) = quoted.split_at(end);
-        if labels.insert(name.to_owned(), unescaped(value)).is_some() {
-            return Err(format!("label {name} is there twice"));
-        }
-        rest = after.strip_prefix('"').unwrap_or(after).trim_start_matches(BLANKS);
-        match rest.strip_prefix(',') {
-            Some(next) => rest = next,
-            None if rest.starts_with('}') => {}
-            None => return Err(format!("no comma and no brace after label {name}")),
-        }
-    }
-}
-
-/// Where the first quote is that no backslash escapes.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut is_escaped = false;
-    text.bytes().position(|byte| {
-        let is_end = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        is_end
-    })
-}
-
-/// The value; a timestamp and an exemplar may follow.
-fn value(rest: &str) -> Result<f64, String> {
-    let (before, _exemplar) = rest.split_once('#').unwrap_or((rest, ""));
-    let mut words = before.split([' ', '\t']).filter(|word| !word.is_empty());
-    let word = words.next().ok_or("there is no value")?;
-    let value: f64 = word.parse().map_err(|_| format!("the value {word:?} is not a number"))?;
-    if let Some(stamp) = words.next()
-        && !stamp.parse::<f64>().is_ok_and(f64::is_finite)
-    {
-        return Err(format!("the timestamp {stamp:?} is not a number"));
-    }
-    match words.next() {
-        None => Ok(value),
-        Some(word) => Err(format!("{word:?} after the timestamp")),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::commands::import::drivers::Driver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::report::Report;
 use crate::commands::import::url;
+use crate::commands::import::url::Address;
 use crate::error::SourcePosition;
 
 /// What begins and ends the name of a variable in an address on its way; a source has neither.
@@ -21,14 +22,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn label(&self, name: &str) -> &str {
-        self.labels
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.as_str())
-            .unwrap_or_default()
-    }
-
     /// Whether the queries run on the databases that the target discovers, in place of the target.
     pub(super) fn discovers(&self) -> bool {
         self.entry.get("discover").is_some()
@@ -93,31 +86,6 @@ fn with_variables(text: &str, report: &Report, what: &str, sample: &str) -> Valu
     Value::Expanded(out)
 }
 
-/// The address in parts, as far as labels need them.
-struct Parts<'t> {
-    scheme: &'t str,
-    user: &'t str,
-    password: Option<&'t str>,
-    host: &'t str,
-    path: &'t str,
-    query: &'t str,
-}
-
-impl<'t> Parts<'t> {
-    fn of(text: &'t str) -> Option<Parts<'t>> {
-        let (scheme, rest) = text.split_once("://")?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // The last `@`: a password may hold one, and a `/`.
-        let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (user, password) = match login.split_once(':') {
-            Some((user, password)) => (user, Some(password)),
-            None => (login, None),
-        };
-        Some(Parts { scheme, user, password, host, path, query })
-    }
-}
-
 impl<'r> Written<'r> {
     pub(super) fn new(text: String, place: SourcePosition, report: &'r Report) -> Written<'r> {
         Written { name: String::new(), place, report, text }
@@ -131,7 +99,7 @@ impl<'r> Written<'r> {
             text.chars().filter(|c| !TOKEN.contains(c)).map(legal).collect()
         };
         let host_name = |host: &str| host.split(':').next().unwrap_or_default().to_owned();
-        let names = match Parts::of(&self.text) {
+        let names = match Address::of(&self.text) {
             Some(parts) if parts.scheme == "mysql" || parts.scheme == "rds-mysql" => {
                 let go = GoAddress::of(&self.text);
                 vec![go.database.to_owned(), host_name(go.address)]
@@ -159,18 +127,14 @@ impl<'r> Written<'r> {
         if is_token(password) {
             return self.expanded(password);
         }
-        self.report.secret(
-            &format!("{}_PASSWORD", self.name),
-            password,
-            &format!("the password of {}", self.name),
-        )
+        Value::Expanded(self.report.password(&self.name, password, ""))
     }
 
     /// What the connection is; `None`, reported, where it is not one. `hints` are texts that may speak of the driver where a
     /// variable holds the address.
     pub(super) fn read<'h>(&self, hints: impl FnOnce() -> Vec<&'h str>) -> Option<Connection> {
         let mut entry = Entry::at(self.place.clone());
-        let Some(parts) = Parts::of(&self.text) else {
+        let Some(parts) = Address::of(&self.text) else {
             if !self.text.starts_with(TOKEN[0]) {
                 self.report.left_out(
                     self.place.clone(),
@@ -208,7 +172,7 @@ impl<'r> Written<'r> {
         Some(connection)
     }
 
-    fn postgres(&self, parts: &Parts<'_>, connection: &mut Connection) {
+    fn postgres(&self, parts: &Address<'_>, connection: &mut Connection) {
         let mut text = self.text.replacen("pg://", "postgres://", 1);
         let pattern = ["include:", "exclude:"]
             .into_iter()
@@ -220,7 +184,7 @@ impl<'r> Written<'r> {
             let sql = format!(
                 "SELECT datname AS database FROM pg_database WHERE NOT datistemplate AND {not}datname ~ '{patterns}'"
             );
-            connection.entry.set("discover", Value::Map(vec![("sql".to_owned(), Value::Sql(sql))]));
+            connection.entry.set("discover", Value::map([("sql", Value::Sql(sql))]));
         }
         // The client of that exporter requires TLS where the address does not say otherwise.
         if !parts.query.split('&').any(|option| option.starts_with("sslmode=")) {
@@ -229,16 +193,13 @@ impl<'r> Written<'r> {
         connection.entry.set("url", self.url(&text, parts));
     }
 
-    fn url(&self, text: &str, parts: &Parts<'_>) -> Value {
+    fn url(&self, text: &str, parts: &Address<'_>) -> Value {
         let what = format!("as before (a connection of {})", self.name);
         if parts.password.is_some_and(is_token) {
             return expanded(text, self.report, &what, "1");
         }
-        match url::without_password(text, &self.name, self.report) {
-            Value::Expanded(text) => with_variables(&text, self.report, &what, "1"),
-            Value::Text(text) => expanded(&text, self.report, &what, "1"),
-            other => other,
-        }
+        let text = url::without_password(text, &self.name, self.report);
+        with_variables(&text, self.report, &what, "1")
     }
 
     /// The command that makes a token of AWS in place of a password.
@@ -256,7 +217,7 @@ impl<'r> Written<'r> {
         );
     }
 
-    fn rds_postgres(&self, parts: &Parts<'_>, connection: &mut Connection) {
+    fn rds_postgres(&self, parts: &Address<'_>, connection: &mut Connection) {
         let entry = &mut connection.entry;
         let (host, port) = parts.host.split_once(':').unwrap_or((parts.host, "5432"));
         entry.set("driver", "postgres");
@@ -350,7 +311,7 @@ impl<'r> Written<'r> {
     }
 
     /// `cloudsql-postgres://user:password@PROJECT:REGION:INSTANCE/database`
-    fn cloud_sql(&self, parts: &Parts<'_>, mut connection: Connection) -> Option<Connection> {
+    fn cloud_sql(&self, parts: &Address<'_>, mut connection: Connection) -> Option<Connection> {
         if parts.host.contains('*') {
             let message =
                 "a pattern of Cloud SQL instances has no counterpart: write a connection for each instance";
@@ -371,23 +332,18 @@ impl<'r> Written<'r> {
         );
         entry.set("username", self.expanded(parts.user));
         entry.set_if("password", parts.password.map(|password| self.secret(password)));
-        match parts.path {
-            path if path.contains('*') && ours == "postgres" => {
+        if parts.path.contains('*') {
+            let like = parts.path.replace('\'', "''").replace('_', "\\_").replace('*', "%");
+            let databases = if ours == "postgres" {
                 entry.set("database", "postgres");
-                let like = path.replace('\'', "''").replace('_', "\\_").replace('*', "%");
-                let sql = format!(
-                    "SELECT datname AS database FROM pg_database WHERE NOT datistemplate AND datname LIKE '{like}'"
-                );
-                entry.set("discover", Value::Map(vec![("sql".to_owned(), Value::Sql(sql))]));
-            }
-            path if path.contains('*') => {
-                let like = path.replace('\'', "''").replace('_', "\\_").replace('*', "%");
-                let sql = format!(
-                    "SELECT schema_name AS `database` FROM information_schema.schemata WHERE schema_name LIKE '{like}'"
-                );
-                entry.set("discover", Value::Map(vec![("sql".to_owned(), Value::Sql(sql))]));
-            }
-            path => entry.set("database", self.expanded(path)),
+                "SELECT datname AS database FROM pg_database WHERE NOT datistemplate AND datname"
+            } else {
+                "SELECT schema_name AS `database` FROM information_schema.schemata WHERE schema_name"
+            };
+            let sql = format!("{databases} LIKE '{like}'");
+            entry.set("discover", Value::map([("sql", Value::Sql(sql))]));
+        } else {
+            entry.set("database", self.expanded(parts.path));
         }
         self.report.note(
             self.place.clone(),

@@ -10,15 +10,15 @@ mod connection;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use self::connection::{Connection, Written};
-use super::assemble::QueryNames;
-use super::budget::Budget;
+use super::budget::{Budget, TOO_LARGE};
 use super::cron;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::{Driver, quoted_column};
-use super::go_duration;
+use super::durations;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::{Section, indented, without_semicolon};
+use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
@@ -26,7 +26,6 @@ pub(super) const DIALECT: Dialect = Dialect { name: "justwatch", signs, convert 
 
 /// How many statements may tell a driver that nothing names, and how many drivers a message names.
 const HINTS: usize = 4;
-const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
 const ITERATOR: &str = "a value of `iterator` is bound, so it can only stand where a statement has a text: ";
 
 fn signs(tree: &Node) -> Vec<String> {
@@ -48,18 +47,15 @@ fn signs(tree: &Node) -> Vec<String> {
 
 /// Notes keys that the other exporter does not read.
 fn dead_keys(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.note(key, "justwatch's exporter does nothing with this key");
-    }
+    section.note_untaken("justwatch's exporter does nothing with this key");
 }
 
 fn convert(source: &Source<'_>) -> Imported {
     let mut main = OutputFile::default();
     let mut conversion = Conversion {
         report: source.report,
-        keep_labels: source.options.keep_labels,
         statements: HashMap::new(),
-        targets: Targets::default(),
+        targets: Targets { keep_labels: source.options.keep_labels, ..Targets::default() },
         queries: Vec::new(),
         known: HashMap::new(),
         budget: Budget::default(),
@@ -87,17 +83,12 @@ fn convert(source: &Source<'_>) -> Imported {
     main.databases = targets.list;
     let discovers = main.databases.iter().any(|target| target.entry.get("discover").is_some());
     let is_only = main.databases.len() == 1 && !discovers;
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     for Made { name, mut query, mut databases } in queries {
         let mut known = HashSet::new();
         databases.retain(|database| known.insert(database.clone()));
-        match databases.as_slice() {
-            // The only target runs everything.
-            _ if is_only => {}
-            [one] if !one.ends_with("/*") => query.entry.set("database", one.clone()),
-            several => query.entry.set("databases", Value::list(several.iter().cloned())),
-        }
-        names.name(&mut query, &name);
+        query.entry.run_on(&databases, is_only);
+        query.entry.set("name", names.take(&name));
         main.queries.push(query);
     }
     Imported { main: Some(main), ..Imported::default() }
@@ -106,9 +97,9 @@ fn convert(source: &Source<'_>) -> Imported {
 /// The targets, and what is known of them.
 #[derive(Default)]
 struct Targets {
+    keep_labels: bool,
     list: Vec<Target>,
-    /// Those that are taken, with the last number behind each.
-    names: HashMap<String, usize>,
+    names: UniqueNames,
     /// Equal connections with equal `startup_sql` are one target.
     known: HashMap<(String, usize), Option<Found>>,
     /// The numbers of lists of `startup_sql`.
@@ -154,11 +145,11 @@ struct Job<'d> {
     /// The label `driver` of its samples; `None` where it is not one and the same.
     scheme: Option<String>,
     interval: Option<String>,
-    iterator: Option<Iterator<'d>>,
+    iterator: Option<JobIterator<'d>>,
 }
 
 /// `iterator`
-struct Iterator<'d> {
+struct JobIterator<'d> {
     section: Section<'d>,
     placeholder: String,
     label: String,
@@ -179,46 +170,32 @@ impl Targets {
         text: &str,
         startup: &Startup,
         job: &Section<'_>,
-        options: (bool, &Budget),
+        budget: &Budget,
         hints: impl FnOnce() -> Vec<&'h str>,
     ) -> Option<Found> {
-        let (keep_labels, budget) = options;
         let key = (text.to_owned(), startup.number);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
         let mut written = Written::new(connection::tokenised(text), job.place_of("connections"), job.report);
-        written.name = self.name(&written.names());
+        written.name = self.names.take_first(&written.names());
         if !budget.take(startup.bytes) {
             job.left_out("startup_sql", TOO_LARGE);
             return None;
         }
         let found = written.read(hints).map(|connection| {
-            let Connection { driver, .. } = &connection;
+            let Connection { driver, labels, .. } = &connection;
+            let scheme = labels.iter().find(|(name, _)| *name == "driver").map(|(_, scheme)| scheme.clone());
             let selected =
                 if connection.discovers() { format!("{}/*", written.name) } else { written.name.clone() };
-            let found =
-                Found { driver: driver.clone(), selected, scheme: connection.label("driver").to_owned() };
+            let found = Found { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
             if matches!(driver, Driver::Ours(_)) {
-                self.list.push(target(connection, written, &startup.statements, keep_labels));
+                self.list.push(target(connection, written, &startup.statements, self.keep_labels));
             }
             found
         });
         self.known.insert(key, found.clone());
         found
-    }
-
-    /// The first name that is not taken, else the last one with a number.
-    fn name(&mut self, names: &[String]) -> String {
-        if let Some(name) = names.iter().find(|name| !self.names.contains_key(*name)) {
-            self.names.insert(name.clone(), 1);
-            return name.clone();
-        }
-        let stem = names.last().cloned().unwrap_or_default();
-        let number = self.names.entry(stem.clone()).or_insert(1);
-        *number += 1;
-        let name = format!("{stem}_{number}");
-        self.name(&[name])
     }
 }
 
@@ -250,7 +227,6 @@ fn target(connection: Connection, written: Written<'_>, startup: &[String], keep
 
 struct Conversion<'s> {
     report: &'s Report,
-    keep_labels: bool,
     /// `queries` at the top, for `query_ref`.
     statements: HashMap<String, String>,
     targets: Targets,
@@ -264,7 +240,7 @@ struct Conversion<'s> {
 impl Conversion<'_> {
     fn general_notes(&self, root: &Section<'_>) {
         let note = |message: &str| self.report.note(root.place(), message);
-        if !self.keep_labels {
+        if !self.targets.keep_labels {
             note(
                 "the labels `driver`, `host`, `database`, `user` and `sql_job` of all samples are left out: the label `target` \
                  names the connection (--keep-labels)",
@@ -288,13 +264,10 @@ impl Conversion<'_> {
         let hints = || statements.iter().flatten().map(String::as_str).take(HINTS).collect::<Vec<_>>();
         let mut found = Vec::new();
         for text in section.texts("connections") {
-            let options = (self.keep_labels, &self.budget);
-            found.extend(self.targets.find(&text, &startup, section, options, hints));
+            found.extend(self.targets.find(&text, &startup, section, &self.budget, hints));
         }
         if found.is_empty() {
-            section
-                .report
-                .left_out(section.place(), format!("the job {name} has no connection that can be converted"));
+            section.leave_out(format!("the job {name} has no connection that can be converted"));
         }
         let job = Job::new(name, &found, section);
         dead_keys(section);
@@ -327,8 +300,7 @@ impl Conversion<'_> {
         entry.comments = section.comments();
         entry.set_if("interval", job.interval.clone());
         let metric = self.metric(job, section, &name);
-        let allows_zero_rows =
-            section.has("allow_zero_rows") && section.flag("allow_zero_rows") == Some(true);
+        let allows_zero_rows = section.flag("allow_zero_rows") == Some(true);
         dead_keys(section);
         let place = || section.place();
         let Some(sql) = sql else {
@@ -348,11 +320,12 @@ impl Conversion<'_> {
             let message = format!(
                 "the query {name} does not run on connections of the job {job}: there is no driver for {lacking}"
             );
-            self.report.left_out(place(), message);
+            section.leave_out(message);
         }
         let Some(driver) = &job.driver else { return };
-        if !self.budget.take(job.weight) {
-            return self.report.left_out(place(), TOO_LARGE);
+        let iterator = job.iterator.as_ref().map_or(0, |iterator| iterator.sql.len());
+        if !self.budget.take_for(section, job.weight + iterator) {
+            return;
         }
         let Some(sql) = bound(job, section, sql, driver, &mut entry) else { return };
         entry.set("sql", Value::Sql(sql));
@@ -388,12 +361,12 @@ impl Conversion<'_> {
             metric.set("labels", Value::list(labels));
         }
         metric.set_if("timestamp_column", section.text("timestamp").filter(|column| !column.is_empty()));
-        let mut fixed = if self.keep_labels { self.fixed_labels(job, section) } else { Vec::new() };
+        let mut fixed = if self.targets.keep_labels { job.fixed_labels(section) } else { Vec::new() };
         match section.texts("values").as_slice() {
             [] => return None,
             [value] => {
                 metric.set("value_column", value.as_str());
-                if self.keep_labels {
+                if self.targets.keep_labels {
                     fixed.push(("col", value.clone()));
                 } else {
                     let message = "the label `col` of a query with one value is left out (--keep-labels)";
@@ -409,19 +382,6 @@ impl Conversion<'_> {
             metric.set("static_labels", Value::map(fixed));
         }
         Some(metric)
-    }
-
-    /// `sql_job` and `driver`, which a target cannot have.
-    fn fixed_labels(&self, job: &Job<'_>, section: &Section<'_>) -> Vec<(&'static str, String)> {
-        let mut labels = vec![("sql_job", job.name.clone())];
-        match &job.scheme {
-            Some(scheme) => labels.push(("driver", scheme.clone())),
-            None => self.report.left_out(
-                section.place(),
-                "the label `driver` is not kept: the connections differ, or hide it",
-            ),
-        }
-        labels
     }
 }
 
@@ -456,6 +416,16 @@ impl<'d> Job<'d> {
         job.scheme = scheme;
         job
     }
+
+    /// `sql_job` and `driver`, which a target cannot have.
+    fn fixed_labels(&self, query: &Section<'_>) -> Vec<(&'static str, String)> {
+        let mut labels = vec![("sql_job", self.name.clone())];
+        match &self.scheme {
+            Some(scheme) => labels.push(("driver", scheme.clone())),
+            None => query.leave_out("the label `driver` is not kept: the connections differ, or hide it"),
+        }
+        labels
+    }
 }
 
 /// How long a result of a job's queries is reused.
@@ -477,7 +447,7 @@ fn interval(job: &Section<'_>) -> Option<String> {
     let interval = interval?;
     // A number is in nanoseconds.
     let nanoseconds = interval.parse().ok().map(std::time::Duration::from_nanos);
-    let Some(pause) = nanoseconds.or_else(|| go_duration::read(&interval)) else {
+    let Some(pause) = nanoseconds.or_else(|| durations::go(&interval)) else {
         job.left_out("interval", format!("{interval:?} is not a duration: the queries run at every scrape"));
         return None;
     };
@@ -491,13 +461,13 @@ fn interval(job: &Section<'_>) -> Option<String> {
     Some(duration_text(pause))
 }
 
-fn iterator<'d>(job: &Section<'d>) -> Option<Iterator<'d>> {
+fn iterator<'d>(job: &Section<'d>) -> Option<JobIterator<'d>> {
     let section = job.section("iterator")?;
     let text = |key: &str| section.text(key).unwrap_or_default();
     let (placeholder, label) = (text("placeholder"), text("label"));
     let sql = section.sql("sql").unwrap_or_default();
     dead_keys(&section);
-    Some(Iterator { section, placeholder, label, sql }).filter(|iterator| !iterator.sql.is_empty())
+    Some(JobIterator { section, placeholder, label, sql }).filter(|iterator| !iterator.sql.is_empty())
 }
 
 /// The statement with a parameter for the value of `iterator`; `None`, reported, where it cannot be one.
@@ -508,7 +478,7 @@ fn bound(
     driver: &Driver,
     entry: &mut Entry,
 ) -> Option<String> {
-    let mark = |iterator: &Iterator<'_>| format!("{{{{{}}}}}", iterator.placeholder);
+    let mark = |iterator: &JobIterator<'_>| format!("{{{{{}}}}}", iterator.placeholder);
     let Some(iterator) = job.iterator.as_ref().filter(|iterator| sql.contains(&mark(iterator))) else {
         return has_no_variable(section, sql);
     };
@@ -525,7 +495,7 @@ fn bound(
     }
     let column = quoted_column(&iterator.label, driver);
     let values = format!("WITH q ({column}) AS (\n{}\n)\nSELECT {column}\nFROM q", indented(&iterator.sql));
-    entry.set("foreach", Value::Map(vec![("sql".to_owned(), Value::Sql(values))]));
+    entry.set("foreach", Value::map([("sql", Value::Sql(values))]));
     has_no_variable(section, statement)
 }
 

@@ -28,7 +28,7 @@ pub(super) fn read<'h>(
         return parts(&database.section("dsn")?, name, entry);
     }
     if !database.has("dsn") {
-        database.report.left_out(database.place(), format!("the database {name} has no `dsn`"));
+        database.leave_out(format!("the database {name} has no `dsn`"));
         return None;
     }
     let text = match tags::text(database, "dsn")? {
@@ -87,7 +87,7 @@ fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) ->
                 options.split('&').filter(|option| keeps(database, ours, option)).collect();
             let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
             let address = format!("{ours}://{address}{query}");
-            entry.set("url", url::without_password(&address, name, database.report));
+            entry.set("url", Value::Expanded(url::without_password(&address, name, database.report)));
         }
         Driver::Lacking(_) => {}
     }
@@ -123,10 +123,7 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
             None
         }
         Some(Text::Variable(variable)) => Some(tags::variable(dsn, &variable, "password")),
-        Some(Text::Plain(password)) => {
-            let what = format!("the password of {name}");
-            Some(dsn.report.secret(&format!("{name}_PASSWORD"), &password, &what))
-        }
+        Some(Text::Plain(password)) => Some(Value::Expanded(dsn.report.password(name, &password, ""))),
     };
     entry.set_if("password", password);
     let options = dsn.pairs("options");

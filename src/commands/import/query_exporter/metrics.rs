@@ -76,8 +76,7 @@ impl<'d> Metrics<'d> {
         columns.dedup();
         let mut by_labels: HashMap<&[String], usize> = HashMap::new();
         found.weight = metrics.iter().map(|metric| metric.weight()).sum();
-        if !budget.take(found.weight) {
-            query.report.left_out(query.place(), "the result is larger than 1 MiB: this query is left out");
+        if !budget.take_for(query, found.weight) {
             return OfQuery::default();
         }
         for metric in metrics {

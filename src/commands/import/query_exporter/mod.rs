@@ -14,13 +14,13 @@ use std::collections::HashMap;
 
 use self::metrics::Metrics;
 use self::tags::{Includes, Text};
-use super::assemble::QueryNames;
 use super::budget::Budget;
 use super::cron;
 use super::dialect::{Dialect, Source, child, entries, items};
 use super::drivers::Driver;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::section::{Section, without_semicolon};
+use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
 use crate::yaml::document::{Node, NodeValue};
 
@@ -57,9 +57,7 @@ fn signs(tree: &Node) -> Vec<String> {
 
 /// Notes keys that the other exporter does not read.
 fn dead_keys(section: &Section<'_>) {
-    for key in section.untaken() {
-        section.note(key, "query-exporter does not read this key");
-    }
+    section.note_untaken("query-exporter does not read this key");
 }
 
 fn convert(source: &Source<'_>) -> Imported {
@@ -93,7 +91,7 @@ fn convert(source: &Source<'_>) -> Imported {
     let metrics = Metrics::new(read.metrics);
     let conversion =
         Conversion { drivers, metrics, budget: Budget::default(), has_one_target: databases.len() == 1 };
-    let mut names = QueryNames::default();
+    let mut names = UniqueNames::default();
     main.databases = databases;
     main.queries =
         statements.iter().flat_map(|statement| conversion.queries(statement, &mut names)).collect();
@@ -170,7 +168,7 @@ impl<'d> Statement<'d> {
             }
         };
         if sql.is_empty() {
-            section.report.left_out(section.place(), format!("the query {name} has no statement"));
+            section.leave_out(format!("the query {name} has no statement"));
             return None;
         }
         let databases = section.texts("databases");
@@ -198,7 +196,7 @@ fn targets<'d>(
         let Some(driver) = address::read(section, name, &mut entry, hints) else { continue };
         if let (Driver::Lacking(lacking), []) = (&driver, sql) {
             let message = format!("the database {name} is left out: there is no driver for {lacking}");
-            section.report.left_out(section.place(), message);
+            section.leave_out(message);
         }
         if matches!(driver, Driver::Ours(_)) {
             settings(section, &mut entry);
@@ -221,9 +219,7 @@ fn settings(section: &Section<'_>, entry: &mut Entry) {
         entry.set("labels", Value::map(pairs));
     }
     if let Some(pool) = section.section("connection-pool") {
-        let number = |key: &str, default: f64| {
-            if pool.has(key) { pool.number(key).unwrap_or(default) } else { default }
-        };
+        let number = |key: &str, default: f64| pool.number(key).unwrap_or(default);
         let (size, overflow) = (number("size", 1.0), number("max-overflow", 0.0));
         entry.set("max_connections", format!("{}", (size + overflow).max(1.0)));
         if size == 0.0 {
@@ -231,11 +227,10 @@ fn settings(section: &Section<'_>, entry: &mut Entry) {
         }
         dead_keys(&pool);
     }
-    if section.has("keep-connected") && section.flag("keep-connected") == Some(false) {
+    if section.flag("keep-connected") == Some(false) {
         entry.set("idle_timeout", "0s");
     }
-    if section.has("autocommit") {
-        let _ = section.flag("autocommit");
+    if section.flag("autocommit").is_some() {
         section.note(
             "autocommit",
             "every query is a read-only transaction of its own: `autocommit` has no counterpart",
@@ -254,30 +249,28 @@ struct Conversion<'d> {
 
 impl Conversion<'_> {
     /// The queries of a statement: one for each set of parameters, and one more for each label set of summaries.
-    fn queries(&self, statement: &Statement<'_>, names: &mut QueryNames) -> Vec<Query> {
+    fn queries(&self, statement: &Statement<'_>, names: &mut UniqueNames) -> Vec<Query> {
         let Statement { name, section, sql, .. } = statement;
         let databases = self.databases(statement);
-        let Some(driver) = databases.first().and_then(|database| self.drivers.get(database)) else {
+        let Some(driver) = databases.first().and_then(|database| self.drivers.get(database.as_str())) else {
             return Vec::new();
         };
         let mut entry = Entry::at(section.place());
         entry.comments = section.comments();
-        // The only target runs everything.
-        match databases.as_slice() {
-            _ if self.has_one_target => {}
-            [one] => entry.set("database", *one),
-            several => entry.set("databases", Value::list(several.iter().copied())),
-        }
+        entry.run_on(&databases, self.has_one_target);
         pace(section, &mut entry);
         let made = self.metrics.of(section, &self.budget);
-        let statements = parameters::statements(section, sql, driver, made.weight, &self.budget);
+        let names_of_databases: usize = databases.iter().map(String::len).sum();
+        let of_summaries = made.summaries.len() * (sql.len() + names_of_databases);
+        let weight = made.weight + names_of_databases + of_summaries;
+        let statements = parameters::statements(section, sql, driver, weight, &self.budget);
         dead_keys(section);
         let mut queries = Vec::new();
         for sql in statements {
             if !made.metrics.is_empty() {
                 let mut query = Query { entry: entry.clone(), metrics: made.metrics.clone() };
                 query.entry.set("sql", Value::Sql(sql.clone()));
-                names.name(&mut query, name);
+                query.entry.set("name", names.take(name));
                 queries.push(query);
                 entry.comments.clear();
             }
@@ -285,24 +278,24 @@ impl Conversion<'_> {
                 let mut query = Query { entry: entry.clone(), metrics: summaries.metrics.clone() };
                 query.entry.set("sql", Value::Sql(summaries.sql(&sql, driver)));
                 let suffix = if made.metrics.is_empty() { "" } else { "_summary" };
-                names.name(&mut query, &format!("{name}{suffix}"));
+                query.entry.set("name", names.take(&format!("{name}{suffix}")));
                 queries.push(query);
                 entry.comments.clear();
             }
         }
         if made.metrics.is_empty() && made.summaries.is_empty() {
-            section.report.left_out(section.place(), format!("the query {name} has no metrics"));
+            section.leave_out(format!("the query {name} has no metrics"));
         }
         queries
     }
 
     /// The targets that a query runs on; those that it cannot are reported.
-    fn databases<'n>(&self, statement: &'n Statement<'_>) -> Vec<&'n str> {
+    fn databases(&self, statement: &Statement<'_>) -> Vec<String> {
         let Statement { name, section, databases, .. } = statement;
         let mut ours = Vec::new();
         for database in databases {
             match self.drivers.get(database.as_str()) {
-                Some(Driver::Ours(_)) => ours.push(database.as_str()),
+                Some(Driver::Ours(_)) => ours.push(database.clone()),
                 Some(Driver::Lacking(driver)) => section.left_out(
                     "databases",
                     format!("the query {name} does not run on {database}: there is no driver for {driver}"),

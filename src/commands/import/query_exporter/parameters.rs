@@ -50,8 +50,7 @@ pub(super) fn statements(
         let pairs = || sets.iter().copied().flatten();
         let bytes =
             weight + sql.len() + pairs().map(|(name, literal)| name.len() + literal.len()).sum::<usize>();
-        if !budget.take(bytes) {
-            query.report.left_out(query.place(), "the result is larger than 1 MiB: this query is left out");
+        if !budget.take_for(query, bytes) {
             return Vec::new();
         }
         let values = pairs().map(|(name, literal)| (name.as_str(), literal.as_str())).collect();
