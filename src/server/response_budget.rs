@@ -56,8 +56,8 @@ pub(super) struct Reservation<'b> {
     budget: &'b ResponseBudget,
     /// Bytes of its own.
     own: usize,
-    /// Addresses and lengths of shared bytes.
-    shared: Vec<(usize, usize)>,
+    /// The shared bytes that are counted for it. Held, as others could be at the same address once these are gone.
+    shared: Vec<SharedBytes>,
     /// What is being made.
     large: Option<LargeResponse>,
 }
@@ -149,20 +149,21 @@ impl Reservation<'_> {
         let (mut own, mut shared) = (0, Vec::new());
         if size.sum() > SMALL {
             own = size.own;
-            shared = response.body.iter().filter_map(shared_bytes).collect();
+            shared = response.body.iter().filter_map(shared_bytes).map(Arc::clone).collect();
         }
         let mut state = self.budget.state.lock();
         state.used -= std::mem::take(&mut self.own);
         state.end(self.large.take());
-        let mut new: HashMap<usize, usize> = shared.iter().copied().collect();
+        let mut new: HashMap<usize, usize> =
+            shared.iter().map(|bytes| (address(bytes), length(bytes))).collect();
         new.retain(|address, _| !state.shared.contains_key(address));
         let more = own + new.values().sum::<usize>();
         let fits = state.fits(more, self.budget.limit);
         if fits {
             state.used += more;
             self.own = own;
-            for (address, _) in &shared {
-                *state.shared.entry(*address).or_default() += 1;
+            for bytes in &shared {
+                *state.shared.entry(address(bytes)).or_default() += 1;
             }
             self.shared = shared;
         }
@@ -177,14 +178,14 @@ impl Drop for Reservation<'_> {
         let mut state = self.budget.state.lock();
         state.used -= self.own;
         state.end(self.large.take());
-        for (address, bytes) in self.shared.drain(..) {
-            let holders = state.shared.get_mut(&address);
+        for bytes in &self.shared {
+            let holders = state.shared.get_mut(&address(bytes));
             // Invariant: what is in `self.shared` was counted there, and is counted once.
             let Some(holders) = holders else { continue };
             *holders -= 1;
             if *holders == 0 {
-                state.shared.remove(&address);
-                state.used -= bytes;
+                state.shared.remove(&address(bytes));
+                state.used -= length(bytes);
             }
         }
         drop(state);
@@ -203,12 +204,23 @@ fn size_of(response: &Response) -> BodySize {
     size
 }
 
-/// Address and length of bytes that other responses may hold too. While one holds them no others can be at that address.
-fn shared_bytes(part: &BodyPart) -> Option<(usize, usize)> {
+/// Bytes that other responses may hold too.
+type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+fn shared_bytes(part: &BodyPart) -> Option<&SharedBytes> {
     match part {
         BodyPart::Owned(_) => None,
-        BodyPart::Shared(bytes) => Some((Arc::as_ptr(bytes).addr(), part.bytes().len())),
+        BodyPart::Shared(bytes) => Some(bytes),
     }
+}
+
+/// By which they are known.
+fn address(bytes: &SharedBytes) -> usize {
+    Arc::as_ptr(bytes).addr()
+}
+
+fn length(bytes: &SharedBytes) -> usize {
+    (**bytes).as_ref().len()
 }
 
 #[cfg(test)]
@@ -270,6 +282,27 @@ mod tests {
         holds.truncate(1);
         assert_eq!(used(&budget), 8 * MB + 100);
         drop(holds);
+        assert_eq!(used(&budget), 0);
+    }
+
+    /// As soon as a response is sent, the allocator may give the address of its rows to those of another one.
+    #[test]
+    fn rows_at_the_address_of_others_that_are_gone_count_for_themselves() {
+        let budget = ResponseBudget::new(10 * MB);
+        let page = |bytes: usize| {
+            let rows: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0_u8; bytes]);
+            Response::new(200, Vec::new(), vec![BodyPart::Shared(rows)])
+        };
+        let (mut first, mut second) = (nothing(&budget), nothing(&budget));
+        let sent = page(MB);
+        assert!(first.settle(&sent));
+        drop(sent);
+        let next = page(3 * MB);
+        assert!(second.settle(&next));
+        assert_eq!(used(&budget), 4 * MB);
+        drop(first);
+        assert_eq!(used(&budget), 3 * MB);
+        drop((second, next));
         assert_eq!(used(&budget), 0);
     }
 
