@@ -169,6 +169,7 @@ impl Gate {
     /// Accepts no more, closes idle connections, waits for the rest until `by`, and calls `interrupt` if that takes
     /// until `late`. Returns the number of connections that were cut.
     pub(super) fn stop(&mut self, by: Deadline, late: Deadline, interrupt: impl FnOnce()) -> usize {
+        self.remove_paths();
         self.accepting.iter().for_each(tokio::task::AbortHandle::abort);
         let state = Arc::clone(&self.state);
         let (done, cut) = std::sync::mpsc::sync_channel(1);
@@ -186,13 +187,18 @@ impl Gate {
         cut
     }
 
+    /// While nobody else can listen there: once the sockets have closed, the next process may have put its own in their place.
+    fn remove_paths(&mut self) {
+        for path in self.paths.drain(..) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     fn close(&mut self) {
+        self.remove_paths();
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-        for path in self.paths.drain(..) {
-            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -63,6 +63,36 @@ fn a_unix_socket_is_answered_beside_a_port_and_its_file_goes_at_the_stop() {
     assert!(!path.exists());
 }
 
+/// As in a restart that does not wait for the last answers of the old process.
+#[test]
+fn a_server_that_drains_leaves_the_socket_of_its_successor_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("exporter.sock");
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let slow = move |request: &Request| {
+        begin.send(()).unwrap();
+        let _ = ended.lock().unwrap().recv();
+        is_unix(request)
+    };
+    let at = [ListenAddress::Unix(path.clone())];
+    let old = serve(plain(&at, HttpLimits::default(), Arc::new(slow), Arc::new(|_| {}))).unwrap();
+    std::thread::scope(|scope| {
+        let last = scope.spawn(|| get_unix(&path));
+        begun.recv_timeout(LONG).unwrap();
+        let stopping = scope.spawn(move || old.stop(Deadline::within(LONG)));
+        wait_for("the old socket to be closed", || UnixStream::connect(&path).is_err().then_some(()));
+        let new = listen(&at).unwrap();
+        drop(end);
+        assert_eq!(stopping.join().unwrap(), 0);
+        assert!(last.join().unwrap().ends_with("true"));
+        assert!(get_unix(&path).ends_with("true"), "of the new one");
+        drop(new);
+    });
+    assert!(!path.exists());
+}
+
 #[test]
 fn a_unix_socket_left_by_a_process_that_was_killed_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
