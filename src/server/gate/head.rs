@@ -3,6 +3,8 @@
 //! `httparse` reads the syntax. The checks on top of it are stricter than HTTP where leniency is how requests are
 //! smuggled (RFC 9112): one `Host`, no body at all. Pure functions over bounded bytes: no socket, no clock, no panic.
 
+use std::collections::HashSet;
+
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
 use crate::config::exporter::HttpLimits;
@@ -191,8 +193,11 @@ impl<'h, 'b> HeaderFields<'h, 'b> {
     /// Those that are passed on. One that is not ASCII is left out: tiny_http would close the connection, and no
     /// endpoint reads such a header.
     fn end_to_end(&self) -> Vec<(&'b str, &'b str)> {
+        // A set, as there may be thousands.
+        let named: HashSet<Vec<u8>> = self.tokens("connection").map(<[u8]>::to_ascii_lowercase).collect();
         let is_hop_by_hop = |name: &str| {
-            HOP_BY_HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) || self.has("connection", name)
+            let name = name.to_ascii_lowercase();
+            HOP_BY_HOP.contains(&name.as_str()) || named.contains(name.as_bytes())
         };
         let passed = self.0.iter().filter(|field| field.value.is_ascii() && !is_hop_by_hop(field.name));
         passed.filter_map(|field| Some((field.name, std::str::from_utf8(field.value).ok()?))).collect()

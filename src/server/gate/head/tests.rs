@@ -63,6 +63,24 @@ fn a_connection_stays_as_its_version_and_header_say() {
     assert!(!stays("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n"));
 }
 
+/// The least of some times to parse a head with many options in `Connection` and so many other headers.
+fn parsing(headers: usize) -> std::time::Duration {
+    let options = "a,".repeat(7_000);
+    let lines = "b:\r\n".repeat(headers);
+    let text = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n{lines}\r\n");
+    let parse = || {
+        let began = std::time::Instant::now();
+        assert!(Head::parse(text.as_bytes(), &limits()).unwrap().is_some());
+        began.elapsed()
+    };
+    (0..5).map(|_| parse()).min().unwrap()
+}
+
+#[test]
+fn many_options_of_a_connection_are_not_read_again_for_each_header() {
+    assert!(parsing(90) < parsing(1) * 10);
+}
+
 #[test]
 fn bare_line_feeds_and_empty_lines_before_a_request_are_borne_with() {
     assert_eq!(head("GET /a HTTP/1.1\nHost: a\n\n").target, "/a");
