@@ -8,7 +8,7 @@
 //! mode are the same. Until a server has accepted a password, one target tries it and the others wait for the result.
 //! Knows no scrape.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -201,6 +201,12 @@ impl LoginBackoff {
         connected
     }
 
+    /// Forgets what is known of logins that are not among these.
+    pub fn keep_only<'l>(&self, logins: impl Iterator<Item = &'l ConnectionConfig>) {
+        let kept: HashSet<AccountKey> = logins.map(AccountKey::of).collect();
+        self.0.lock().retain(|key, _| kept.contains(key));
+    }
+
     /// Forgets all refusals: what was wrong may have been mended.
     pub fn forgive(&self) {
         self.0.lock().clear();
@@ -383,6 +389,18 @@ mod login_tests {
         }
         logins.forgive();
         assert_eq!(held(&logins, &wrong, "b"), None);
+    }
+
+    #[test]
+    fn a_login_that_no_target_has_any_more_is_forgotten_and_the_others_are_not() {
+        let logins = LoginBackoff::default();
+        let (gone, stays) = (login("gone", "x"), login("stays", "x"));
+        for login in [&gone, &stays] {
+            logins.admit(login, "a", soon()).unwrap().end(Some(&refused()));
+        }
+        logins.keep_only([&stays].into_iter());
+        assert_eq!(logins.0.lock().len(), 1);
+        assert!(held(&logins, &stays, "b").is_some());
     }
 
     #[test]

@@ -189,8 +189,12 @@ impl Targets {
         };
         let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
         renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
-        if cause == Renewal::Reload {
-            self.shared.logins.forgive();
+        match cause {
+            Renewal::Reload => self.shared.logins.forgive(),
+            Renewal::Refresh => {
+                let endpoints = targets.iter().filter_map(|target| target.database.endpoint.as_ref());
+                self.shared.logins.keep_only(endpoints.filter_map(|endpoint| endpoint.connection_config()));
+            }
         }
         self.shared.workers.resize(exporter.max_workers);
         let kept: HashSet<_> = targets.iter().map(|target| Arc::as_ptr(target.owner())).collect();
@@ -203,7 +207,10 @@ impl Targets {
         previous_owners.extend(gone.map(Arc::downgrade));
         let lists = sources.as_ref().map(|sources| sources.lists()).unwrap_or_default();
         let (shared, previous_owners) = (Arc::clone(&self.shared), Mutex::new(previous_owners));
-        (Targets { targets, exporter, sources, lists, shared, previous_owners }, renewal)
+        let renewed = Targets { targets, exporter, sources, lists, shared, previous_owners };
+        // Here, too: where only /probe is scraped, nobody reads the counters.
+        renewed.forget_what_is_gone();
+        (renewed, renewal)
     }
 
     /// Counters of the process's life.

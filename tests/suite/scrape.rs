@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::commands::run::start;
 use sql_exporter::config;
+use sql_exporter::config::Config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::engine::scrape;
 use sql_exporter::engine::scrape::{ScrapeOutcome, ScrapeTime};
@@ -27,21 +28,29 @@ pub(crate) fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<T
 
 /// The same, with more keys on each target.
 pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Targets> {
+    Arc::new(start::make_targets(plan_with(more, faults, rest)))
+}
+
+/// Its configuration.
+pub(crate) fn plan_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Config {
     let targets: String = faults
         .iter()
         .map(|(name, _)| format!("  {name}: {{driver: fault, database: {name}, {more}}}\n"))
         .collect();
-    fleet_of(&format!("databases:\n{targets}{rest}"), faults)
+    plan_of(&format!("databases:\n{targets}{rest}"), faults)
 }
 
 /// The same, of a whole configuration.
 pub(crate) fn fleet_of(config: &str, faults: &[(&'static str, &Arc<Fault>)]) -> Arc<Targets> {
+    Arc::new(start::make_targets(plan_of(config, faults)))
+}
+
+fn plan_of(config: &str, faults: &[(&'static str, &Arc<Fault>)]) -> Config {
     let folder = crate::process::folder();
     let path = folder.path().join("test.yaml");
     std::fs::write(&path, config).expect("a file");
     let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));
-    let plan = config::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
-    Arc::new(start::make_targets(plan))
+    config::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {

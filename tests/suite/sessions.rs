@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 
+use sql_exporter::commands::run::start;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::engine::result_cache::CacheLookup;
 use sql_exporter::engine::run::{RunEnd, RunKind};
@@ -17,7 +18,7 @@ use crate::checker::{Page, checked};
 use crate::exporter::Exporter;
 use crate::fault::{Act, Call, Fault};
 use crate::process::wait_for;
-use crate::scrape::{LONG, fails, fleet_with, own, scraped, success, up};
+use crate::scrape::{LONG, fails, fleet_with, own, plan_with, scraped, success, up};
 use crate::servers::{MariaDb, Postgres};
 
 /// Queries `q1`, `q2` … of different SQL on target `a`.
@@ -285,6 +286,28 @@ fn targets_that_go_and_come_disturb_no_scrape() {
             scope.spawn(|| (0..10).for_each(|_| drop(scraped(&fleet, LONG))));
         }
     });
+}
+
+/// Where only `/probe` is scraped, nobody reads the exporter's own metrics, which would forget them.
+#[test]
+fn counters_of_a_target_that_is_gone_do_not_wait_for_a_reader() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(_) => Act::Fail(Reason::Sql),
+        _ => Act::Rows(1),
+    });
+    let targets = |names: &[&'static str]| {
+        let faults: Vec<_> = names.iter().map(|name| (*name, &fault)).collect();
+        let query = "  - {name: q, databases: ['*'], sql: SELECT 1, metrics: [{name: q_value}]}\n";
+        plan_with("max_connections: 1", &faults, &format!("queries:\n{query}"))
+    };
+    let fleet = start::make_targets(targets(&["stays", "gone"]));
+    scraped(&fleet, LONG);
+    let (next, _) = fleet.renew(targets(&["stays"]));
+    drop(fleet);
+    let families = next.telemetry().render();
+    let lines = families.iter().flat_map(|(_, blocks)| blocks).flat_map(|block| block.lines.clone());
+    let text = String::from_utf8(lines.collect()).expect("UTF-8");
+    assert!(text.contains("query_errors_total{target=\"stays\"") && !text.contains("\"gone\""), "{text}");
 }
 
 /// Three queries of 0.4 s on each target, three lanes each.
