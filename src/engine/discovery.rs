@@ -4,7 +4,7 @@
 //! run, and it is reused while it is younger than `interval`. Lists become targets in `targets`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -41,15 +41,12 @@ struct DiscoveryState {
     last: Option<LastList>,
     /// Why there is no newer list.
     error: Option<Error>,
-    /// It was tried.
-    is_known: bool,
 }
 
 struct LastList {
     list: DatabaseList,
     dropped: usize,
     at: Timestamp,
-    made: Instant,
     /// Of the query that made it.
     digest: Digest,
 }
@@ -58,7 +55,6 @@ impl Discovery {
     /// A run of the query of the target `name` has ended. After a failure the last list stays.
     pub fn learn(&self, name: &str, discover: &Discover, end: &RunEnd) {
         let mut state = self.state.lock();
-        state.is_known = true;
         match end {
             RunEnd::Good(result) => {
                 let (list, dropped) = discover.choose(result.databases.clone());
@@ -67,8 +63,8 @@ impl Discovery {
                     log::warn!(target = name; "target {name} finds more databases than are served: {dropped} are left out, \
                         as `discover.max` is {}, or as their names cannot be shown", discover.max);
                 }
-                let (at, made, digest) = (Timestamp::now(), Instant::now(), discover.query.digest);
-                state.last = Some(LastList { list, dropped, at, made, digest });
+                let (at, digest) = (Timestamp::now(), discover.query.digest);
+                state.last = Some(LastList { list, dropped, at, digest });
                 if state.error.take().is_some() {
                     log::info!(target = name; "target {name} finds databases again");
                 }
@@ -96,7 +92,8 @@ impl Discovery {
     pub fn gauges(&self) -> Option<DiscoveryGauges> {
         let state = self.state.lock();
         let (last, success) = (state.last.as_ref(), state.error.is_none());
-        state.is_known.then(|| DiscoveryGauges {
+        let was_tried = last.is_some() || !success;
+        was_tried.then(|| DiscoveryGauges {
             success,
             targets: last.map_or(0, |last| last.list.len()),
             dropped: last.map_or(0, |last| last.dropped),
@@ -110,7 +107,7 @@ impl Discovery {
     }
 
     fn age(&self) -> Option<Duration> {
-        self.state.lock().last.as_ref().map(|last| last.made.elapsed())
+        self.state.lock().last.as_ref().map(|last| last.at.age())
     }
 }
 

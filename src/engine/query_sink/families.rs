@@ -79,37 +79,18 @@ impl FamilyDrafts {
 
 /// How much the last result of a query took, family by family, so that the buffers of the next one need not grow. A hint
 /// only: a result of other sizes is as right, and a little slower.
-#[derive(Debug, Clone)]
-pub enum SizeHint {
-    /// Of the one family that most queries have.
-    One(BlockSize),
-    /// Of several.
-    Many(Arc<[BlockSize]>),
-}
-
-impl Default for SizeHint {
-    fn default() -> Self {
-        SizeHint::One(BlockSize::default())
-    }
-}
+#[derive(Debug, Clone, Default)]
+pub struct SizeHint(Arc<[BlockSize]>);
 
 impl SizeHint {
     /// What these drafts took.
     pub(super) fn of(drafts: &[BlockBuilder]) -> Self {
-        match drafts {
-            [] => SizeHint::default(),
-            [draft] => SizeHint::One(draft.size()),
-            _ => SizeHint::Many(drafts.iter().map(BlockBuilder::size).collect()),
-        }
+        SizeHint(drafts.iter().map(BlockBuilder::size).collect())
     }
 
     /// What the family that is met at position `at` takes.
     fn size(&self, at: usize) -> BlockSize {
-        match self {
-            SizeHint::One(size) if at == 0 => *size,
-            SizeHint::One(_) => BlockSize::default(),
-            SizeHint::Many(sizes) => sizes.get(at).copied().unwrap_or_default(),
-        }
+        self.0.get(at).copied().unwrap_or_default()
     }
 }
 
