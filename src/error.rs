@@ -202,6 +202,13 @@ impl Error {
         self.reason() == Reason::Auth && !self.0.before_password
     }
 
+    /// The same failure in other words: reason, code and hint stay, a place in a statement does not.
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self.0.sql_position = None;
+        self
+    }
+
     /// The same under another reason.
     pub fn with_reason(mut self, reason: Reason) -> Self {
         self.0.kind = ErrorKind::Query(reason);

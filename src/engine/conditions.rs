@@ -208,8 +208,7 @@ impl RowSink for BooleanSink {
         let verdict = verdict.and_then(|()| self.found.ok_or_else(none));
         self.verdict = Some(verdict.map_err(|error| {
             let message = format!("when.sql: {}", error.message());
-            let named = error.code_for(Error::new(error.reason(), message));
-            error.hint().map_or_else(|| named.clone(), |hint| named.clone().with_hint(hint))
+            error.with_message(message)
         }));
     }
 }

@@ -188,14 +188,14 @@ impl Disposal {
         let task = DisposalTask { work, target: self.target.clone(), permit };
         let mut state = self.shared.state.lock();
         state.pending += 1;
-        state.queue.push_back(task);
-        self.shared.wake_thread(&mut state);
+        self.shared.add(&mut state, task);
     }
 }
 
 impl DisposalQueue {
-    /// Wakes or starts a thread for what was queued.
-    fn wake_thread(self: &Arc<Self>, state: &mut DisposalState) {
+    /// Queues a task, and wakes or starts a thread for it.
+    fn add(self: &Arc<Self>, state: &mut DisposalState, task: DisposalTask) {
+        state.queue.push_back(task);
         if state.free >= state.queue.len() {
             self.work.notify_one();
         } else if state.threads < MAX_THREADS {
@@ -262,9 +262,8 @@ impl DisposalQueue {
         let running = std::mem::take(&mut state.running);
         let (to_end, running) = running.into_iter().partition(|running| state.is_to_end(running));
         state.running = running;
-        for RunningSession { session, target, permit, .. } in to_end {
-            state.queue.push_back(DisposalTask { work: DisposalAction::Terminate(session), target, permit });
-            self.wake_thread(state);
+        for one in to_end {
+            self.add(state, one.into_task(DisposalAction::Terminate));
         }
     }
 
@@ -286,12 +285,8 @@ impl DisposalQueue {
             // Nobody would notice their end: they are closed, and no longer counted.
             Err(cause) => {
                 log::warn!("cannot start a thread that waits for cancelled statements: {cause}");
-                for RunningSession { session, target, permit, .. } in std::mem::take(&mut state.running) {
-                    state.queue.push_back(DisposalTask {
-                        work: DisposalAction::Close(session),
-                        target,
-                        permit,
-                    });
+                for one in std::mem::take(&mut state.running) {
+                    self.add(state, one.into_task(DisposalAction::Close));
                 }
             }
         }
@@ -310,9 +305,8 @@ impl DisposalQueue {
             let (ended, running): (Vec<(bool, RunningSession)>, Vec<_>) =
                 MutexGuard::unlocked(&mut state, check);
             pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
-            for (_, RunningSession { session, target, permit, .. }) in ended {
-                state.queue.push_back(DisposalTask { work: DisposalAction::Close(session), target, permit });
-                self.wake_thread(&mut state);
+            for (_, one) in ended {
+                self.add(&mut state, one.into_task(DisposalAction::Close));
             }
             for (_, one) in running {
                 if one.ask.0 > Instant::now() || state.asking >= MAX_ASKING {
@@ -321,8 +315,7 @@ impl DisposalQueue {
                 }
                 state.asking += 1;
                 let target = one.target.clone();
-                state.queue.push_back(DisposalTask { work: DisposalAction::Ask(one), target, permit: None });
-                self.wake_thread(&mut state);
+                self.add(&mut state, DisposalTask { work: DisposalAction::Ask(one), target, permit: None });
             }
             self.end_running(&mut state);
         }
@@ -331,8 +324,14 @@ impl DisposalQueue {
 }
 
 impl RunningSession {
+    /// What is to be done with it.
+    fn into_task(self, action: fn(Box<dyn Session>) -> DisposalAction) -> DisposalTask {
+        let RunningSession { session, target, permit, .. } = self;
+        DisposalTask { work: action(session), target, permit }
+    }
+
     fn has_ended(&mut self) -> bool {
-        // A driver that panics cannot log_failure: the session is given up.
+        // A driver that panics cannot tell: the session is given up.
         catch_unwind(AssertUnwindSafe(|| self.session.has_ended())).unwrap_or(true)
     }
 

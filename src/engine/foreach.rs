@@ -219,8 +219,7 @@ fn error(values: &ForeachValues, failed: &[(&Vec<Parameter>, Error)]) -> Option<
         true => format!("{count} of {all} values of foreach failed ({texts}): {}", first.message()),
         false => format!("{count} of {all} values of foreach failed: {texts}"),
     };
-    let error = first.code_for(Error::new(first.reason(), message));
-    Some(first.hint().into_iter().fold(error, Error::with_hint))
+    Some(first.clone().with_message(message))
 }
 
 /// Takes the rows of `foreach.sql` as values.
@@ -305,8 +304,7 @@ impl RowSink for ValuesSink<'_> {
                 return error;
             }
             let message = format!("foreach.sql: {}", error.message());
-            let named = error.code_for(Error::new(error.reason(), message));
-            error.hint().into_iter().fold(named, Error::with_hint)
+            error.with_message(message)
         }));
     }
 }

@@ -631,7 +631,7 @@ fn broken_snapshot(batch: &[Arc<Run>], error: &Error) -> Option<Error> {
         return None;
     }
     let text = format!("the snapshot ended before this query was read from it: {}", error.message());
-    Some(error.code_for(Error::new(error.reason(), text)))
+    Some(error.clone().with_message(text))
 }
 
 /// A panic in a driver costs the session.

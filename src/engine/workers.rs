@@ -142,9 +142,11 @@ impl Workers {
         workers
     }
 
-    /// At most `max` (at least one) tasks at once from now on. Those at work go on.
+    /// At most `max` (at least one) tasks at once from now on. Those at work go on, and those that wait begin as far as there
+    /// is a permit.
     pub fn resize(&self, max: usize) {
         self.0.state.lock().max = max.max(1);
+        self.release_late();
     }
 
     /// How many tasks there may be at once.

@@ -1,7 +1,9 @@
 //! Format and compression by what a request accepts (RFC 9110, sections 12.5.1 and 12.5.3).
 
-use flate2::{Compress, Compression, FlushCompress, Status};
-use parking_lot::Mutex;
+use std::io::{self, Write as _};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::{BodyPart, BodySize, Request, Response};
 use crate::exposition::Format;
@@ -11,17 +13,6 @@ use crate::exposition::accept;
 const MIN_COMPRESSED: usize = 2048;
 /// The ratio of an exposition at level 1 is about 1 : 5; a buffer of this fraction of the text seldom grows.
 const EXPECTED_RATIO: usize = 4;
-/// At least so much is added to a buffer that is full.
-const MIN_GROWTH: usize = 16 * 1024;
-/// The largest window that gzip has (RFC 1952 allows what deflate does: 32 KiB).
-const WINDOW_BITS: u8 = 15;
-
-/// The most compressors that are kept: no more than cores compress at once, or a few more.
-const MAX_IDLE: usize = 8;
-
-/// Compressors that no thread uses. Each has tables of some 300 KiB: creating them takes longer than compressing a small page.
-/// A thread has none of its own, because hundreds of them may wait for a database.
-static IDLE: Mutex<Vec<Compress>> = Mutex::new(Vec::new());
 
 /// All values of a header as the one list that they are (RFC 9110, section 5.3).
 fn joined(request: &Request, name: &str) -> String {
@@ -46,7 +37,7 @@ pub fn compress(response: &mut Response, request: &Request) {
         return;
     }
     // Writing into memory does not fail; if it did, the response goes out as it is.
-    if let Some(bytes) = with_compressor(|compressor| compressed(compressor, response, length)) {
+    if let Ok(bytes) = compressed(response, length) {
         let own = |part: &BodyPart| if let BodyPart::Owned(bytes) = part { bytes.len() } else { 0 };
         let own = response.body.iter().map(own).sum();
         response.uncompressed = BodySize { own, shared: length - own };
@@ -55,43 +46,12 @@ pub fn compress(response: &mut Response, request: &Request) {
     }
 }
 
-/// Lends a compressor.
-fn with_compressor<T>(work: impl FnOnce(&mut Compress) -> T) -> T {
-    let idle = IDLE.lock().pop();
-    let mut compressor = idle.unwrap_or_else(|| Compress::new_gzip(Compression::fast(), WINDOW_BITS));
-    let result = work(&mut compressor);
-    let mut idle = IDLE.lock();
-    if idle.len() < MAX_IDLE {
-        idle.push(compressor);
-    }
-    result
-}
-
 /// All parts as one gzip member.
-fn compressed(compressor: &mut Compress, response: &Response, length: usize) -> Option<Vec<u8>> {
-    compressor.reset();
-    let mut out = Vec::with_capacity(length / EXPECTED_RATIO + MIN_GROWTH);
-    for part in &response.body {
-        let mut rest = part.bytes();
-        while !rest.is_empty() {
-            let before = compressor.total_in();
-            compressor.compress_vec(rest, &mut out, FlushCompress::None).ok()?;
-            let taken = usize::try_from(compressor.total_in() - before).ok()?;
-            rest = rest.get(taken..)?;
-            grow(&mut out);
-        }
-    }
-    while compressor.compress_vec(&[], &mut out, FlushCompress::Finish).ok()? != Status::StreamEnd {
-        grow(&mut out);
-    }
-    Some(out)
-}
-
-/// The compressor does not grow the buffer.
-fn grow(out: &mut Vec<u8>) {
-    if out.len() == out.capacity() {
-        out.reserve(out.len().max(MIN_GROWTH));
-    }
+fn compressed(response: &Response, length: usize) -> io::Result<Vec<u8>> {
+    let buffer = Vec::with_capacity(length / EXPECTED_RATIO);
+    let mut encoder = GzEncoder::new(buffer, Compression::fast());
+    response.body.iter().try_for_each(|part| encoder.write_all(part.bytes()))?;
+    encoder.finish()
 }
 
 #[cfg(test)]
@@ -134,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn one_compressor_serves_one_answer_after_the_other() {
+    fn answers_of_all_sizes_come_out_as_they_were() {
         let noise: String =
             (0..200_000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
         for text in ["a short answer ".repeat(200), noise, "and a short one again ".repeat(200)] {
@@ -146,20 +106,17 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_have_answered_keep_no_compressor() {
+    fn many_threads_compress_at_once() {
         let text = "sql_exporter_build_info 1\n".repeat(1_000);
-        let (begin, end) = (Barrier::new(40), Barrier::new(41));
+        let begin = Barrier::new(40);
         std::thread::scope(|scope| {
             for _ in 0..40 {
                 scope.spawn(|| {
                     begin.wait();
                     assert_eq!(encoding(&answered(&text, "gzip")), Some("gzip"));
-                    end.wait();
                 });
             }
-            end.wait();
         });
-        assert!(IDLE.lock().len() <= MAX_IDLE);
     }
 
     #[test]

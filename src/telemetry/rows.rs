@@ -1,11 +1,11 @@
 //! A family whose rows differ in their label names: targets have labels of their own, which the prometheus crate's vectors
-//! do not allow. Each row is a counter or gauge of the crate; its labels are here.
+//! do not allow. Each row is a number of the crate, its labels are here, and the family says whether it only grows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus::{Gauge, IntCounter};
+use prometheus::Gauge;
 
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
@@ -24,12 +24,7 @@ pub(super) struct MetricRows {
     /// `None` for a name that is not legal: its rows are not counted.
     family: Option<Arc<Family>>,
     /// A sorted list would be moved at each new row: thousands come at once where a server is down.
-    rows: Mutex<BTreeMap<LabelPairs, MetricValue>>,
-}
-
-enum MetricValue {
-    Counter(IntCounter),
-    Gauge(Gauge),
+    rows: Mutex<BTreeMap<LabelPairs, Gauge>>,
 }
 
 impl MetricRows {
@@ -41,21 +36,14 @@ impl MetricRows {
     }
 
     /// Adds to a counter's row, which begins at 0.
+    #[expect(clippy::cast_precision_loss, reason = "no process counts to 2^53")]
     pub(super) fn add(&self, labels: &[(&str, &str)], count: u64) {
-        self.update(labels, |value| {
-            if let MetricValue::Counter(counter) = value {
-                counter.inc_by(count);
-            }
-        });
+        self.update(labels, |row| row.add(count as f64));
     }
 
     /// Sets a gauge's row.
     pub(super) fn set(&self, labels: &[(&str, &str)], value: f64) {
-        self.update(labels, |row| {
-            if let MetricValue::Gauge(gauge) = row {
-                gauge.set(value);
-            }
-        });
+        self.update(labels, |row| row.set(value));
     }
 
     /// Removes the rows whose labels are not `wanted`.
@@ -75,38 +63,20 @@ impl MetricRows {
         (block.series > 0).then_some(block)
     }
 
-    fn update(&self, labels: &[(&str, &str)], act: impl FnOnce(&MetricValue)) {
+    fn update(&self, labels: &[(&str, &str)], act: impl FnOnce(&Gauge)) {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut labels: LabelPairs = labels.iter().map(owned).collect();
         let place = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
         labels.sort_by(|(one, _), (other, _)| (place(one), one).cmp(&(place(other), other)));
         let mut rows = self.rows.lock();
-        if let Some(value) = rows.get(&labels) {
-            act(value);
-        } else if let Some(value) = self.new_value() {
-            act(&value);
-            rows.insert(labels, value);
-        }
-    }
-
-    /// `None` for a name that the crate refuses: its rows are not counted.
-    fn new_value(&self) -> Option<MetricValue> {
-        let family = self.family.as_ref()?;
-        let (name, help) = (family.name.as_str(), &*family.help);
-        Some(match family.kind {
-            FamilyKind::Counter => MetricValue::Counter(IntCounter::new(name, help).ok()?),
-            _ => MetricValue::Gauge(Gauge::new(name, help).ok()?),
-        })
-    }
-}
-
-impl MetricValue {
-    /// Counts stay far below 2^53.
-    #[expect(clippy::cast_precision_loss, reason = "no process counts so far")]
-    fn get(&self) -> f64 {
-        match self {
-            MetricValue::Counter(counter) => counter.get() as f64,
-            MetricValue::Gauge(gauge) => gauge.get(),
+        if let Some(row) = rows.get(&labels) {
+            act(row);
+        } else if let Some(family) = &self.family
+            // Nothing is counted under a name that the crate refuses.
+            && let Ok(row) = Gauge::new(family.name.as_str(), &*family.help)
+        {
+            act(&row);
+            rows.insert(labels, row);
         }
     }
 }

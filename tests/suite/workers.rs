@@ -90,6 +90,17 @@ fn work_beyond_the_permits_waits_and_runs_in_order() {
 }
 
 #[test]
+fn work_that_waits_begins_when_there_are_more_permits() {
+    let workers = Workers::new(1);
+    let work: Vec<_> = (0..3).map(|_| block(&workers, Priority::Normal, far())).collect();
+    work[0].has_started();
+    assert!(work[1].is_waiting());
+    workers.resize(2);
+    work[1].has_started();
+    assert!(work[2].is_waiting());
+}
+
+#[test]
 fn an_idle_thread_is_used_again() {
     let workers = Workers::new(8);
     for _ in 0..50 {
