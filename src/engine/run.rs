@@ -200,13 +200,13 @@ pub struct SampleOwner {
 
 impl SampleOwner {
     /// The target's name and labels on its counters.
-    pub fn bearer(&self) -> TargetLabels<'_> {
+    pub fn labels(&self) -> TargetLabels<'_> {
         TargetLabels { name: &self.database.name, labels: &self.database.labels }
     }
 
     /// The same for one of its queries.
-    pub fn subject<'a>(&'a self, query: &'a Query) -> QueryLabels<'a> {
-        QueryLabels { target: self.bearer(), query: &query.name, collector: &query.collector }
+    pub fn query_labels<'a>(&'a self, query: &'a Query) -> QueryLabels<'a> {
+        QueryLabels { target: self.labels(), query: &query.name, collector: &query.collector }
     }
 
     /// `error` with the names of target and query.

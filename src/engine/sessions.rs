@@ -84,7 +84,7 @@ pub struct TargetSessions {
 }
 
 /// The bounds of a target's sessions.
-fn settings(database: &config::database::Database) -> PoolLimits {
+fn pool_limits(database: &config::database::Database) -> PoolLimits {
     PoolLimits {
         max_connections: database.max_connections,
         idle_timeout: database.idle_timeout,
@@ -112,7 +112,7 @@ impl TargetSessions {
         shared: &Arc<SharedResources>,
     ) -> Arc<Self> {
         let disposal = shared.disposal.of_target(&owner.database.name);
-        let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
+        let pool = Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
         let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, scrape_times, ping) = Default::default();
         let (discovery, shortfall, snapshots, under_way) = Default::default();
@@ -148,7 +148,7 @@ impl TargetSessions {
 
     /// Takes the target's next configuration. What the server refused before is tried again at once.
     pub fn renew(&self, owner: Arc<SampleOwner>) {
-        self.pool.set(&settings(&owner.database));
+        self.pool.set(&pool_limits(&owner.database));
         self.server_group.renew(&self.member, most_on_server(&owner.database));
         if let Some(by) = &owner.database.discovered_by {
             self.shared.shared_bound(by);
@@ -402,7 +402,7 @@ impl TargetSessions {
 
     /// A session could not be opened.
     pub fn count_refusal(&self, error: &Error) {
-        self.shared.telemetry.connect_failed(self.owner().bearer(), error.reason());
+        self.shared.telemetry.connect_failed(self.owner().labels(), error.reason());
     }
 
     /// Ends a run: records it, counts it and hands the outcome to all who wait. Of several threads, the first one does it.
@@ -443,11 +443,11 @@ impl TargetSessions {
             for (left, count) in
                 [(SkipReason::Null, null), (SkipReason::Invalid, invalid), (SkipReason::Duplicate, duplicate)]
             {
-                telemetry.skipped(owner.subject(query), left, count);
+                telemetry.skipped(owner.query_labels(query), left, count);
             }
         }
         if let Some(error) = end.error() {
-            telemetry.failed(owner.subject(query), error.reason());
+            telemetry.failed(owner.query_labels(query), error.reason());
         }
     }
 

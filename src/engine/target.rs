@@ -192,13 +192,13 @@ impl Target {
 
     /// Counts a query that ran well but is not on the page: the merge dropped it.
     pub fn count_error(&self, index: usize, reason: Reason) {
-        self.sessions.shared.telemetry.failed(self.owner.subject(&self.database.queries[index]), reason);
+        self.sessions.shared.telemetry.failed(self.owner.query_labels(&self.database.queries[index]), reason);
     }
 
     /// Counts series of a good result that are not on the page, as another collector has them; one log line for the first.
     pub fn note_hidden(&self, index: usize, count: u64, example: &str, shown: &str) {
         let Some(query) = self.database.queries.get(index) else { return };
-        self.sessions.shared.telemetry.skipped(self.owner.subject(query), SkipReason::Duplicate, count);
+        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), SkipReason::Duplicate, count);
         if self.caches.get(index).is_some_and(|cache| cache.note_hidden_series()) {
             let (target, name) = (self.database.name.as_str(), &*query.name);
             log::info!(target = target, query = name; "query {name} on target {target}: series left out because \
@@ -213,7 +213,7 @@ impl Target {
         self.sessions
             .shared
             .telemetry
-            .sessions(self.owner.bearer(), SessionGauges { idle, busy, late, limit });
+            .sessions(self.owner.labels(), SessionGauges { idle, busy, late, limit });
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`, as it
@@ -302,7 +302,7 @@ impl Target {
     }
 
     /// True for a row of this target, and of one of its queries if it names one.
-    pub fn bears(&self, subject: &QueryLabels<'_>) -> bool {
+    pub fn has_row(&self, subject: &QueryLabels<'_>) -> bool {
         let same = |named: &str, own: &str| named.is_empty() || named == own;
         let is_query = |query: &Arc<Query>| {
             same(subject.query, &query.name) && same(subject.collector, &query.collector)

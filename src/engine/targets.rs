@@ -227,7 +227,7 @@ impl Targets {
         for target in self.targets.iter().filter(|target| target.database.enabled) {
             target.count_sessions();
             if let Some(gauges) = self.discovery_gauges(target) {
-                telemetry.discovered(target.owner().bearer(), gauges);
+                telemetry.discovered(target.owner().labels(), gauges);
             }
         }
         let files = self.sources.iter().flat_map(|sources| sources.files());
@@ -259,7 +259,7 @@ impl Targets {
         let here: HashMap<_, _> =
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         self.telemetry()
-            .retain(|subject| here.get(subject.target.name).is_some_and(|target| target.bears(subject)));
+            .retain(|subject| here.get(subject.target.name).is_some_and(|target| target.has_row(subject)));
     }
 
     /// Cancels the queries under way, and lets none begin: the pages that wait for them leave with what is complete. Does
@@ -352,7 +352,7 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
     (target_label, *max_label_length, *labels_too_long, *max_cell_bytes)
 }
 
-/// What all samples of a target bear.
+/// What all samples of a target have.
 pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {

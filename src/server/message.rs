@@ -89,13 +89,16 @@ impl Method {
     }
 }
 
+/// Bytes that several responses may hold.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
 /// A part of a body. Shared parts are written without being copied together.
 #[derive(Clone)]
 pub enum BodyPart {
     /// Of this response only.
     Owned(Vec<u8>),
     /// Other responses may hold it too: a block of a scrape.
-    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    Shared(SharedBytes),
 }
 
 impl BodyPart {
@@ -164,7 +167,7 @@ impl Response {
     pub fn exposition(families: &Families, format: &dyn Format) -> Self {
         let part = |piece| match piece {
             PagePiece::Text(bytes) => BodyPart::Owned(bytes),
-            PagePiece::Lines(block) => BodyPart::Shared(block as Arc<dyn AsRef<[u8]> + Send + Sync>),
+            PagePiece::Lines(block) => BodyPart::Shared(block as SharedBytes),
         };
         let headers = vec![("Content-Type", format.content_type().to_owned()), ("Vary", "Accept".to_owned())];
         Response::new(200, headers, pieces(families, format).into_iter().map(part).collect())

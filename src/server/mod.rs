@@ -20,7 +20,7 @@ use self::backend::{Backend, BackendOptions};
 pub use self::gate::LivenessCheck;
 use self::gate::web_config::WebConfigStore;
 use self::gate::{Gate, GateState, Listener};
-pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response};
+pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response, SharedBytes};
 use self::message::{default_headers, reason_phrase};
 use self::response_budget::ResponseBudget;
 use crate::config::exporter::HttpLimits;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{BodyPart, BodySize, LargeResponse, Response};
+use super::{BodyPart, BodySize, LargeResponse, Response, SharedBytes};
 
 /// Responses up to this size are not counted: error messages, health checks.
 const SMALL: usize = 64 << 10;
@@ -204,9 +204,6 @@ fn size_of(response: &Response) -> BodySize {
     size
 }
 
-/// Bytes that other responses may hold too.
-type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
 fn shared_bytes(part: &BodyPart) -> Option<&SharedBytes> {
     match part {
         BodyPart::Owned(_) => None,
@@ -271,7 +268,7 @@ mod tests {
     #[test]
     fn what_answers_share_counts_once() {
         let budget = ResponseBudget::new(10 * MB);
-        let block: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0_u8; 8 * MB]);
+        let block: SharedBytes = Arc::new(vec![0_u8; 8 * MB]);
         let page = || {
             let body = vec![BodyPart::Owned(vec![0; 100]), BodyPart::Shared(Arc::clone(&block))];
             Response::new(200, Vec::new(), body)
@@ -290,7 +287,7 @@ mod tests {
     fn rows_at_the_address_of_others_that_are_gone_count_for_themselves() {
         let budget = ResponseBudget::new(10 * MB);
         let page = |bytes: usize| {
-            let rows: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0_u8; bytes]);
+            let rows: SharedBytes = Arc::new(vec![0_u8; bytes]);
             Response::new(200, Vec::new(), vec![BodyPart::Shared(rows)])
         };
         let (mut first, mut second) = (nothing(&budget), nothing(&budget));

@@ -208,7 +208,7 @@ struct BoundQuery<'q> {
     context: &'q SampleContext,
     /// Of all its samples.
     labels: &'q [(LabelName, String)],
-    /// Each set of labels once, however many metrics bear it.
+    /// Each set of labels once, however many metrics have it.
     sets: Vec<LabelSet<'q>>,
     metrics: Vec<BoundMetric<'q>>,
     drafts: FamilyDrafts,

@@ -84,7 +84,7 @@ pub struct MergedPage {
     pub series: u64,
 }
 
-/// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
+/// Puts one page together. `labelled`: every sample has the target's name, so that only one target's own queries
 /// can collide. `aliases` are the exporter's own families under other names: no query makes one of them.
 pub fn merge(
     entries: &[MergeEntry<'_>],

@@ -59,7 +59,7 @@ impl Drop for UpstreamAddr {
 }
 
 /// Connections to tiny_http: kept ones, which wait for the next request, and others for one request only. A kept one
-/// saves a twelfth of the CPU time of a small scrape (`docs/performance.md`).
+/// saves a twelfth of the CPU time of a small scrape.
 ///
 /// tiny_http has a thread per connection until that ends. It may queue two new connections for one thread that is free,
 /// so fewer are kept than it always has threads: one thread is left, which the others take in turn.

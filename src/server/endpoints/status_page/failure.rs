@@ -4,6 +4,7 @@
 use crate::error::{Error, Reason};
 
 use super::Reader;
+use super::command_line::command_line;
 
 #[derive(Debug, Clone)]
 pub(super) struct ShownFailure {
@@ -15,7 +16,8 @@ pub(super) struct ShownFailure {
 }
 
 impl ShownFailure {
-    pub(super) fn of(error: &Error, command: Option<String>, reader: &Reader<'_>) -> ShownFailure {
+    /// `command` shows it again.
+    pub(super) fn of(error: &Error, command: &[&str], reader: &Reader<'_>) -> ShownFailure {
         let reason = error.reason();
         let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         let mut text = format!("{code}: {}", explanation(reason));
@@ -23,7 +25,7 @@ impl ShownFailure {
             text += "; ";
             text += error.message();
         }
-        ShownFailure { reason, text, command }
+        ShownFailure { reason, text, command: command_line(reader.config_file, command) }
     }
 
     /// All of it, in parts.
@@ -66,8 +68,7 @@ mod tests {
     #[test]
     fn a_stranger_reads_reason_and_code_but_no_message() {
         let error = Error::new(Reason::Sql, "no relation secret_orders").with_sqlstate("42P01");
-        let text =
-            |is_trusted| ShownFailure::of(&error, None, &Reader { is_trusted, config_file: None }).text;
+        let text = |is_trusted| ShownFailure::of(&error, &[], &Reader { is_trusted, config_file: None }).text;
         assert_eq!(text(true), " [42P01]: the SQL is wrong for this database; no relation secret_orders");
         assert_eq!(text(false), " [42P01]: the SQL is wrong for this database");
     }

@@ -166,10 +166,7 @@ impl TargetView {
             (0..database.queries.len()).filter_map(|index| QueryView::of(target, index, reader)).collect();
         queries
             .extend(target.discovery().map(|discovery| QueryView::of_discovery(target, discovery, reader)));
-        let failure = |error| {
-            let command = command_line::test_target(reader.config_file, &database.name);
-            ShownFailure::of(error, command, reader)
-        };
+        let test = ["test", "--target", &database.name];
         TargetView {
             name: database.name.clone(),
             driver: database.driver.to_owned(),
@@ -177,7 +174,7 @@ impl TargetView {
             state,
             facts: facts.unwrap_or_default(),
             backoff: target.backoff(),
-            failure: down.as_ref().map(failure),
+            failure: down.as_ref().map(|error| ShownFailure::of(error, &test, reader)),
             scrapes: target.scrape_times(),
             queries,
         }
@@ -239,17 +236,15 @@ impl QueryView {
     /// The query that lists databases.
     fn of_discovery(target: &Target, discovery: &Discovery, reader: &Reader<'_>) -> QueryView {
         let past = discovery.cache.history();
-        let failure = |error| {
-            let command = command_line::test_target(reader.config_file, &target.database.name);
-            ShownFailure::of(error, command, reader)
-        };
+        // It lists the databases, too.
+        let test = ["test", "--target", &target.database.name];
         let state = if past.succeeded.is_some() { "good" } else { "not run yet" };
         QueryView {
             name: "discover".to_owned(),
             took: past.stopped.or(past.took),
             rows: past.succeeded.map(|_| past.rows),
             age: past.succeeded.map(Timestamp::age),
-            failure: discovery.error().as_ref().map(failure),
+            failure: discovery.error().map(|error| ShownFailure::of(&error, &test, reader)),
             state: state.to_owned(),
             ..QueryView::default()
         }
@@ -258,10 +253,8 @@ impl QueryView {
     fn of(target: &Target, index: usize, reader: &Reader<'_>) -> Option<QueryView> {
         let query = target.database.queries.get(index)?;
         let past = target.history(index);
-        let failure = |error| {
-            let command = command_line::try_query(reader.config_file, &query.name, &target.database.name);
-            ShownFailure::of(error, command, reader)
-        };
+        let again = ["try", "--query", &query.name, "--target", &target.database.name];
+        let failing = past.failing.filter(|_| query.enabled);
         let state = match &past.skipped {
             _ if !query.enabled => "disabled".to_owned(),
             // The text may be the database's, as the message of a failure is.
@@ -277,7 +270,7 @@ impl QueryView {
             rows: past.succeeded.map(|_| past.rows),
             series: past.succeeded.map(|_| past.series),
             age: past.succeeded.map(Timestamp::age),
-            failure: past.failing.as_ref().filter(|_| query.enabled).map(failure),
+            failure: failing.map(|error| ShownFailure::of(&error, &again, reader)),
             state,
         })
     }
