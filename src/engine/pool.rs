@@ -38,6 +38,9 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
+/// r2d2 reserves memory for all slots of a pool; no server allows so many sessions.
+const MAX_SLOTS: u32 = 1 << 16;
+
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
 #[derive(Clone)]
 pub struct Scheduler(Arc<ScheduledThreadPool>);
@@ -172,7 +175,7 @@ impl Drop for StillRunning {
 impl SlotPool {
     fn new(shared: &Arc<PoolState>, settings: &PoolLimits, generation: u64) -> Self {
         let pool = r2d2::Pool::builder()
-            .max_size(settings.max_connections.max(1))
+            .max_size(settings.max_connections.clamp(1, MAX_SLOTS))
             .min_idle(Some(0))
             .test_on_check_out(false)
             .idle_timeout(None)

@@ -193,7 +193,7 @@ impl Workers {
         let mut state = self.0.state.lock();
         state.mark_late();
         let late = state.late();
-        if late >= LATE_PER_PERMIT * state.max {
+        if late >= state.max.saturating_mul(LATE_PER_PERMIT) {
             let message = format!("{late} workers are held by queries that do not let go");
             return Err(
                 Error::new(Reason::Wedged, message).with_hint("new work starts when some of them return")
@@ -256,7 +256,7 @@ impl WorkerState {
     fn next(&mut self) -> Option<QueuedTask> {
         let late = self.late();
         let free = self.max.saturating_sub(self.running.len() - late);
-        if free == 0 || late >= LATE_PER_PERMIT * self.max {
+        if free == 0 || late >= self.max.saturating_mul(LATE_PER_PERMIT) {
             return None;
         }
         if let Some(task) = take_allowed(&mut self.normal, free) {

@@ -54,6 +54,12 @@ fn nothing_is_opened_before_a_session_is_asked_for() {
 }
 
 #[test]
+fn a_pool_for_any_number_of_sessions_takes_no_memory_for_them() {
+    let house = house(u32::MAX, |_| Act::Rows(1));
+    assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
+}
+
+#[test]
 fn a_clean_session_serves_the_next_lease() {
     let house = house(3, |_| Act::Rows(1));
     for expected in [false, true, true] {

@@ -35,6 +35,9 @@ impl Rejection {
     }
 }
 
+/// The bytes of a header line, at least: a name, a colon and a line feed.
+const SHORTEST_LINE: usize = 3;
+
 const fn malformed(message: &'static str) -> Rejection {
     Rejection::new(400, "malformed", message)
 }
@@ -60,7 +63,9 @@ impl<'b> Head<'b> {
     /// # Errors
     /// What can never become a head of HTTP/1.x, or asks for what is not supported here: a body, another method.
     pub fn parse(bytes: &'b [u8], limits: &HttpLimits) -> Result<Option<(Self, usize)>, Rejection> {
-        let mut headers = vec![EMPTY_HEADER; limits.max_header_lines];
+        // No more memory than for as many as there can be.
+        let most = limits.max_header_lines.min(bytes.len() / SHORTEST_LINE + 1);
+        let mut headers = vec![EMPTY_HEADER; most];
         let mut request = httparse::Request::new(&mut headers);
         let status = request.parse(bytes).map_err(|error| syntax_error(error, bytes))?;
         let method = request.method.map(method).transpose()?;

@@ -120,7 +120,12 @@ impl Ward {
         let began = Instant::now();
         let mut is_base = is_base;
         while !is_base() {
-            assert!(began.elapsed() < limit, "before the outage {:?}, after it {last:?}", self.base);
+            if began.elapsed() > limit {
+                let page = self.exporter.get("/-/metrics").text().to_owned();
+                let sessions: Vec<&str> =
+                    page.lines().filter(|row| row.starts_with("sql_exporter_sessions{")).collect();
+                panic!("before the outage {:?}, after it {last:?}: {sessions:#?}", self.base);
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -63,6 +63,13 @@ fn a_connection_stays_as_its_version_and_header_say() {
     assert!(!stays("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n"));
 }
 
+#[test]
+fn a_limit_of_any_size_takes_no_memory_before_there_are_header_lines() {
+    let limits = HttpLimits { max_header_lines: usize::MAX, ..limits() };
+    let shortest = format!("GET / HTTP/1.0\n{}\n", "a:\n".repeat(500));
+    assert_eq!(read(shortest.as_bytes(), 100, &limits).unwrap().unwrap().0.headers.len(), 500);
+}
+
 /// The least of some times to parse a head with many options in `Connection` and so many other headers.
 fn parsing(headers: usize) -> std::time::Duration {
     let options = "a,".repeat(7_000);
