@@ -112,7 +112,8 @@ impl TargetSessions {
         shared: &Arc<SharedResources>,
     ) -> Arc<Self> {
         let disposal = shared.disposal.of_target(&owner.database.name);
-        let pool = Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
+        let pool =
+            Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
         let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, scrape_times, ping) = Default::default();
         let (discovery, shortfall, snapshots, under_way) = Default::default();
