@@ -158,7 +158,8 @@ impl PgSession {
         self.requests.local = session_sql.local.as_ref().map(|local| local.sql.clone());
         if self.requests.protocol == QueryProtocol::Simple {
             let all = session_sql.lasting.iter().chain(&session_sql.local);
-            return self.run_simple(all.map(|statement| (statement.entry, statement.sql.as_str())), by);
+            self.run_simple(all.map(|statement| (statement.entry, statement.sql.as_str())), by)?;
+            return self.ask_initial_state(by);
         }
         if self.queue_session_sql(session_sql).map_err(unprepared)? {
             self.connection.send(by).map_err(unprepared)?;
@@ -181,6 +182,21 @@ impl PgSession {
     ) -> Result<()> {
         for (entry, sql) in statements {
             self.connection.ask(sql, by).map_err(|error| in_session_sql(entry, error))?;
+        }
+        Ok(())
+    }
+
+    /// Asks what a session of the simple protocol is like, where it is ours alone: it is reset as any other.
+    fn ask_initial_state(&mut self, by: Deadline) -> Result<()> {
+        if self.may_be_shared {
+            return Ok(());
+        }
+        let question = self.requests.guard().state(!self.has_lasting_sql);
+        match self.connection.ask(&question, by) {
+            Ok(state) => self.initial_state = Some(state),
+            // Not everything that speaks PostgreSQL's protocol has all of this.
+            Err(ExchangeError::Refused(_)) => {}
+            Err(error) => return Err(unprepared(error)),
         }
         Ok(())
     }
@@ -525,8 +541,13 @@ impl PgSession {
 
     /// Resets the session, and asks what it is like.
     fn queue_reset(&mut self) -> io::Result<()> {
+        let resets = !self.has_lasting_sql;
         let out = &mut self.connection.out;
-        if !self.has_lasting_sql {
+        if self.requests.protocol == QueryProtocol::Simple {
+            let reset = if resets { guard_statement::RESET_ALL } else { "" };
+            return frontend::query(&format!("{reset};{}", self.requests.guard().state(resets)), out);
+        }
+        if resets {
             execute(RESET, None, &[], out)?;
         }
         execute(STATE, None, &[], out)?;
