@@ -171,23 +171,7 @@ impl ServerError {
                 ),
             ),
             // PgBouncer has one code for nearly everything it refuses.
-            code if code.starts_with("08") => match () {
-                () if says("SSL required") || says("TLS required") => {
-                    (Reason::Tls, "the pooler requires an encrypted connection", Some("tls: {mode: require}"))
-                }
-                () if says("no such database") => (
-                    Reason::Connect,
-                    "the pooler does not have this database",
-                    Some("check `database`: it must be under [databases] in pgbouncer.ini"),
-                ),
-                () if self.is_of_full_server() => (
-                    Reason::Server,
-                    "the pooler has no connection left",
-                    Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
-                ),
-                () if says("auth") || says("password") => (Reason::Auth, "", None),
-                () => (Reason::Connect, "", None),
-            },
+            code if code.starts_with("08") => self.pooler_refusal(),
             code => match code.get(..2).unwrap_or_default() {
                 "28" => (Reason::Auth, "", None),
                 "53" | "57" | "58" | "XX" => (Reason::Server, "", None),
@@ -197,10 +181,32 @@ impl ServerError {
         }
     }
 
+    /// The same of a pooler, which has one code for all that it refuses.
+    fn pooler_refusal(&self) -> (Reason, &'static str, Option<&'static str>) {
+        let says = |part: &str| self.message.contains(part);
+        match () {
+            () if says("SSL required") || says("TLS required") => {
+                (Reason::Tls, "the pooler requires an encrypted connection", Some("tls: {mode: require}"))
+            }
+            () if says("no such database") => (
+                Reason::Connect,
+                "the pooler does not have this database",
+                Some("check `database`: it must be under [databases] in pgbouncer.ini"),
+            ),
+            () if self.is_of_full_server() => (
+                Reason::Server,
+                "the pooler has no connection left",
+                Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
+            ),
+            () if says("auth") || says("password") => (Reason::Auth, "", None),
+            () => (Reason::Connect, "", None),
+        }
+    }
+
     fn error(&self, reason: Reason, message: String) -> Error {
         let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
         if self.is_of_full_server() {
-            // ALTER DATABASE … CONNECTION LIMIT. In another language the whole server counts as full.
+            // ALTER DATABASE … CONNECTION LIMIT. A pooler passes on the message alone.
             let is_of_database = self.routine.as_deref() == Some("CheckMyDatabase")
                 || self.message.contains("too many connections for database");
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };

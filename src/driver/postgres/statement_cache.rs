@@ -51,8 +51,9 @@ pub(super) struct KnownStatement {
 impl KnownStatement {
     /// One with a result of these types.
     pub(super) fn of_types(value_types: Vec<ValueType>) -> Self {
-        let shape = Arc::new(ResultShape { value_types, ..ResultShape::default() });
-        KnownStatement { shape, undone: false, is_harmless: true }
+        let mut shape = ResultShape::default();
+        shape.value_types.extend(value_types);
+        KnownStatement { shape: Arc::new(shape), undone: false, is_harmless: true }
     }
 }
 
