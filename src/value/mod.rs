@@ -123,6 +123,11 @@ impl Cell<'_> {
         }
     }
 
+    /// True for bytes that are no text: their label is hexadecimal, which the database does not take for them.
+    pub fn is_no_text(&self) -> bool {
+        matches!(self, Cell::Bytes(bytes) if plain_text(bytes).is_none())
+    }
+
     /// The label text, unescaped; NULL is empty. Text is lent as it is, the rest is written to `scratch`
     /// (whatever was there goes), so that a scratch kept from row to row costs no allocation.
     pub fn label<'t>(&'t self, scratch: &'t mut String) -> &'t str {
@@ -135,9 +140,9 @@ impl Cell<'_> {
             | Cell::NoDate(text)
             | Cell::TextDate(text)
             | Cell::Other(text) => return text,
-            Cell::Bytes(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) if !text.contains(char::is_control) => return text,
-                _ => hexadecimal(bytes, scratch),
+            Cell::Bytes(bytes) => match plain_text(bytes) {
+                Some(text) => return text,
+                None => hexadecimal(bytes, scratch),
             },
             Cell::Int(value) => scratch.push_str(itoa::Buffer::new().format(value)),
             Cell::UInt(value) => scratch.push_str(itoa::Buffer::new().format(value)),
@@ -151,6 +156,11 @@ impl Cell<'_> {
         }
         scratch
     }
+}
+
+/// The text that bytes are, without control characters.
+fn plain_text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
 }
 
 /// Two lower-case digits a byte.

@@ -5,6 +5,7 @@ mod hostile;
 mod login;
 mod places;
 mod pooler;
+mod residue;
 mod run;
 mod safety;
 mod settings;

@@ -248,7 +248,8 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             if let Some(health) = health {
                 return Err(health);
             }
-            self.note_settings_change(sql, &settled, has_changed && !is_undone)?;
+            let is_gone = is_undone || self.session.requests.rolls_back_itself();
+            self.note_settings_change(sql, &settled, has_changed && !is_gone)?;
             if left_open && is_reset && is_last {
                 return self.session.end_batch(true, self.by);
             }
@@ -499,9 +500,11 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         let round_trip = self.session.connection.round_trip();
         let mut took = outcome.took.unwrap_or_else(|| here.saturating_sub(round_trip));
         let ours = Duration::from_millis(limits.ours.into());
+        let limit = Duration::from_millis(limits.statement.into());
+        let before = self.session.requests.characters_before(job.sql, limits);
         let verdict = outcome.verdict.map_err(|failure| match failure {
             JobFailure::Ours(error) => error,
-            JobFailure::Server(error) if error.is_statement_timeout() => {
+            JobFailure::Server(error) if error.is_statement_timeout(here, limit) => {
                 let is_session_limit = match self.session.requests.own_limits.statement {
                     0 => self.session.requests.guard().pooled && here < ours,
                     own => own < limits.ours,
@@ -517,7 +520,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             JobFailure::Server(error) if error.code == "57014" && by.passed() => {
                 timed_out(start).with_sqlstate(error.code)
             }
-            JobFailure::Server(error) => error.of_statement(job.sql.text()),
+            JobFailure::Server(error) => error.of_statement_behind(before, job.sql.text()),
         });
         let succeeded = verdict.is_ok();
         job.sink.end(verdict, took);

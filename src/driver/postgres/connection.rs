@@ -20,7 +20,6 @@ use crate::error::{Error, Reason, Result};
 use super::errors::ServerError;
 use super::guard_statement;
 use super::result_shape::{ResultShape, ServerTypes};
-use super::values::{self, TextStyles, ValueType};
 
 /// The longest error, notice, setting or description of a result.
 const MAX_TEXT_MESSAGE: usize = 1 << 20;
@@ -179,8 +178,6 @@ pub(super) struct PgConnection {
     to_skip: usize,
     skipped: usize,
     types: ServerTypes,
-    /// How the server writes money, once that was asked.
-    money: Option<TextStyles>,
     /// The shortest round trip so far, once there was one.
     round_trip: Option<Duration>,
 }
@@ -197,7 +194,6 @@ impl PgConnection {
             to_skip: 0,
             skipped: 0,
             types: ServerTypes::default(),
-            money: None,
             round_trip: None,
         }
     }
@@ -422,22 +418,16 @@ impl PgConnection {
         Ok(shape)
     }
 
-    /// Asks for the names of the types that are not known, and how money is written where one of `shapes` has any.
+    /// Asks for the names of the types that are not known.
     pub(super) fn complete(&mut self, shapes: &mut [ResultShape], by: Deadline) -> Result<(), ExchangeError> {
         if let Some(question) = self.types.question(shapes) {
             for row in self.ask(&question, by)? {
                 self.types.learn(&row);
             }
         }
-        let has_money = |shape: &ResultShape| shape.value_types.contains(&ValueType::Money);
-        if self.money.is_none() && shapes.iter().any(has_money) {
-            let unit = self.ask(values::MONEY_QUESTION, by)?.pop().and_then(|mut row| row.pop()).flatten();
-            self.money = Some(TextStyles::of_money(&unit.unwrap_or_default()));
-        }
         for shape in shapes {
             self.types.complete(shape);
             shape.choose_formats();
-            shape.styles = self.money.clone().unwrap_or_default();
         }
         Ok(())
     }

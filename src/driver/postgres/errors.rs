@@ -2,11 +2,16 @@
 //!
 //! Source of the classes: PostgreSQL's documentation, appendix A. Knows neither session nor deadline.
 
+use std::time::Duration;
+
 use crate::driver::bounded_text;
 use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
 
 use super::connection::MessageFields;
+
+/// How the names of all prepared statements of a session begin.
+const STATEMENT_PREFIX: &str = "sqlexp_";
 
 /// An `ErrorResponse`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,9 +29,10 @@ pub(super) struct ServerError {
 }
 
 impl ServerError {
-    /// A prepared statement that does not exist, or exists already: several server connections take turns behind this one.
+    /// A prepared statement of ours that does not exist, or exists already: several server connections take turns behind
+    /// this one. A function may fail so with statements of its own; no translation changes the name in the message.
     pub(super) fn is_of_a_pooler(&self) -> bool {
-        matches!(self.code.as_str(), "26000" | "42P05")
+        matches!(self.code.as_str(), "26000" | "42P05") && self.message.contains(STATEMENT_PREFIX)
     }
 
     /// A limit on sessions: of the server, the database or the role (53300), or one of PgBouncer's, which have the code
@@ -73,18 +79,25 @@ impl ServerError {
         error
     }
 
-    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message is not recognized;
-    /// the caller then uses its own clock.
-    pub(super) fn is_statement_timeout(&self) -> bool {
-        self.code == "57014" && self.message.contains("statement timeout")
+    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message does not tell: then the
+    /// statement, which had `limit`, has run for `here`.
+    pub(super) fn is_statement_timeout(&self, here: Duration, limit: Duration) -> bool {
+        // The server may have begun while the answer before was still on its way.
+        let tolerance = (limit / 10).min(Duration::from_millis(50));
+        self.code == "57014" && (self.message.contains("statement timeout") || here + tolerance >= limit)
     }
 
     /// The error of a statement; `sql` is what the position counts in.
     pub(super) fn of_statement(&self, sql: &str) -> Error {
-        let Some(character) = self.position else {
+        self.of_statement_behind(0, sql)
+    }
+
+    /// The same of a statement that was sent behind so many characters of ours.
+    pub(super) fn of_statement_behind(&self, before: usize, sql: &str) -> Error {
+        let Some(character) = self.position.and_then(|position| position.checked_sub(before + 1)) else {
             return self.error(self.reason(), self.message.clone());
         };
-        let byte = sql.char_indices().nth(character.saturating_sub(1)).map_or(sql.len(), |(byte, _)| byte);
+        let byte = sql.char_indices().nth(character).map_or(sql.len(), |(byte, _)| byte);
         let position = position_of(sql, byte);
         let SqlPosition { line, column } = position;
         let line = if sql.contains('\n') { format!("line {line}, ") } else { String::new() };
@@ -128,7 +141,11 @@ impl ServerError {
                      database and address to pg_hba.conf, and SELECT pg_reload_conf()",
                 ),
             ),
-            "28000" if says("client certificate") && !is_raised_by("auth_failed") => {
+            // What else it raises is about pg_hba.conf.
+            "28000"
+                if is_raised_by("ClientAuthentication")
+                    || says("client certificate") && !is_raised_by("auth_failed") =>
+            {
                 (Reason::Tls, "the server requires a client certificate", Some("set tls.cert and tls.key"))
             }
             // "role … does not exist" and "role … is not permitted to log in".
@@ -138,6 +155,11 @@ impl ServerError {
                 Some("on the server: CREATE ROLE NAME LOGIN, or ALTER ROLE NAME LOGIN"),
             ),
             "3D000" => (Reason::Connect, "the server does not have this database", None),
+            "42704" | "22023" | "55P02" => (
+                Reason::Connect,
+                "the server refuses a setting of the login",
+                Some("check `options` in `params` or in the URL, and what the role and the database set"),
+            ),
             "53300" => (
                 Reason::Server,
                 "the server has no connection left for this user",
@@ -147,23 +169,7 @@ impl ServerError {
                 ),
             ),
             // PgBouncer has one code for nearly everything it refuses.
-            code if code.starts_with("08") => match () {
-                () if says("SSL required") || says("TLS required") => {
-                    (Reason::Tls, "the pooler requires an encrypted connection", Some("tls: {mode: require}"))
-                }
-                () if says("no such database") => (
-                    Reason::Connect,
-                    "the pooler does not have this database",
-                    Some("check `database`: it must be under [databases] in pgbouncer.ini"),
-                ),
-                () if self.is_of_full_server() => (
-                    Reason::Server,
-                    "the pooler has no connection left",
-                    Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
-                ),
-                () if says("auth") || says("password") => (Reason::Auth, "", None),
-                () => (Reason::Connect, "", None),
-            },
+            code if code.starts_with("08") => self.pooler_refusal(),
             code => match code.get(..2).unwrap_or_default() {
                 "28" => (Reason::Auth, "", None),
                 "53" | "57" | "58" | "XX" => (Reason::Server, "", None),
@@ -194,11 +200,34 @@ impl ServerError {
         }
     }
 
+    /// The same of a pooler, which has one code for all that it refuses.
+    fn pooler_refusal(&self) -> (Reason, &'static str, Option<&'static str>) {
+        let says = |part: &str| self.message.contains(part);
+        match () {
+            () if says("SSL required") || says("TLS required") => {
+                (Reason::Tls, "the pooler requires an encrypted connection", Some("tls: {mode: require}"))
+            }
+            () if says("no such database") => (
+                Reason::Connect,
+                "the pooler does not have this database",
+                Some("check `database`: it must be under [databases] in pgbouncer.ini"),
+            ),
+            () if self.is_of_full_server() => (
+                Reason::Server,
+                "the pooler has no connection left",
+                Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
+            ),
+            () if says("auth") || says("password") => (Reason::Auth, "", None),
+            () => (Reason::Connect, "", None),
+        }
+    }
+
     fn error(&self, reason: Reason, message: String) -> Error {
         let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
         if self.is_of_full_server() {
-            // ALTER DATABASE … CONNECTION LIMIT. In another language the whole server counts as full.
-            let is_of_database = self.message.contains("too many connections for database");
+            // ALTER DATABASE … CONNECTION LIMIT. A pooler passes on the message alone.
+            let is_of_database = self.routine.as_deref() == Some("CheckMyDatabase")
+                || self.message.contains("too many connections for database");
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
         self.hint.iter().fold(error, Error::with_hint)
@@ -307,6 +336,7 @@ mod tests {
                 "database \"x\" is not currently accepting connections",
                 Reason::Connect,
             ),
+            ("42704", "find_option", "unrecognized configuration parameter \"x\"", Reason::Connect),
             ("53300", "InitProcess", "sorry, too many clients already", Reason::Server),
             ("57P03", "ProcessStartupPacket", "the database system is starting up", Reason::Server),
             ("08P01", "", "password authentication failed", Reason::Auth),
@@ -319,6 +349,39 @@ mod tests {
         let entry = "no pg_hba.conf entry for host \"h\", no encryption";
         assert!(refused("28000", "ClientAuthentication", entry, false).2.contains("tls: {mode: require}"));
         assert!(!refused("28000", "ClientAuthentication", entry, true).2.contains("tls:"));
+    }
+
+    #[test]
+    fn a_translated_message_means_the_same() {
+        let read = |code: &str, routine: &str, message: &str| {
+            ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'R', routine), (b'M', message)]))
+        };
+        let login = |code, routine, message| read(code, routine, message).of_login("x", true);
+        let database = login("53300", "CheckMyDatabase", "zu viele Verbindungen für Datenbank »shop«");
+        let role = login("53300", "InitializeSessionUserId", "zu viele Verbindungen von Rolle »x«");
+        assert!(database.is_database_full() && !role.is_database_full());
+        let certificate =
+            login("28000", "ClientAuthentication", "Verbindung erfordert ein gültiges Client-Zertifikat");
+        assert_eq!(certificate.reason(), Reason::Tls);
+        let limit = Duration::from_secs(1);
+        let timeout =
+            read("57014", "ProcessInterrupts", "storniere Anfrage wegen Zeitüberschreitung der Anfrage");
+        assert!(timeout.is_statement_timeout(Duration::from_millis(980), limit));
+        let cancel = read("57014", "ProcessInterrupts", "storniere Anfrage wegen Benutzeraufforderung");
+        assert!(!cancel.is_statement_timeout(Duration::from_millis(900), limit));
+    }
+
+    #[test]
+    fn only_statements_of_ours_show_a_pooler() {
+        let is_of_a_pooler = |code: &str, name: &str| {
+            let message = format!("prepared statement \"{name}\" does not exist");
+            ServerError::read(&response(&[(b'C', code), (b'M', &message)])).is_of_a_pooler()
+        };
+        assert!(
+            is_of_a_pooler("26000", "sqlexp_guard") && is_of_a_pooler("42P05", "sqlexp_0123456789abcdef")
+        );
+        assert!(!is_of_a_pooler("26000", "pgsql_fdw_prep_1") && !is_of_a_pooler("42P01", "sqlexp_guard"));
+        assert!(crate::driver::Sql::new("SELECT 1").name().starts_with(STATEMENT_PREFIX));
     }
 
     #[test]

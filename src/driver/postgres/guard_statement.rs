@@ -51,11 +51,12 @@ const READ_BY: [&str; 9] = [
     "row_security", "TimeZone",
 ];
 
-/// What a session has besides, that decides about its later transactions.
+/// What a session has besides, that decides about its later transactions. Its own limits are known from its beginning: a
+/// server that was given others serves by the next session.
 #[rustfmt::skip]
-const TRANSACTION_SETTINGS: [&str; 4] = [
+const TRANSACTION_SETTINGS: [&str; 6] = [
     "standard_conforming_strings", "default_transaction_isolation", "default_transaction_deferrable",
-    "default_transaction_read_only",
+    "default_transaction_read_only", "statement_timeout", "lock_timeout",
 ];
 
 /// What the guard statements of a session have in common.
@@ -80,6 +81,12 @@ impl GuardOptions {
     /// milliseconds. The fingerprint is last: what comes before it is set by then.
     pub(super) fn text(&self, catalog_only: bool) -> String {
         format!("{}, {}", self.without_fingerprint(catalog_only), fingerprint())
+    }
+
+    /// The same, with the styles of what the server writes as text before the fingerprint: a session alone needs them for
+    /// money, whose decimal places are those of a setting that may change at any time.
+    pub(super) fn styled_text(&self, catalog_only: bool) -> String {
+        format!("{}, {STYLE_COLUMNS}, {}", self.without_fingerprint(catalog_only), fingerprint())
     }
 
     /// The guard statement once more, with a row for each query of a group: to fetch the next row of a portal costs the
@@ -276,7 +283,7 @@ impl GuardRow {
     }
 }
 
-/// The styles near the end of a pooled guard statement's row.
+/// The styles near the end of the row of a guard statement that is pooled or styled.
 pub(super) fn styles(body: &[u8]) -> Option<TextStyles> {
     let mut fields = MessageFields(body);
     let before = fields.short()?.checked_sub(STYLE_COLUMN_COUNT + 1)?;

@@ -116,9 +116,20 @@ impl RequestWriter {
         self.in_snapshot && self.protocol == QueryProtocol::Named
     }
 
+    /// True where each query's own message ends with the end of all that it has set.
+    pub(super) fn rolls_back_itself(&self) -> bool {
+        self.protocol == QueryProtocol::Simple && self.guard.read_only
+    }
+
     /// Puts what comes before a query into `out`: what each transaction sets, and the guard statement. Says how many results
-    /// these have.
-    fn begin(&self, sql: &Sql, limits: QueryLimits, out: &mut BytesMut) -> io::Result<usize> {
+    /// these have. `is_styled`: the query is read by the styles of its transaction.
+    fn begin(
+        &self,
+        sql: &Sql,
+        limits: QueryLimits,
+        is_styled: bool,
+        out: &mut BytesMut,
+    ) -> io::Result<usize> {
         let is_named = self.protocol == QueryProtocol::Named;
         // A snapshot's transaction has set it once.
         let local = self.local.as_deref().filter(|_| !self.in_snapshot);
@@ -127,7 +138,9 @@ impl RequestWriter {
             Some(local) => execute_text(local, None, out)?,
             None => {}
         }
-        if is_named && !sql.is_catalog_only() {
+        if is_named && is_styled {
+            execute_text(&self.guard.styled_text(sql.is_catalog_only()), Some(limits), out)?;
+        } else if is_named && !sql.is_catalog_only() {
             execute(GUARD, Some(limits), &[], out)?;
         } else {
             execute_text(self.guard_text(sql), Some(limits), out)?;
@@ -143,7 +156,7 @@ impl RequestWriter {
         limits: QueryLimits,
         out: &mut BytesMut,
     ) -> io::Result<()> {
-        self.begin(sql, limits, out)?;
+        self.begin(sql, limits, false, out)?;
         frontend::parse(name, sql.text(), [], out)?;
         frontend::describe(b'S', name, out)?;
         frontend::sync(out);
@@ -175,7 +188,8 @@ impl RequestWriter {
         }
         match self.protocol {
             QueryProtocol::Named => {
-                sent.results_before += self.begin(sql, limits, out)?;
+                let is_styled = known.is_some_and(|known| known.shape.has_money());
+                sent.results_before += self.begin(sql, limits, is_styled, out)?;
                 execute_values(sql.name(), values, formats, out)?;
                 execute(GUARD, Some(limits), &[], out)?;
                 frontend::sync(out);
@@ -188,7 +202,7 @@ impl RequestWriter {
                 }
             }
             QueryProtocol::Unnamed => {
-                sent.results_before += self.begin(sql, limits, out)?;
+                sent.results_before += self.begin(sql, limits, true, out)?;
                 frontend::parse("", sql.text(), [], out)?;
                 bind_values("", values, formats, out)?;
                 // The result's shape may have changed: there is no plan that the server would have to keep to.
@@ -210,16 +224,33 @@ impl RequestWriter {
 
     /// One message, so that nothing runs where BEGIN or the guard statement fails. The line end closes a comment.
     fn simple_query(&self, sql: &Sql, limits: QueryLimits, out: &mut BytesMut) -> io::Result<usize> {
-        let guard = limits.written_into(self.guard_text(sql));
+        let before = self.simple_begin(sql, limits);
         let (text, clock) = (sql.text(), guard_statement::clock());
         if self.in_snapshot {
-            frontend::query(&format!("{guard};\n{text}\n;{clock}"), out)?;
+            frontend::query(&format!("{before}{text}\n;{clock}"), out)?;
             return Ok(1);
         }
-        let local = self.local.as_ref().map(|local| format!("{local};")).unwrap_or_default();
         let last = if self.guard.read_only { "ROLLBACK" } else { "COMMIT" };
-        frontend::query(&format!("BEGIN;{local}{guard};\n{text}\n;{clock};{last}"), out)?;
+        frontend::query(&format!("{before}{text}\n;{clock};{last}"), out)?;
         Ok(2 + usize::from(self.local.is_some()))
+    }
+
+    /// What stands before a statement in the simple protocol.
+    fn simple_begin(&self, sql: &Sql, limits: QueryLimits) -> String {
+        let guard = limits.written_into(self.guard_text(sql));
+        if self.in_snapshot {
+            return format!("{guard};\n");
+        }
+        let local = self.local.as_ref().map(|local| format!("{local};")).unwrap_or_default();
+        format!("BEGIN;{local}{guard};\n")
+    }
+
+    /// How many characters of ours the server counts before a statement, where it tells the place of an error.
+    pub(super) fn characters_before(&self, sql: &Sql, limits: QueryLimits) -> usize {
+        match self.protocol {
+            QueryProtocol::Simple => self.simple_begin(sql, limits).chars().count(),
+            _ => 0,
+        }
     }
 }
 
@@ -261,7 +292,7 @@ impl<'w> GroupWriter<'w> {
         } else {
             // A whole statement: the server counts on from a row with the timeout that was in force at its begin.
             if is_first {
-                self.writer.begin(sql, limits, out)?;
+                self.writer.begin(sql, limits, false, out)?;
             } else {
                 execute(GUARD, Some(limits), &[], out)?;
             }
@@ -350,6 +381,8 @@ fn bind_values(name: &str, values: &[Parameter], formats: &[i16], out: &mut Byte
 mod tests {
     use super::*;
 
+    use crate::driver::postgres::values::ValueType;
+
     fn writer(has_guard_rows: bool) -> RequestWriter {
         let guard = GuardOptions { read_only: true, ..GuardOptions::default() };
         RequestWriter { has_guard_rows, ..RequestWriter::new(QueryProtocol::Named, guard) }
@@ -367,6 +400,17 @@ mod tests {
             assert!(group.takes(first) && !group.takes(other));
             let sets_path = String::from_utf8_lossy(&out).contains("search_path");
             assert_eq!(sets_path, first.is_catalog_only());
+        }
+    }
+
+    #[test]
+    fn a_query_of_money_is_read_by_the_styles_of_its_transaction() {
+        for (value_type, is_styled) in [(ValueType::Money, true), (ValueType::Int, false)] {
+            let known = KnownStatement::of_types(vec![ValueType::Int, value_type]);
+            let (writer, mut out) = (writer(true), BytesMut::new());
+            let limits = QueryLimits::new(Duration::from_secs(1), SessionLimits::default());
+            writer.query(&Sql::new("SELECT 1"), &[], Some(&known), limits, &mut out).unwrap();
+            assert_eq!(String::from_utf8_lossy(&out).contains("1::pg_catalog.money"), is_styled);
         }
     }
 

@@ -247,8 +247,12 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             tags::DATA_ROW_TAG if is_before => {
                 let body = connection.body(message);
                 self.expected.began = GuardRow::read(body).or(self.expected.began);
-                if self.expected.shape.is_none() {
-                    self.styles = guard_statement::styles(body).unwrap_or_default();
+                match &mut self.expected.shape {
+                    None => self.styles = guard_statement::styles(body).unwrap_or_default(),
+                    Some(shape) if shape.has_money() => {
+                        Arc::make_mut(shape).styles = guard_statement::styles(body).unwrap_or_default();
+                    }
+                    Some(_) => {}
                 }
                 self.check_role()?;
             }

@@ -72,6 +72,11 @@ impl ResultShape {
         self.value_types.iter().zip(&self.formats).all(|(kind, format)| *format == 0 || kind.is_binary())
     }
 
+    /// True where a value can be read only with the styles of its own transaction.
+    pub(super) fn has_money(&self) -> bool {
+        self.value_types.contains(&ValueType::Money)
+    }
+
     fn is_binary(&self, column: usize) -> bool {
         self.formats.get(column) == Some(&1)
     }

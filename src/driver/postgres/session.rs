@@ -144,8 +144,24 @@ impl PgSession {
         self.has_lasting_sql = !session_sql.lasting.is_empty();
         self.requests.local = session_sql.local.as_ref().map(|local| local.sql.clone());
         self.run_session_sql(session_sql, by)?;
-        if self.requests.protocol == QueryProtocol::Named {
-            self.queue_preparations().map_err(unprepared)?;
+        match self.requests.protocol {
+            QueryProtocol::Named => self.queue_preparations().map_err(unprepared),
+            QueryProtocol::Simple => self.ask_initial_state(by),
+            QueryProtocol::Unnamed | QueryProtocol::Console => Ok(()),
+        }
+    }
+
+    /// Asks what a session of the simple protocol is like, where it is ours alone: it is reset as any other.
+    fn ask_initial_state(&mut self, by: Deadline) -> Result<()> {
+        if self.may_be_shared {
+            return Ok(());
+        }
+        let question = self.requests.guard().state(!self.has_lasting_sql);
+        match self.connection.ask(&question, by) {
+            Ok(state) => self.initial_state = Some(state),
+            // Not everything that speaks PostgreSQL's protocol has all of this.
+            Err(ExchangeError::Refused(_)) => {}
+            Err(error) => return Err(unprepared(error)),
         }
         Ok(())
     }
@@ -463,8 +479,13 @@ impl PgSession {
 
     /// Resets the session, and asks what it is like.
     fn queue_reset(&mut self) -> io::Result<()> {
+        let resets = !self.has_lasting_sql;
         let out = &mut self.connection.out;
-        if !self.has_lasting_sql {
+        if self.requests.protocol == QueryProtocol::Simple {
+            let reset = if resets { guard_statement::RESET_ALL } else { "" };
+            return frontend::query(&format!("{reset};{}", self.requests.guard().state(resets)), out);
+        }
+        if resets {
             execute(RESET, None, &[], out)?;
         }
         execute(STATE, None, &[], out)?;

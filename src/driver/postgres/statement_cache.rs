@@ -13,6 +13,8 @@ use crate::driver::Sql;
 
 use super::guard_statement::sets_something;
 use super::result_shape::ResultShape;
+#[cfg(test)]
+use super::values::ValueType;
 
 /// What the sessions of one endpoint have learned of its server.
 #[derive(Default)]
@@ -43,6 +45,16 @@ pub(super) struct KnownStatement {
     pub(super) undone: bool,
     /// It was seen to leave the session as it was.
     is_harmless: bool,
+}
+
+#[cfg(test)]
+impl KnownStatement {
+    /// One with a result of these types.
+    pub(super) fn of_types(value_types: Vec<ValueType>) -> Self {
+        let mut shape = ResultShape::default();
+        shape.value_types.extend(value_types);
+        KnownStatement { shape: Arc::new(shape), undone: false, is_harmless: true }
+    }
 }
 
 /// The statements of one session, by name.
@@ -83,9 +95,9 @@ impl StatementCache {
         self.known.remove(sql.name()).is_some()
     }
 
-    /// It has run on this session and left it as it was.
+    /// It has run on this session and left it as it was, and may share the guard statement of others.
     pub(super) fn is_harmless(&self, sql: &Sql) -> bool {
-        self.get(sql).is_some_and(|known| !known.undone && known.is_harmless)
+        self.get(sql).is_some_and(|known| !known.undone && known.is_harmless && !known.shape.has_money())
     }
 
     /// A good run of `sql` left the session as it was: that need not be asked again.

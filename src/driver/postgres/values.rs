@@ -234,9 +234,6 @@ pub(super) const STYLE_COLUMNS: &str = "pg_catalog.current_setting('DateStyle'),
 /// How many columns these are.
 pub(super) const STYLE_COLUMN_COUNT: u16 = 3;
 
-/// The question for a unit of money alone.
-pub(super) const MONEY_QUESTION: &str = "SELECT 1::pg_catalog.money";
-
 /// How a server writes values as text, where they cannot be asked for in binary: in the simple protocol, and for money.
 ///
 /// The settings are the administrator's, as they decide what the user's own SQL computes. A value whose style does not
