@@ -4,12 +4,16 @@ use std::ops::Range;
 
 use super::model::Value;
 use super::report::Report;
+use crate::driver::connection::AddressSyntax;
 
 /// The address with `${NAME_PASSWORD}` in place of each password: that of the user, a parameter `password`, and the keyword of
 /// a text such as `host=db password=…`. Variables that it holds stay.
 pub(super) fn without_password(url: &str, target: &str, report: &Report) -> Value {
     let (mut out, mut from) = (String::new(), 0);
-    let what = format!("the password of {target}, as the URL had it (percent-encoded)");
+    let is_keywords = AddressSyntax::of(url) == AddressSyntax::Keywords;
+    let form =
+        if is_keywords { "as the connection string had it" } else { "as the URL had it (percent-encoded)" };
+    let what = format!("the password of {target}, {form}");
     for range in passwords(url) {
         out.push_str(url.get(from..range.start).unwrap_or_default());
         let password = url.get(range.clone()).unwrap_or_default();
@@ -44,14 +48,54 @@ fn is_variable(text: &str) -> bool {
 
 /// Where the passwords of an address stand, in order; none of them is empty.
 fn passwords(url: &str) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = of_the_user(url).into_iter().collect();
+    if AddressSyntax::of(url) == AddressSyntax::Keywords {
+        let found =
+            keywords(url).into_iter().filter(|(name, value)| name.contains("password") && !value.is_empty());
+        return found.map(|(_, value)| value).collect();
+    }
+    passwords_until(url, |c| c == '&' || c == '#' || c.is_whitespace())
+}
+
+/// The same of a URL or of another text, in which a parameter ends where `is_end` says.
+fn passwords_until(text: &str, is_end: fn(char) -> bool) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = of_the_user(text).into_iter().collect();
     let mut from = found.first().map_or(0, |range| range.end);
-    while let Some(range) = keyword(url, from) {
+    while let Some(range) = keyword(text, from, is_end) {
         from = range.end;
         found.push(range);
     }
     found.retain(|range| !range.is_empty());
     found
+}
+
+/// libpq's `name=value` and `name = 'value'`: each name, and where its value stands inside its quotes. A value without quotes
+/// ends at a blank, and a backslash takes the next character as it is.
+fn keywords(text: &str) -> Vec<(&str, Range<usize>)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some((name, value)) = text.get(from..).and_then(|rest| rest.split_once('=')) {
+        let value = value.trim_start();
+        let is_quoted = value.starts_with('\'');
+        let start = text.len() - value.len() + usize::from(is_quoted);
+        let mut is_escaped = false;
+        let end = text.get(start..).unwrap_or_default().find(|c: char| {
+            let is_end = !is_escaped && if is_quoted { c == '\'' } else { c.is_whitespace() };
+            is_escaped = !is_escaped && c == '\\';
+            is_end
+        });
+        let end = end.map_or(text.len(), |end| start + end);
+        found.push((name.trim(), start..end));
+        from = (end + usize::from(is_quoted)).min(text.len());
+    }
+    found
+}
+
+/// A URL, and what stands behind its `?`: one in a password is none.
+pub(super) fn split_query(url: &str) -> (&str, &str) {
+    let go = ["@tcp(", "@unix("].into_iter().find_map(|form| url.rfind(form));
+    let login = go.or_else(|| Some(of_the_user(url)?.end)).unwrap_or(0);
+    let query = url.get(login..).and_then(|rest| rest.find('?')).map(|at| login + at);
+    query.and_then(|at| Some((url.get(..at)?, url.get(at + 1..)?))).unwrap_or((url, ""))
 }
 
 /// Behind the user, in a URL.
@@ -70,8 +114,7 @@ fn of_the_user(url: &str) -> Option<Range<usize>> {
 }
 
 /// Behind the next `password=`, with blanks around `=` or without.
-fn keyword(url: &str, mut from: usize) -> Option<Range<usize>> {
-    let is_end = |c: char| c == '&' || c == '#' || c.is_whitespace();
+fn keyword(url: &str, mut from: usize, is_end: fn(char) -> bool) -> Option<Range<usize>> {
     loop {
         from += url.get(from..)?.find("password")? + "password".len();
         let rest = url.get(from..)?;
@@ -91,7 +134,8 @@ pub(super) fn without_secrets(comment: &str) -> String {
     const HIDDEN: &str = "<hidden>";
     const KEYS: [&str; 5] = ["password", "passwd", "pwd", "secret", "token"];
     let mut clean = comment.to_owned();
-    for range in passwords(comment).into_iter().rev() {
+    // A password of a comment may be in any form: it ends at a blank.
+    for range in passwords_until(comment, char::is_whitespace).into_iter().rev() {
         if !comment.get(range.clone()).is_none_or(is_variable) {
             clean.replace_range(range, HIDDEN);
         }
@@ -139,6 +183,14 @@ fn place(url: &str) -> Option<&str> {
 
 /// A name for the target: the database, else the host.
 pub(super) fn database(url: &str) -> Option<String> {
+    if AddressSyntax::of(url) == AddressSyntax::Keywords {
+        let values = keywords(url);
+        let value = |wanted: &str| {
+            let (_, place) = values.iter().rev().find(|(name, _)| *name == wanted)?;
+            Some(clean(url.get(place.clone())?))
+        };
+        return ["dbname", "host"].into_iter().filter_map(value).find(|name| !name.is_empty());
+    }
     let scheme = url.split(':').next()?;
     let rest = place(url)?.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -151,7 +203,7 @@ pub(super) fn database(url: &str) -> Option<String> {
 
 /// `db.example:5432`, as postgres_exporter labels a server; `None` where the URL names several hosts or a socket.
 pub(super) fn host_and_port(url: &str) -> Option<String> {
-    if !url.contains("://") {
+    if !matches!(AddressSyntax::of(url), AddressSyntax::Url(_)) {
         return None;
     }
     let authority = place(url)?.split(['/', '?', '#']).next()?.rsplit('@').next()?;
@@ -195,6 +247,15 @@ mod tests {
                 "postgres://u:${T_PASSWORD}@h/d?sslpassword=${T_PASSWORD_2}",
             ),
             ("host=h password = ab user=u", "host=h password = ${T_PASSWORD} user=u"),
+            ("password=a#b&c?d@e:f/g://h dbname=d", "password=${T_PASSWORD} dbname=d"),
+            ("user=u password='a\\' b' dbname=d", "user=u password='${T_PASSWORD}' dbname=d"),
+            ("user=u password=a\\ b dbname=d", "user=u password=${T_PASSWORD} dbname=d"),
+            (
+                "user=u password=a'b sslpassword=c",
+                "user=u password=${T_PASSWORD} sslpassword=${T_PASSWORD_2}",
+            ),
+            ("user='password=a' host=h", "user='password=a' host=h"),
+            ("password='' host=h", "password='' host=h"),
             ("sqlite:x.db", "sqlite:x.db"),
         ] {
             assert_eq!(
@@ -214,8 +275,23 @@ mod tests {
             ("password: ${P}", "password: ${P}"),
             ("the password of the shop", "the password of the shop"),
             ("Orders: all", "Orders: all"),
+            ("host=h password=a#b&c user=u", "host=h password=<hidden> user=u"),
         ] {
             assert_eq!(without_secrets(comment), expected);
+        }
+    }
+
+    #[test]
+    fn a_query_begins_behind_the_login() {
+        for (url, expected) in [
+            ("mysql://u:a?b@h/d?x=y", ("mysql://u:a?b@h/d", "x=y")),
+            ("mysql://u:?@h/d", ("mysql://u:?@h/d", "")),
+            ("mysql://u:a?b@tcp(h:1)/d?x=y?z", ("mysql://u:a?b@tcp(h:1)/d", "x=y?z")),
+            ("postgres://h/d?user=u&password=a?b", ("postgres://h/d", "user=u&password=a?b")),
+            ("postgres://h:1/d?user=a@b", ("postgres://h:1/d", "user=a@b")),
+            ("sqlite3:x.db?mode=ro", ("sqlite3:x.db", "mode=ro")),
+        ] {
+            assert_eq!(split_query(url), expected, "{url}");
         }
     }
 
@@ -240,6 +316,9 @@ mod tests {
             ("postgres://u@h.example,h2", Some("h.example")),
             ("sqlite:data/app.db", Some("app")),
             ("sqlite:///var/app.db", Some("app")),
+            ("host=h password=a:b/c dbname=shop user=u", Some("shop")),
+            ("host=h.example password=x://a:b", Some("h.example")),
+            ("password=a:b", None),
             ("nothing", None),
         ] {
             assert_eq!(database(url).as_deref(), expected, "{url}");
