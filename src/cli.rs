@@ -14,6 +14,7 @@ use crate::commands::{
     print_stderr, print_stdout, run, schema, test, try_query,
 };
 use crate::error::{Error, ErrorKind};
+use crate::logging;
 
 /// Runs SQL at scrape time and serves the results as Prometheus metrics. Without a command it is `run`; `--once` is `collect`.
 #[derive(FromArgs, ArgsInfo)]
@@ -83,8 +84,10 @@ pub fn run(args: &[String]) -> u8 {
         Ok(code) => return code,
         Err(errors) => errors,
     };
-    for error in &errors {
-        print_stderr(&message("error", BAD, error, None));
+    if !logging::end(&errors) {
+        for error in &errors {
+            print_stderr(&message("error", BAD, error, None));
+        }
     }
     if errors.iter().any(|error| error.kind() == ErrorKind::Config) { 2 } else { 1 }
 }

@@ -37,6 +37,7 @@ pub mod error;
 pub mod file;
 pub mod logging;
 pub mod name;
+pub mod pem;
 pub mod plain_text;
 pub mod secret;
 pub mod value;

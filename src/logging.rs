@@ -3,7 +3,9 @@
 //! Owns the format only. Callers decide what to log; structured parts are key-value pairs of the `log` crate (`target`,
 //! `query`, `reason`, `sqlstate`).
 
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use env_logger::fmt::{Formatter, Timestamp};
 use log::kv::{Key, Value, VisitSource};
@@ -27,8 +29,23 @@ pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
+/// The format of the log, once it has started.
+static STARTED: OnceLock<LogFormat> = OnceLock::new();
+
+/// Logs what ends the process where lines of the log are for machines; false where they are not. Whatever the level is:
+/// nothing else would say it.
+pub fn end<E: Display>(errors: &[E]) -> bool {
+    let is_json = STARTED.get() == Some(&LogFormat::Json);
+    if is_json {
+        set_level(LevelFilter::Error);
+        errors.iter().for_each(|error| log::error!("{error}"));
+    }
+    is_json
+}
+
 /// Starts logging. The first call in a process wins.
 pub fn start(level: LevelFilter, format: LogFormat) {
+    let _ = STARTED.set(format);
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Warn).filter_module("sql_exporter", LevelFilter::Trace);
     match format {

@@ -57,6 +57,9 @@ enum Destination {
 
 impl Destination {
     fn of(path: &Path) -> io::Result<Destination> {
+        if path.as_os_str() == "-" {
+            return Ok(Destination::Stdout);
+        }
         let mut path = path.to_owned();
         for _ in 0..MOST_LINKS {
             match path.to_str() {

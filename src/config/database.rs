@@ -32,7 +32,7 @@ settings! {
             enabled: bool = true, Keys::flag;
             /// The number of queries that run at once on this target. With more than 20 targets on a server, the default is
             /// 1.
-            max_connections: u32 = 3, at_least_one;
+            max_connections: u32 = 3, sessions;
             /// The number of sessions that all targets with this host, port and user have together. A session that idles is
             /// closed for a target that has none. Of targets with different numbers the least counts.
             max_server_connections: u32 = 20, at_least_one;
@@ -76,6 +76,12 @@ settings! {
 /// Keys of an entry that say nothing about how its sessions are made, beside those of [`Database`].
 const NOT_OF_SESSIONS: [&str; 5] = ["labels", "collectors", "overrides", "lint_off", "discover"];
 
+/// No server gives one client more sessions, and the pool reserves memory for all of them.
+const MOST_SESSIONS: u32 = 10_000;
+
+/// Keys under which a URL is a slip. Its password would stand in messages: as the name of a database or of a file.
+const NEVER_URLS: [&str; 6] = ["driver", "socket", "database", "username", "password_file", "url_file"];
+
 /// One entry as read, before its queries are known.
 pub(super) struct DatabaseEntry {
     /// Without its queries.
@@ -118,7 +124,8 @@ impl DatabaseEntry {
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
     pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> DatabaseEntry {
         check_name(&name, &keys);
-        let (named, by_url) = driver(&mut keys, drivers);
+        let has_misplaced_url = refuse_urls(&keys);
+        let (named, by_url) = if has_misplaced_url { (None, false) } else { driver(&mut keys, drivers) };
         let mut database = Database {
             name,
             driver: named.as_ref().map_or("", DriverName::label),
@@ -139,6 +146,9 @@ impl DatabaseEntry {
             has_own_max_connections,
             driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
         };
+        if has_misplaced_url {
+            return entry;
+        }
         // Which other keys are right is the driver's to say.
         match named {
             // The keys of a driver that is not built in are not checked.
@@ -174,6 +184,27 @@ impl DatabaseEntry {
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
         Database { digest, queries, ..self.database }
     }
+}
+
+/// A number of sessions of one target.
+fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
+    let count = at_least_one(keys, key)?;
+    if count > MOST_SESSIONS {
+        keys.fault(
+            key,
+            format!("{count} is more than {MOST_SESSIONS}, the most sessions that a target can have"),
+        );
+    }
+    Some(count)
+}
+
+/// Whether a URL stands where none can; a fault for each.
+fn refuse_urls(keys: &Keys<'_>) -> bool {
+    let found: Vec<&str> = NEVER_URLS.into_iter().filter(|key| keys.holds(key, "://")).collect();
+    for key in &found {
+        keys.fault_with_hint(key, format!("`{key}` is a URL"), "the URL of a database belongs under `url`");
+    }
+    !found.is_empty()
 }
 
 /// The entry without secrets: of a URL what tells where it leads, of a `password_command` its program.

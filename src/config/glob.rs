@@ -6,6 +6,10 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::yaml::keys::{Keys, nearest};
 
+/// No path is longer, and no name that somebody writes a pattern for. The matcher of an endless pattern cannot be built: globset
+/// panics.
+const LONGEST_PATTERN: usize = 4096;
+
 /// One pattern. A text without `*`, `?`, `[` and `{` is a plain name and matches itself alone.
 #[derive(Debug, Clone)]
 pub struct Pattern {
@@ -31,6 +35,11 @@ impl Pattern {
             Kind::Plain
         } else if text == "*" {
             Kind::Star
+        } else if text.len() > LONGEST_PATTERN {
+            return Err(format!(
+                "a pattern has at most {LONGEST_PATTERN} bytes, this one has {}",
+                text.len()
+            ));
         } else {
             let glob = GlobBuilder::new(text).literal_separator(true).build();
             let glob = glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?;
@@ -115,5 +124,12 @@ mod tests {
     #[test]
     fn a_broken_pattern_says_so() {
         assert!(Pattern::new("eu-[").unwrap_err().contains("\"eu-[\" is not a pattern"));
+        for part in ["?", "*a", "[!a]", "{a,b}"] {
+            assert!(Pattern::new(&part.repeat(4096 / part.len())).is_ok(), "{part}");
+            assert!(
+                Pattern::new(&part.repeat(200_000)).unwrap_err().contains("at most 4096 bytes"),
+                "{part}"
+            );
+        }
     }
 }

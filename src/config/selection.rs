@@ -16,6 +16,7 @@ use super::settings::Written;
 pub(super) struct KnownTargets<'t> {
     /// Of those that are configured themselves.
     pub(super) names: BTreeSet<&'t str>,
+    /// Empty for a target whose driver is not known, because of a fault that is recorded.
     pub(super) drivers: BTreeSet<&'static str>,
     /// Those that discover others.
     pub(super) parents: Vec<&'t str>,
@@ -24,6 +25,11 @@ pub(super) struct KnownTargets<'t> {
 }
 
 impl KnownTargets<'_> {
+    /// True where a target has this driver, or may have it.
+    fn may_have_driver(&self, driver: &str) -> bool {
+        self.has_files || self.drivers.contains(driver) || self.drivers.contains("")
+    }
+
     /// True for a name or a pattern of targets that may be discovered: `srv/*`.
     fn may_be_discovered(&self, text: &str) -> bool {
         let is_below = |parent: &&str| text.strip_prefix(*parent).is_some_and(|rest| rest.starts_with('/'));
@@ -116,7 +122,7 @@ impl TargetSelector {
                     }
                 }
             }
-            SelectedTargets::Driver(meant) if !known.drivers.contains(meant) && !known.has_files => {
+            SelectedTargets::Driver(meant) if !known.may_have_driver(meant) => {
                 let message = format!("no target has the driver {meant}: nothing runs here");
                 reader.warn(Error::config(message).at(self.place.clone()));
             }

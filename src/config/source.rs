@@ -80,7 +80,12 @@ pub(super) fn secrets(keys: &Keys<'_>) -> Vec<StoredSecret> {
 fn has_password(url: &str) -> bool {
     if AddressSyntax::of(url) == AddressSyntax::Keywords {
         let values = url.split("password").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('='));
-        return values.into_iter().any(|value| !matches!(value.split_whitespace().next(), None | Some("''")));
+        // Where a variable stood, the next keyword follows.
+        let is_keyword = |word: &str| word.split_once('=').is_some_and(|(name, _)| name.chars().all(is_word));
+        return values.into_iter().any(|value| match value.split_whitespace().next() {
+            None | Some("''") => false,
+            Some(word) => !(value.starts_with(char::is_whitespace) && is_keyword(word)),
+        });
     }
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -89,6 +94,10 @@ fn has_password(url: &str) -> bool {
     let in_user = user.split_once(':').is_some_and(|(_, password)| !password.is_empty());
     let given = |pair: &str| pair.strip_prefix("password=").is_some_and(|password| !password.is_empty());
     in_user || query.split('&').any(given)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 #[cfg(test)]
@@ -100,6 +109,8 @@ mod tests {
         for url in [
             "host=h password=p",
             "password = 'p' host=h",
+            "password=a=b host=h",
+            "password= 'p=x'",
             "postgres://u:p@h/d",
             "mysql://:p@[::1]:1/d?x=1",
             "postgres://h/d?password=p",
@@ -110,6 +121,7 @@ mod tests {
         let without = [
             "host=h user=password",
             "host=h password='' user=x",
+            "host=h password= dbname=d user=x",
             "postgres://u@h:5432/d",
             "postgres://u:@h/d",
             "postgres://h:1/d",

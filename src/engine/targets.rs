@@ -151,7 +151,10 @@ impl Targets {
         let exporter = self.exporter.clone().sized_like(&config.exporter);
         let config = Config { exporter, sources: Some(Arc::clone(sources)), ..config };
         let (targets, ReloadSummary { changed, started, ended, .. }) = self.renewed(config, Renewal::Refresh);
-        log::info!("the targets have changed: {started} started, {changed} changed, {ended} ended");
+        // A target file with an error is a change too, which its own line tells.
+        if started + changed + ended > 0 {
+            log::info!("the targets have changed: {started} started, {changed} changed, {ended} ended");
+        }
         Some(targets)
     }
 

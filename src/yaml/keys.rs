@@ -360,6 +360,13 @@ impl<'d> Keys<'d> {
         (self.reader.environment)(name)
     }
 
+    /// True when the text under `key`, with its variables, holds `part`. Does not take the key and records no fault.
+    #[must_use]
+    pub fn holds(&self, key: &str, part: &str) -> bool {
+        let Some(NodeValue::Scalar(text)) = self.look(key).map(|found| found.value()) else { return false };
+        expand(text, self.reader.environment).is_ok_and(|text| text.contains(part))
+    }
+
     /// The path under `key`, as [`Keys::file`] returns it. Does not take the key and records no fault.
     #[must_use]
     pub fn path_of(&self, key: &str) -> Option<PathBuf> {

@@ -11,8 +11,17 @@ const LONGEST_PATH: usize = 400;
 
 /// Words that mark a line, and the block under it, as one that may hold a secret. A near miss counts too: a
 /// misspelt `pasword: …` is exactly the line that an error would show.
-const SECRET_KEYS: &[&str] =
-    &["password", "password_command", "url", "connection_string", "params", "session_sql", "dsn", "uri"];
+const SECRET_KEYS: &[&str] = &[
+    "password",
+    "password_command",
+    "url",
+    "connection_string",
+    "params",
+    "session_sql",
+    "dsn",
+    "uri",
+    "basic_auth_users",
+];
 
 /// Parts of a word that do the same; one slip leaves `pass` or `sword` whole.
 const SECRET_PARTS: &[&str] = &["pass", "sword", "pwd", "secret", "token", "credential"];
@@ -183,12 +192,23 @@ pub(super) fn names_secret(line: &str) -> bool {
     let letters: String = line.replace('-', "_").chars().filter(word_part).collect();
     let letters = letters.to_lowercase().replace("password_file", "");
     line.contains("://")
+        || line.contains("-----BEGIN")
+        || holds_key(line)
         || SECRET_PARTS.iter().any(|part| letters.contains(part))
         || line.split(|c| !word_part(&c)).any(|word| SECRET_KEYS.contains(&word))
         || line.split(':').any(|before| {
             let key = before.rsplit(['{', ',']).next().unwrap_or("");
             near_secret(key.trim_matches(|c| !word_part(&c)))
         })
+}
+
+/// True for a `key` that has more behind it than the path of a file: the private key of a web-config file.
+fn holds_key(line: &str) -> bool {
+    let line = line.get(depth(line)..).unwrap_or_default();
+    line.split_once(':').is_some_and(|(key, value)| {
+        let value = value.trim();
+        key.trim() == "key" && (value.is_empty() || value.starts_with(['|', '>', '"', '\'', '-']))
+    })
 }
 
 /// A slip of the pen in a key that holds secrets.

@@ -66,6 +66,16 @@ fn lint_off_silences_on_a_target_a_query_and_a_metric_and_is_counted() {
 }
 
 #[test]
+fn a_target_whose_url_is_at_fault_brings_no_warning_about_its_driver() {
+    let output = check(
+        "databases: {shop: {url: \"postgres://u:${NOT_SET}@h/d\"}}\ninclude: [\"builtin:postgres/*\"]\n",
+    )
+    .output();
+    assert_eq!((output.code(), output.text().matches("NOT_SET").count() > 0), (2, true), "{}", output.text());
+    assert!(!output.text().contains("warning:"), "{}", output.text());
+}
+
+#[test]
 fn warnings_end_with_0_and_with_strict_with_1_and_errors_with_2() {
     let code = |config: &str, more: &[&str]| check(config).args(more).output().code();
     let clean = "databases: {shop: {driver: sqlite, database: a.db}}\nqueries: []\n";

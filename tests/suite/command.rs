@@ -93,6 +93,14 @@ fn collect_writes_a_file_as_a_whole_also_when_a_query_failed() {
 }
 
 #[test]
+fn a_dash_is_stdout() {
+    let setup = setup(GOOD).args(&["collect", "--no-self-metrics", "--output", "-"]);
+    let output = setup.output();
+    assert_eq!(checked(output.text()).value("stock_units", &[]), Some(7.0));
+    assert!(!setup.path().join("-").exists());
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let setup = setup(GOOD);
     let exporter = env!("CARGO_BIN_EXE_sql-exporter");
@@ -310,4 +318,24 @@ fn a_json_log_is_one_object_a_line_with_its_parts_as_fields() {
         (&"warn".into(), &"shop".into(), &"sql".into())
     );
     assert!(lines.iter().all(|line| line["time"].is_string() && line["message"].is_string()), "{log}");
+}
+
+#[test]
+fn what_ends_a_start_is_a_line_of_a_json_log_too() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let broken = "databases: {shop: {driver: sqlite}}\nexporter: {log_format: json, log_level: off}\n";
+    for (config, arguments, code, message) in [
+        (broken, &["run"][..], 2, "a SQLite target needs a file"),
+        ("databases: [", &["--log-format", "json"], 2, "sql-exporter.yaml:1:"),
+        (GOOD, &["--log-format", "json", "--listen", &address], 1, "the port is in use"),
+    ] {
+        let output = setup(config).args(arguments).output();
+        let lines: Vec<serde_json::Value> =
+            output.errors().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(output.code(), code, "{lines:?}");
+        let said =
+            |line: &serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains(message));
+        assert!(lines.iter().any(|line| line["level"] == "error" && said(line)), "{lines:?}");
+    }
 }

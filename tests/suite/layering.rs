@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The top-level modules, lowest first. Modules of one row know nothing of each other, but for the first row: its small
 /// modules are in order.
 const LAYERS: &[&[&str]] = &[
-    &["error", "secret", "name", "deadline", "clock", "plain_text", "file", "value", "logging"],
+    &["error", "secret", "name", "deadline", "clock", "plain_text", "file", "pem", "value", "logging"],
     &["exposition", "yaml"],
     &["telemetry"],
     &["driver"],

@@ -1,7 +1,7 @@
 //! Signals and broken pipes: the exporter ends as it is asked to, leaves nothing running in the servers, and what nobody
 //! reads any more does not harm it.
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use crate::checker::checked;
 use crate::command::setup;
 use crate::conformance::subject::Subject;
 use crate::conformance::subject::sqlite::Sqlite;
-use crate::exporter::{Exporter, Setup};
-use crate::process::{bound, signal, wait_for};
+use crate::exporter::{Exporter, Setup, program};
+use crate::process::{bound, end, folder, mortal, signal, wait_for};
 use crate::servers::{MariaDb, Postgres};
 use crate::web_client::connect;
 
@@ -362,4 +362,31 @@ fn a_page_into_a_pipe_that_closes_is_no_failure() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_sql-exporter")]).current_dir(setup.path());
     // One query has no table: exit code 1 is about that, not about the pipe.
     assert_eq!(command.status().expect("bash").code(), Some(1));
+}
+
+/// The configuration comes from a pipe that stays open: the start waits for its end.
+#[test]
+fn a_sighup_during_the_start_is_a_reload_after_it() {
+    let folder = folder();
+    std::fs::write(folder.path().join("shop.db"), "").expect("written");
+    let mut command = mortal(None, &program());
+    command.args(["-c", "/dev/stdin", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let database = folder.path().join("shop.db").display().to_string();
+    stdin.write_all(GOOD.replace("shop.db", &database).as_bytes()).expect("written");
+    // The first signal has the lowest bit.
+    wait_for("SIGHUP to be caught", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim();
+        (u64::from_str_radix(caught, 16).ok()? & 1 == 1).then_some(())
+    });
+    signal("HUP", &[child.id()]);
+    drop(stdin);
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("listening on")), "it serves");
+    // There is nothing more in the pipe.
+    assert!(log.any(|line| line.contains("the configuration was not reloaded")), "it reads it again");
+    end(&mut child).expect("ended");
 }

@@ -8,7 +8,7 @@ use super::drivers::Driver;
 use super::durations;
 use super::model::{Entry, Value};
 use super::report::Report;
-use super::url::{AS_IN_URL, encoded};
+use super::url::{AS_IN_URL, encoded, split_query};
 use crate::deadline::duration_text;
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
@@ -411,6 +411,7 @@ fn decoded(text: &str) -> String {
 impl<'a> Parts<'a> {
     /// Takes an address apart; `None` where it has no scheme.
     fn of(address: &'a str) -> Option<Parts<'a>> {
+        let (address, query) = split_query(address);
         let (scheme, rest) = address.split_once(':')?;
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
         if scheme.is_empty() || !scheme.chars().all(is_legal) {
@@ -420,7 +421,6 @@ impl<'a> Parts<'a> {
         let (scheme, transport) = scheme.split_once('+').unwrap_or((&scheme, ""));
         let has_slashes = rest.starts_with("//");
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let (rest, query) = rest.rsplit_once('?').unwrap_or((rest, ""));
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let query = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "true"))).collect();
         // A password in the form of the Go driver may hold anything.

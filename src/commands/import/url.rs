@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::report::Report;
+use crate::driver::connection::AddressSyntax;
 
 /// How a password is written in a URL.
 pub(super) const AS_IN_URL: &str = ", as the URL had it (percent-encoded)";
@@ -10,7 +11,9 @@ pub(super) const AS_IN_URL: &str = ", as the URL had it (percent-encoded)";
 /// The address with `${NAME_PASSWORD}` in place of each password: that of the user, a parameter `password`, and the keyword of
 /// a text such as `host=db password=…`. Variables that it holds stay.
 pub(super) fn without_password(url: &str, target: &str, report: &Report) -> String {
-    let out = replaced(url, passwords(url), |password| variable(password, target, AS_IN_URL, report));
+    let is_keywords = AddressSyntax::of(url) == AddressSyntax::Keywords;
+    let form = if is_keywords { ", as the connection string had it" } else { AS_IN_URL };
+    let out = replaced(url, passwords(url), |password| variable(password, target, form, report));
     report.uses(&out);
     out
 }
@@ -52,20 +55,56 @@ fn is_variable(text: &str) -> bool {
 }
 
 /// Where the passwords of an address stand, in order; none of them is empty.
-fn passwords(url: &str) -> impl Iterator<Item = Range<usize>> {
+fn passwords(url: &str) -> Vec<Range<usize>> {
+    if AddressSyntax::of(url) == AddressSyntax::Keywords {
+        let found =
+            keywords(url).into_iter().filter(|(name, value)| name.contains("password") && !value.is_empty());
+        return found.map(|(_, value)| value).collect();
+    }
     let of_the_user = of_the_user(url);
     let from = of_the_user.as_ref().map_or(0, |range| range.end);
-    of_the_user.into_iter().filter(|range| !range.is_empty()).chain(keywords(url, from))
+    let is_end = |c: char| c == '&' || c == '#' || c.is_whitespace();
+    of_the_user.into_iter().filter(|range| !range.is_empty()).chain(parameters(url, from, is_end)).collect()
 }
 
-/// Behind each `password=`, from an offset on; none of them is empty.
-fn keywords(text: &str, mut from: usize) -> impl Iterator<Item = Range<usize>> {
+/// Behind each `password=`, from an offset on, up to where `is_end` says; none of them is empty.
+fn parameters(text: &str, mut from: usize, is_end: fn(char) -> bool) -> impl Iterator<Item = Range<usize>> {
     let values = std::iter::from_fn(move || {
-        let range = keyword(text, from)?;
+        let range = keyword(text, from, is_end)?;
         from = range.end;
         Some(range)
     });
     values.filter(|range| !range.is_empty())
+}
+
+/// libpq's `name=value` and `name = 'value'`: each name, and where its value stands inside its quotes. A value without quotes
+/// ends at a blank, and a backslash takes the next character as it is.
+fn keywords(text: &str) -> Vec<(&str, Range<usize>)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some((name, value)) = text.get(from..).and_then(|rest| rest.split_once('=')) {
+        let value = value.trim_start();
+        let is_quoted = value.starts_with('\'');
+        let start = text.len() - value.len() + usize::from(is_quoted);
+        let mut is_escaped = false;
+        let end = text.get(start..).unwrap_or_default().find(|c: char| {
+            let is_end = !is_escaped && if is_quoted { c == '\'' } else { c.is_whitespace() };
+            is_escaped = !is_escaped && c == '\\';
+            is_end
+        });
+        let end = end.map_or(text.len(), |end| start + end);
+        found.push((name.trim(), start..end));
+        from = (end + usize::from(is_quoted)).min(text.len());
+    }
+    found
+}
+
+/// A URL, and what stands behind its `?`: one in a password is none.
+pub(super) fn split_query(url: &str) -> (&str, &str) {
+    let go = ["@tcp(", "@unix("].into_iter().find_map(|form| url.rfind(form));
+    let login = go.or_else(|| Some(of_the_user(url)?.end)).unwrap_or(0);
+    let query = url.get(login..).and_then(|rest| rest.find('?')).map(|at| login + at);
+    query.and_then(|at| Some((url.get(..at)?, url.get(at + 1..)?))).unwrap_or((url, ""))
 }
 
 /// Behind the user, in a URL.
@@ -84,8 +123,7 @@ fn of_the_user(url: &str) -> Option<Range<usize>> {
 }
 
 /// Behind the next `password=`, with blanks around `=` or without.
-fn keyword(url: &str, mut from: usize) -> Option<Range<usize>> {
-    let is_end = |c: char| c == '&' || c == '#' || c.is_whitespace();
+fn keyword(url: &str, mut from: usize, is_end: fn(char) -> bool) -> Option<Range<usize>> {
     loop {
         from += url.get(from..)?.find("password")? + "password".len();
         let rest = url.get(from..)?;
@@ -107,7 +145,8 @@ pub(super) fn without_secrets(comment: &str) -> String {
     let hidden = |value: &str| if is_variable(value) { value.to_owned() } else { HIDDEN.to_owned() };
     let words = comment.split_inclusive(char::is_whitespace);
     let clean: String = words.map(|word| replaced(word, of_a_login(word), hidden)).collect();
-    let clean = replaced(&clean, keywords(&clean, 0), hidden);
+    // Such a password may be in any form: it ends at a blank.
+    let clean = replaced(&clean, parameters(&clean, 0, char::is_whitespace), hidden);
     let lower = clean.to_ascii_lowercase();
     let value_of = |end: usize| {
         let rest = clean.get(end..)?.trim_start_matches(['"', '\'']).trim_start();
@@ -182,6 +221,14 @@ impl<'u> Address<'u> {
 
 /// A name for the target: the database, else the host.
 pub(super) fn database(url: &str) -> Option<String> {
+    if AddressSyntax::of(url) == AddressSyntax::Keywords {
+        let values = keywords(url);
+        let value = |wanted: &str| {
+            let (_, place) = values.iter().rev().find(|(name, _)| *name == wanted)?;
+            Some(clean(url.get(place.clone())?))
+        };
+        return ["dbname", "host"].into_iter().filter_map(value).find(|name| !name.is_empty());
+    }
     let (scheme, rest) = url.split_once(':')?;
     let names = if scheme.starts_with("sqlite") {
         let file = rest.split(['?', '#']).next()?.rsplit('/').next()?;
@@ -195,6 +242,9 @@ pub(super) fn database(url: &str) -> Option<String> {
 
 /// `db.example:5432`, as postgres_exporter labels a server; `None` where the URL names several hosts or a socket.
 pub(super) fn host_and_port(url: &str) -> Option<String> {
+    if !matches!(AddressSyntax::of(url), AddressSyntax::Url(_)) {
+        return None;
+    }
     let host = Address::of(url)?.host;
     if host.contains([',', '%', '$']) {
         return None;
@@ -236,6 +286,15 @@ mod tests {
                 "postgres://u:${T_PASSWORD}@h/d?sslpassword=${T_PASSWORD_2}",
             ),
             ("host=h password = ab user=u", "host=h password = ${T_PASSWORD} user=u"),
+            ("password=a#b&c?d@e:f/g://h dbname=d", "password=${T_PASSWORD} dbname=d"),
+            ("user=u password='a\\' b' dbname=d", "user=u password='${T_PASSWORD}' dbname=d"),
+            ("user=u password=a\\ b dbname=d", "user=u password=${T_PASSWORD} dbname=d"),
+            (
+                "user=u password=a'b sslpassword=c",
+                "user=u password=${T_PASSWORD} sslpassword=${T_PASSWORD_2}",
+            ),
+            ("user='password=a' host=h", "user='password=a' host=h"),
+            ("password='' host=h", "password='' host=h"),
             ("sqlite:x.db", "sqlite:x.db"),
         ] {
             assert_eq!(without_password(url, "t", &Report::default()), expected, "{url}");
@@ -259,8 +318,23 @@ mod tests {
             ("postgres://h:5432/d", "postgres://h:5432/d"),
             ("host=h password=p user=u", "host=h password=<hidden> user=u"),
             ("Orders: all", "Orders: all"),
+            ("host=h password=a#b&c user=u", "host=h password=<hidden> user=u"),
         ] {
             assert_eq!(without_secrets(comment), expected);
+        }
+    }
+
+    #[test]
+    fn a_query_begins_behind_the_login() {
+        for (url, expected) in [
+            ("mysql://u:a?b@h/d?x=y", ("mysql://u:a?b@h/d", "x=y")),
+            ("mysql://u:?@h/d", ("mysql://u:?@h/d", "")),
+            ("mysql://u:a?b@tcp(h:1)/d?x=y?z", ("mysql://u:a?b@tcp(h:1)/d", "x=y?z")),
+            ("postgres://h/d?user=u&password=a?b", ("postgres://h/d", "user=u&password=a?b")),
+            ("postgres://h:1/d?user=a@b", ("postgres://h:1/d", "user=a@b")),
+            ("sqlite3:x.db?mode=ro", ("sqlite3:x.db", "mode=ro")),
+        ] {
+            assert_eq!(split_query(url), expected, "{url}");
         }
     }
 
@@ -286,6 +360,9 @@ mod tests {
             ("sqlite:data/app.db", Some("app")),
             ("sqlite:app.db?mode=ro", Some("app")),
             ("sqlite:///var/app.db", Some("app")),
+            ("host=h password=a:b/c dbname=shop user=u", Some("shop")),
+            ("host=h.example password=x://a:b", Some("h.example")),
+            ("password=a:b", None),
             ("nothing", None),
         ] {
             assert_eq!(database(url).as_deref(), expected, "{url}");

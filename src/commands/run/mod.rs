@@ -6,10 +6,13 @@ pub mod start;
 mod systemd;
 
 use argh::{ArgsInfo, FromArgs};
+use log::LevelFilter;
 
 use super::CommandResult;
 use super::settings::{CommandSettings, GlobalArgs, environment};
+use crate::config::InvalidConfig;
 use crate::driver::Drivers;
+use crate::logging;
 
 /// Serve the metrics over HTTP (the default).
 #[derive(FromArgs, ArgsInfo)]
@@ -33,12 +36,18 @@ pub fn run(args: &GlobalArgs, _: &RunArgs) -> CommandResult {
 /// The same with settings.
 pub(super) fn serve(settings: CommandSettings) -> CommandResult {
     allocator::set();
-    let config = settings.load(&environment, &Drivers::built_in())?;
+    let early = start::EarlyReload::new()?;
+    let config = settings.examine(&environment, &Drivers::built_in());
+    let config = config.map_err(|InvalidConfig { faults, exporter, .. }| {
+        let format = settings.log_format.or(exporter.map(|exporter| exporter.log_format));
+        logging::start(LevelFilter::Error, format.unwrap_or_default());
+        faults
+    })?;
     super::start_logging(&config, &settings.warnings);
     start::check_thread_limit(start::IDLE_THREADS)?;
     // Whole, so that it is found from any folder.
     let file = config.files.first().and_then(|file| std::path::absolute(file).ok());
     let load = move || settings.load(&environment, &Drivers::built_in());
-    start::serve(start::make_targets(config), file, Box::new(load))?;
+    start::serve(start::make_targets(config), file, Box::new(load), &early)?;
     Ok(0)
 }

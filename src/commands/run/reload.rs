@@ -1,5 +1,6 @@
 //! Reading the configuration again: parse, check, swap. Requests that come while one is under way share the next.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,16 +55,16 @@ impl Reloader {
         if last.number > before {
             return last.result.clone();
         }
-        // A load that panics leaves this result.
         let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
-        *last = LastReload { number, result: Err(Arc::new(vec![unfinished()])) };
-        let result = (self.load)().map(|config| swap(site, config)).map_err(Arc::new);
+        // A panic is a failed reload: the thread that serves SIGHUP goes on, and the metric says so.
+        let load = AssertUnwindSafe(|| (self.load)().map(|config| swap(site, config)));
+        let result = catch_unwind(load).unwrap_or_else(|_| Err(vec![unfinished()])).map_err(Arc::new);
         site.telemetry().reloaded(result.is_ok());
         if let Err(errors) = &result {
             errors.iter().for_each(|error| log::error!("{error}"));
             log::error!("the configuration was not reloaded: the old one stays");
         }
-        last.result.clone_from(&result);
+        *last = LastReload { number, result: result.clone() };
         result
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag::register_conditional_shutdown;
+use signal_hook::flag::{register, register_conditional_shutdown};
 use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
@@ -67,14 +67,39 @@ pub fn make_targets(config: Config) -> Targets {
     Targets::new(config, &Arc::new(shared))
 }
 
+/// Whether SIGHUP came before the exporter serves.
+pub struct EarlyReload(Arc<AtomicBool>);
+
+impl EarlyReload {
+    /// Takes note of SIGHUP from now on. Until then it ends the process, and a start can take a second and more: target files
+    /// that have just been written, files on a slow disk.
+    ///
+    /// # Errors
+    /// Signals cannot be handled.
+    pub fn new() -> Result<EarlyReload, Error> {
+        let asked = Arc::new(AtomicBool::new(false));
+        register(SIGHUP, Arc::clone(&asked)).map_err(|error| unhandled(&error))?;
+        Ok(EarlyReload(asked))
+    }
+}
+
+fn unhandled(error: &std::io::Error) -> Error {
+    Error::machine(format!("signals cannot be handled: {error}"))
+}
+
 /// Serves until SIGTERM, and `shutdown_delay` longer, or SIGINT; then stops accepting, lets requests in flight end, and
 /// returns. `load` reads the configuration again, from `file` where it comes from a file.
 ///
 /// # Errors
 /// An address that cannot be listened on; all errors of the web-config file.
-pub fn serve(targets: Targets, file: Option<PathBuf>, load: Box<LoadConfig>) -> Result<(), Vec<Error>> {
+pub fn serve(
+    targets: Targets,
+    file: Option<PathBuf>,
+    load: Box<LoadConfig>,
+    early: &EarlyReload,
+) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
-    let unhandled = |error| vec![Error::machine(format!("signals cannot be handled: {error}"))];
+    let unhandled = |error| vec![unhandled(&error)];
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -102,6 +127,9 @@ pub fn serve(targets: Targets, file: Option<PathBuf>, load: Box<LoadConfig>) -> 
     let reload = start_reload_thread(&site)?;
     systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
     systemd::ready(Status::Serving);
+    if early.0.load(Ordering::Relaxed) {
+        let _ = reload.try_send(());
+    }
     wait_for_stop(&mut signals, &site, &reload);
     // From here on another signal ends the process at once.
     stopping.store(true, Ordering::Relaxed);

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms, ring};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
@@ -19,6 +18,7 @@ use rustls::{
 
 use crate::error::{Error, Reason, Result};
 use crate::file;
+use crate::pem;
 
 use crate::driver::TlsState;
 
@@ -152,13 +152,12 @@ impl TlsConfig {
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert, "cert")?;
-                let pem =
+                let text =
                     file::read_bytes(key, MAX_FILE_BYTES).map_err(|error| unreadable(key, "key", &error))?;
-                let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-                    pem::Error::NoItemsFound => unreadable(key, "key", &NO_KEY),
-                    error => unreadable(key, "key", &error),
-                })?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| fault(&error))?
+                let private = pem::private_key(&text).map_err(|error| unreadable(key, "key", &error))?;
+                builder
+                    .with_client_auth_cert(chain, private)
+                    .map_err(|error| unreadable(key, "key", &format!("does not fit `tls.cert`: {error}")))?
             }
             (None, None) => builder.with_no_client_auth(),
             _ => {
@@ -198,17 +197,13 @@ pub fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
 
 fn unreadable(file: &Path, key: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(Reason::Tls, format!("tls.{key} {}: {error}", file.display()))
+        .with_meaning("a file below `tls` cannot be used")
+        .with_hint(format!("check `tls.{key}`: a PEM file that the user of the exporter can read"))
 }
 
-/// A key behind a password is none of these either.
-const NO_KEY: &str = "holds no PEM private key that can be read without a password: `openssl pkey -in FILE -out PLAIN` \
-     writes one";
-
 fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = file::read_bytes(file, MAX_FILE_BYTES).map_err(|error| unreadable(file, key, &error))?;
-    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| unreadable(file, key, &error))?;
-    if found.is_empty() { Err(unreadable(file, key, &"holds no PEM certificate")) } else { Ok(found) }
+    let text = file::read_bytes(file, MAX_FILE_BYTES).map_err(|error| unreadable(file, key, &error))?;
+    pem::certificates(&text).map_err(|error| unreadable(file, key, &error))
 }
 
 /// Decides whether a server's certificate is accepted.

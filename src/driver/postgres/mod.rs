@@ -90,6 +90,12 @@ fn read(
     make: fn(ConnectionConfig) -> Result<Arc<dyn Endpoint>, String>,
 ) -> Option<Arc<dyn Endpoint>> {
     let mut login = ConnectionConfig::read(keys, scheme)?;
+    let name = login.socket.as_deref().and_then(Path::file_name).unwrap_or_default();
+    if name.to_string_lossy().starts_with(".s.PGSQL.") {
+        let hint = "write the folder that it is in; the number behind the last dot is `port`";
+        keys.fault_with_hint("socket", "this is the socket of PostgreSQL, not its folder", hint);
+        return None;
+    }
     if matches!(login.password, PasswordSource::None) {
         login.password = passfile(keys, &login).map_or(PasswordSource::None, PasswordSource::Passfile);
     }

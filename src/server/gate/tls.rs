@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -19,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::head::Rejection;
 use crate::file;
+use crate::pem;
 use crate::secret::Secret;
 use crate::server::backend::upstream::ByteStream;
 
@@ -100,16 +100,11 @@ impl PemSource {
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes()?).collect();
-        let found = found.map_err(|error| self.fault(&error))?;
-        if found.is_empty() { Err(self.fault(&"holds no PEM certificate")) } else { Ok(found) }
+        pem::certificates(&self.bytes()?).map_err(|error| self.fault(&error))
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsFault> {
-        PrivateKeyDer::from_pem_slice(&self.bytes()?).map_err(|error| match error {
-            pem::Error::NoItemsFound => self.fault(&"holds no PEM private key"),
-            error => self.fault(&error),
-        })
+        pem::private_key(&self.bytes()?).map_err(|error| self.fault(&error))
     }
 }
 

@@ -286,6 +286,13 @@ fn a_line_that_may_hold_a_secret_is_never_shown() {
         "timeout: ${DB_PASS}",
         "host: &p hunter2\npassword: *p\nhots: *p",
         "host: [&p hunter2]\npassword: *p",
+        "x:\n  key: |\n    a\n\thunter2",
+        "x:\n  key: -----BEGIN PRIVATE KEY-----\nhunter2",
+        "x:\n  key: \"a\nhunter2",
+        "x:\n  other: |\n    -----BEGIN PRIVATE KEY-----\n\thunter2",
+        "basic_auth_users:\n  alice: [hunter2",
+        "basic_auth_users:\n  alice: $2y$10$hunter2: x",
+        "basic_auth_user:\n  alice: hunter2: x",
     ] {
         let faults = faults(text, driver);
         assert!(!faults.is_empty(), "{text}");
@@ -303,6 +310,8 @@ fn other_lines_are_shown() {
         "name: a\npassword: x\nprot: 1",
         "params:\n  a: b\nprot: 1",
         "params: {a: b}\nlist:\n  - prot: 1",
+        "prot: {key: a.pem}",
+        "prot: SELECT key FROM a",
     ] {
         let faults = faults(text, |keys| {
             keys.secret("password");

@@ -115,6 +115,22 @@ fn a_file_that_cannot_serve_is_named() {
 }
 
 #[test]
+fn a_key_that_cannot_be_read_is_not_shown() {
+    let folder = crate::process::folder();
+    let path = folder.path().join("client.key");
+    let key = std::fs::read_to_string(tls_file("client.key")).unwrap();
+    std::fs::write(&path, key.replace('\n', "")).unwrap();
+    let mut login = with(TlsMode::Require, None);
+    (login.tls.cert, login.tls.key) = (Some(tls_file("client.pem")), Some(path));
+    let error = refused(login);
+    assert_eq!((error.reason(), error.meaning()), (Reason::Tls, Some("a file below `tls` cannot be used")));
+    assert!(
+        error.message().contains("has lost its line breaks") && !error.message().contains('['),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_cancel_travels_encrypted_like_its_session() {
     let server = Postgres::shared("postgres");
     let mut session = open(with(TlsMode::VerifyFull, Some("ca.pem"))).unwrap();

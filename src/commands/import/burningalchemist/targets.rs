@@ -303,6 +303,7 @@ fn matcher(pattern: &str, is_peekjef72: bool) -> Box<dyn Fn(&str) -> bool> {
     // Braces are letters in Go's patterns.
     let text = pattern.replace('{', "[{]").replace('}', "[}]");
     let glob = GlobBuilder::new(&text).literal_separator(true).backslash_escape(true).build();
-    let glob = glob.ok().map(|glob| glob.compile_matcher());
+    // The matcher of an endless pattern cannot be built; no collector has a name as long.
+    let glob = glob.ok().filter(|_| pattern.len() <= 4096).map(|glob| glob.compile_matcher());
     Box::new(move |name| name == plain || glob.as_ref().is_some_and(|glob| glob.is_match(name)))
 }

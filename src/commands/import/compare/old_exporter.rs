@@ -31,8 +31,10 @@ const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0,application/o
 /// An exporter at a URL.
 #[derive(Debug)]
 pub(super) struct OldExporter {
-    /// Without user and password, so that it can be shown.
+    /// Without user and password.
     url: String,
+    /// As messages have it: also without what stands behind the `?`, which may be a token or an address.
+    shown: String,
     is_https: bool,
     /// The value of the header `Authorization`.
     login: Option<Secret>,
@@ -60,8 +62,14 @@ impl OldExporter {
         if !matches!(scheme.as_str(), "http" | "https") {
             return Err(wrong(&format!("{scheme}:// is neither http:// nor https://")));
         }
-        let rest = rest.split('#').next().unwrap_or_default();
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // A password with one of these ends there: its rest is no path, and what stands before it no host.
+        if path.contains('@') {
+            return Err(wrong(
+                "an `@` stands behind the host; write / ? # @ in a user or a password as %2F %3F %23 %40",
+            ));
+        }
+        let path = path.split('#').next().unwrap_or_default();
         let (user, host) = match authority.rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
@@ -72,10 +80,14 @@ impl OldExporter {
         let path = if path.is_empty() { "/metrics" } else { path };
         let login = user.map(|user| Secret::new(format!("Basic {}", STANDARD.encode(decoded(user)))));
         let url = format!("{scheme}://{host}{path}");
+        let shown = match url.split_once('?') {
+            Some((before, _)) => format!("{before}?…"),
+            None => url.clone(),
+        };
         if url.parse::<ureq::http::Uri>().is_err() {
-            return Err(wrong(&format!("{url} is not a URL")));
+            return Err(wrong(&format!("{shown} is not a URL")));
         }
-        Ok(OldExporter { url, is_https: scheme == "https", login })
+        Ok(OldExporter { url, shown, is_https: scheme == "https", login })
     }
 
     /// Gets the page. Blocks until `by` at most; `timeout` is what the user calls that.
@@ -99,7 +111,7 @@ impl OldExporter {
 
     /// An error for a page that is not as it must be.
     pub(super) fn unreadable(&self, fault: &str) -> Error {
-        Error::machine(format!("the page of {} cannot be read: {fault}", self.url))
+        Error::machine(format!("the page of {} cannot be read: {fault}", self.shown))
     }
 
     fn agent(&self, by: Deadline) -> Result<Agent, Error> {
@@ -117,7 +129,7 @@ impl OldExporter {
     }
 
     fn failed(&self, error: &ureq::Error, timeout: Duration) -> Error {
-        let url = &self.url;
+        let url = &self.shown;
         match error {
             ureq::Error::Timeout(_) => {
                 Error::machine(format!("{url} has not answered within {}", duration_text(timeout)))
@@ -141,7 +153,7 @@ impl OldExporter {
         if status == StatusCode::OK {
             return Ok(());
         }
-        let error = Error::machine(format!("{} answers {status}", self.url));
+        let error = Error::machine(format!("{} answers {status}", self.shown));
         Err(match (status, &self.login) {
             (StatusCode::UNAUTHORIZED, None) => error.with_hint("write USER:PASSWORD@ before the host"),
             (StatusCode::UNAUTHORIZED, Some(_)) => error.with_hint("check user and password in the URL"),
@@ -192,6 +204,7 @@ mod tests {
     fn a_url_is_shown_without_its_login() {
         let exporter = OldExporter::new("HTTPS://us%40er:p%3A@s@host.example:9187/m?a=b#top").unwrap();
         assert_eq!((&*exporter.url, exporter.is_https), ("https://host.example:9187/m?a=b", true));
+        assert_eq!(exporter.shown, "https://host.example:9187/m?…");
         let login = exporter.login.as_ref().unwrap();
         assert_eq!(login.expose(), format!("Basic {}", STANDARD.encode("us@er:p:@s")));
         assert!(!format!("{exporter:?}").contains("Basic"));
@@ -202,8 +215,18 @@ mod tests {
 
     #[test]
     fn what_is_not_a_url_says_so() {
-        for text in ["localhost:9187", "ftp://host", "http://", "http://user:secret@/metrics", "http://a b/"]
-        {
+        for text in [
+            "localhost:9187",
+            "ftp://host",
+            "http://",
+            "http://user:secret@/metrics",
+            "http://a b/?secret",
+            "http://user:secret/1@host/metrics",
+            "http://user:secret?1@host/metrics",
+            "http://user:secret#1@host/metrics",
+            "http://user:1@2?secret@host/metrics",
+            "http://host/probe?target=u:secret@db",
+        ] {
             let error = OldExporter::new(text).unwrap_err().to_string();
             assert!(error.contains("--compare: ") && !error.contains("secret"), "{error}");
         }

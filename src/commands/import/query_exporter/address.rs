@@ -81,8 +81,8 @@ fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) ->
             entry.set("url", format!("sqlite:{path}"));
         }
         Driver::Ours(ours) => {
-            let (address, options) =
-                rest.split_once('?').map_or((rest, ""), |(address, options)| (address, options));
+            let (address, options) = url::split_query(text);
+            let address = address.split_once("://").map_or(address, |(_, address)| address);
             let options: Vec<&str> =
                 options.split('&').filter(|option| keeps(database, ours, option)).collect();
             let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
