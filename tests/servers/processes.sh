@@ -11,8 +11,18 @@ end_processes_in() {
   done
 }
 
+# PostgreSQL's memory segment outlives a killed server; its number is in the seventh line of postmaster.pid.
+remove_shared_memory_in() {
+  local file segment
+  find "$1" -name postmaster.pid 2>/dev/null | while read -r file; do
+    segment=$(awk 'NR == 7 { print $2 }' "$file")
+    [ -z "$segment" ] || ipcrm -m "$segment" 2>/dev/null || true
+  done
+}
+
 remove_folder() {
   end_processes_in "$1"
+  remove_shared_memory_in "$1"
   rm -rf "$1" 2>/dev/null || { sleep 0.2; rm -rf "$1"; }
 }
 

@@ -67,7 +67,14 @@ fn an_own_mariadb_freezes_thaws_dies_and_returns() {
 fn an_own_server_dies_with_its_test() {
     let own = OwnPostgres::start(&[]);
     let port = own.access().port;
+    let segment = own.shared_memory().expect("PostgreSQL has a memory segment");
+    let exists = || {
+        let segments = std::fs::read_to_string("/proc/sysvipc/shm").expect("Linux");
+        segments.lines().any(|line| line.split_whitespace().nth(1) == Some(&segment))
+    };
+    assert!(exists());
     drop(own);
+    assert!(!exists(), "memory segment {segment} is left");
     let closed = || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(());
     poll("the port to close", Duration::from_secs(5), closed);
 }

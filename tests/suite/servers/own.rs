@@ -72,7 +72,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = end(&mut self.child);
+        if let Some(segment) = shared_memory(self.folder.path()) {
+            let _ = Command::new("ipcrm").args(["-m", &segment]).stderr(Stdio::null()).status();
+        }
     }
+}
+
+/// The number of PostgreSQL's memory segment, in the seventh line of its `postmaster.pid`: it outlives a killed server, and the
+/// system has room for 4,096.
+fn shared_memory(folder: &Path) -> Option<String> {
+    let pid = std::fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
+    pid.lines().nth(6)?.split_whitespace().nth(1).map(str::to_owned)
 }
 
 fn log(folder: &Path) -> String {
@@ -132,6 +142,11 @@ impl<A: Access> Own<A> {
     /// Lets it go on.
     pub(crate) fn thaw(&self) {
         self.server.thaw();
+    }
+
+    /// The number of its memory segment.
+    pub(crate) fn shared_memory(&self) -> Option<String> {
+        shared_memory(self.server.folder.path())
     }
 
     /// What it wrote to its log.
