@@ -1,13 +1,13 @@
 //! Certificates and private keys out of PEM text.
 //!
-//! Owns what is said of a text that is none: the library's own errors hold lines of the text, and a key that has lost its line
+//! Owns what is said of a text that is not PEM: the library's own errors hold lines of the text, and a key that has lost its line
 //! breaks is one line.
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const NO_CERTIFICATE: &str = "holds no PEM certificate";
-/// A key behind a password is none of those that can be read.
+/// A key behind a password cannot be read.
 const NO_KEY: &str = "holds no PEM private key that can be read without a password: `openssl pkey -in FILE -out PLAIN` \
      writes one";
 const BROKEN_LINES: &str = "has lost its line breaks, or is cut short: each `-----BEGIN …-----` and each `-----END …-----` is a \

@@ -290,10 +290,10 @@ impl RowSink for ValuesSink<'_> {
         let mut scratch = String::new();
         let mut text = |column| {
             let cell = row.cell(column)?;
-            if cell.is_no_text() {
+            if cell.is_not_text() {
                 let name = self.values.labels.get(column).map_or("", LabelName::as_str);
                 let message = format!(
-                    "foreach.sql: the column `{name}` holds bytes that are no text, and values are bound as text"
+                    "foreach.sql: the column `{name}` holds bytes that are not text, and values are bound as text"
                 );
                 return Err(Error::new(Reason::Value, message).with_hint(
                     "select HEX(…) and write UNHEX(?); on PostgreSQL encode(…, 'hex') and decode($1, 'hex')",

@@ -123,8 +123,8 @@ impl Cell<'_> {
         }
     }
 
-    /// True for bytes that are no text: their label is hexadecimal, which the database does not take for them.
-    pub fn is_no_text(&self) -> bool {
+    /// True for bytes that are not text: their label is hexadecimal, which the database does not take for them.
+    pub fn is_not_text(&self) -> bool {
         matches!(self, Cell::Bytes(bytes) if plain_text(bytes).is_none())
     }
 

@@ -232,7 +232,7 @@ fn a_statement_whose_rows_cannot_be_values_fails_the_query() {
         ("SELECT nonsense", "foreach.sql: column \"nonsense\" does not exist"),
         ("SELECT 1 AS n UNION ALL SELECT 1", "another value has the same labels"),
         ("SELECT repeat('x', 2000) AS n", "max_label_length is 1024"),
-        (r"SELECT '\x00ff'::bytea AS n", "the column `n` holds bytes that are no text"),
+        (r"SELECT '\x00ff'::bytea AS n", "the column `n` holds bytes that are not text"),
     ];
     let query = |(index, (sql, _)): (usize, &(&str, &str))| {
         format!(

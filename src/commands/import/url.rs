@@ -99,7 +99,7 @@ fn keywords(text: &str) -> Vec<(&str, Range<usize>)> {
     found
 }
 
-/// A URL, and what stands behind its `?`: one in a password is none.
+/// A URL, and what stands behind its `?`; a `?` in the password does not count.
 pub(super) fn split_query(url: &str) -> (&str, &str) {
     let go = ["@tcp(", "@unix("].into_iter().find_map(|form| url.rfind(form));
     let login = go.or_else(|| Some(of_the_user(url)?.end)).unwrap_or(0);

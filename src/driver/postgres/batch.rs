@@ -501,7 +501,6 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         let mut took = outcome.took.unwrap_or_else(|| here.saturating_sub(round_trip));
         let ours = Duration::from_millis(limits.ours.into());
         let limit = Duration::from_millis(limits.statement.into());
-        let before = self.session.requests.characters_before(job.sql, limits);
         let verdict = outcome.verdict.map_err(|failure| match failure {
             JobFailure::Ours(error) => error,
             JobFailure::Server(error) if error.is_statement_timeout(here, limit) => {
@@ -520,7 +519,10 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             JobFailure::Server(error) if error.code == "57014" && by.passed() => {
                 timed_out(start).with_sqlstate(error.code)
             }
-            JobFailure::Server(error) => error.of_statement_behind(before, job.sql.text()),
+            JobFailure::Server(error) => {
+                let before = self.session.requests.characters_before(job.sql, limits);
+                error.of_statement_behind(before, job.sql.text())
+            }
         });
         let succeeded = verdict.is_ok();
         job.sink.end(verdict, took);

@@ -63,7 +63,7 @@ impl OldExporter {
             return Err(wrong(&format!("{scheme}:// is neither http:// nor https://")));
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        // A password with one of these ends there: its rest is no path, and what stands before it no host.
+        // A password with one of these ends there: what follows is not a path, and what precedes is not a host.
         if path.contains('@') {
             return Err(wrong(
                 "an `@` stands behind the host; write / ? # @ in a user or a password as %2F %3F %23 %40",
