@@ -31,7 +31,7 @@ settings! {
             /// `false`: nothing runs there.
             enabled: bool = true, Keys::flag;
             /// The number of queries that run at once on this target. With more than 20 targets on a server, the default is
-            /// 1.
+            /// 1. At most 10,000.
             max_connections: u32 = 3, sessions;
             /// The number of sessions that all targets with this host, port and user have together. A session that idles is
             /// closed for a target that has none. Of targets with different numbers the least counts.

@@ -35,15 +35,8 @@ impl Pattern {
             Kind::Plain
         } else if text == "*" {
             Kind::Star
-        } else if text.len() > LONGEST_PATTERN {
-            return Err(format!(
-                "a pattern has at most {LONGEST_PATTERN} bytes, this one has {}",
-                text.len()
-            ));
         } else {
-            let glob = GlobBuilder::new(text).literal_separator(true).build();
-            let glob = glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?;
-            Kind::Glob(glob.compile_matcher())
+            Kind::Glob(matcher(text)?)
         };
         Ok(Pattern { text: text.to_owned(), kind })
     }
@@ -66,6 +59,19 @@ impl Pattern {
             Kind::Glob(matcher) => matcher.is_match(name),
         }
     }
+}
+
+/// Reads a pattern in which one `*` stops at `/`.
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn matcher(text: &str) -> Result<GlobMatcher, String> {
+    if text.len() > LONGEST_PATTERN {
+        return Err(format!("a pattern has at most {LONGEST_PATTERN} bytes, this one has {}", text.len()));
+    }
+    let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
+    let glob = glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?;
+    Ok(glob.compile_matcher())
 }
 
 /// True for a text that no character makes a pattern.

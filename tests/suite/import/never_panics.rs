@@ -100,6 +100,22 @@ fn time_grows_no_faster_than_the_input() {
     }
 }
 
+/// globset panics where it cannot build the matcher of a pattern.
+#[test]
+fn endless_patterns_of_collectors_name_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["?", "*a", "[!a]", "{}"] {
+        let pattern = part.repeat(200_000);
+        let text = format!(
+            "target: {{data_source_name: 'postgres://h/d', collectors: ['{pattern}', a]}}\n\
+             collectors:\n- collector_name: a\n  metrics:\n  - {{metric_name: m, type: gauge, help: h, values: [v], query: 'SELECT 1 AS v'}}\n"
+        );
+        let made = convert_text("burningalchemist", folder.path(), &text);
+        let files = made.unwrap_or_else(|errors| panic!("{part}: {:.300}", format!("{errors:?}")));
+        assert!(files.iter().any(|(_, text)| text.contains("SELECT 1 AS v")), "{part}");
+    }
+}
+
 #[test]
 fn many_keys_that_are_not_known_are_reported_in_time() {
     let text = |count: usize| (0..count).map(|index| format!("unknown_{index}: x\n")).collect::<String>();

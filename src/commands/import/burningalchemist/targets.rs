@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use globset::GlobBuilder;
 use regex_lite::Regex;
 
 use super::super::budget::Budget;
@@ -15,6 +14,7 @@ use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
 use super::super::url;
 use super::{Parts, dead_keys, duration};
+use crate::config::glob;
 use crate::yaml::document::{MapEntry, NodeValue};
 
 /// A target of the source.
@@ -302,8 +302,6 @@ fn matcher(pattern: &str, is_peekjef72: bool) -> Box<dyn Fn(&str) -> bool> {
     }
     // Braces are letters in Go's patterns.
     let text = pattern.replace('{', "[{]").replace('}', "[}]");
-    let glob = GlobBuilder::new(&text).literal_separator(true).backslash_escape(true).build();
-    // The matcher of an endless pattern cannot be built; no collector has a name as long.
-    let glob = glob.ok().filter(|_| pattern.len() <= 4096).map(|glob| glob.compile_matcher());
+    let glob = glob::matcher(&text).ok();
     Box::new(move |name| name == plain || glob.as_ref().is_some_and(|glob| glob.is_match(name)))
 }
