@@ -282,7 +282,7 @@ impl Targets {
         let by = Deadline::within(DRAIN);
         self.shared.close_sessions(by.earlier_by(DRAIN / 2));
         if !self.shared.disposal.settle(by) {
-            log::warn!("{} sessions did not end in time", self.shared.disposal.pending());
+            log::warn!("sessions that did not end in time: {}", self.shared.disposal.pending());
         }
     }
 

@@ -93,7 +93,7 @@ impl ResultShape {
                 "select extract(epoch FROM {name}), or leave out params: {{protocol: simple}}"
             ));
         }
-        let message = format!("column {name}: the server sent a value that is not a {type_name}");
+        let message = format!("column {name}: the server sent a value that cannot be read as {type_name}");
         Error::new(Reason::Protocol, message)
     }
 }
