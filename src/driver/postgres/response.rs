@@ -15,7 +15,7 @@ use crate::error::{Error, Reason, Result};
 use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
 use super::guard_statement::{self, GuardRow, PgServerRole};
-use super::result_shape::{PgRow, ResultShape, ValueSpans};
+use super::result_shape::{PgRow, PgValueSpans, ResultShape};
 use super::values::TextStyles;
 
 /// `CopyBothResponse`, which only replication sends.
@@ -178,7 +178,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     pub(super) fn read(
         &mut self,
         connection: &mut PgConnection,
-        spans: &mut ValueSpans,
+        spans: &mut PgValueSpans,
         by: Deadline,
     ) -> Result<JobOutcome, ExchangeError> {
         let (mut by, mut notices) = (by, 0);
@@ -236,7 +236,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     fn take(
         &mut self,
         connection: &mut PgConnection,
-        spans: &mut ValueSpans,
+        spans: &mut PgValueSpans,
         message: &Message,
     ) -> Result<Option<Remaining>, ExchangeError> {
         let is_before = self.expected.results_before > 0;
@@ -324,7 +324,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         self.stopped = self.job.sink.columns(columns).err().map(Err);
     }
 
-    fn row(&mut self, connection: &mut PgConnection, spans: &mut ValueSpans, message: &Message) {
+    fn row(&mut self, connection: &mut PgConnection, spans: &mut PgValueSpans, message: &Message) {
         self.begin();
         let (None, Some(shape)) = (&self.stopped, &self.expected.shape) else { return };
         let flow = spans.find(connection.body_mut(message), shape, self.bounds).and_then(|()| {
