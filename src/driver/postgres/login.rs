@@ -412,23 +412,18 @@ impl<'l> Login<'l> {
                 self.send(|out| frontend::password_message(hash.as_bytes(), out))?;
             }
             request::SASL => self.scram(&data)?,
-            _ => {
-                let error = self.address.ended_login("unsupported authentication method");
-                return Err(error
-                    .with_meaning("the server asks for a login method that is not supported here")
-                    .with_hint(
-                        "give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server",
-                    )
-                    .before_password());
-            }
+            _ => return Err(self.unsupported_method()),
         }
         self.expect(request::OK).map(drop)
     }
 
     fn scram(&mut self, mechanisms: &[u8]) -> Result<()> {
-        let password = self.password()?;
         let is_offered =
             |name: &str| mechanisms.split(|byte| *byte == 0).any(|known| known == name.as_bytes());
+        if !is_offered(sasl::SCRAM_SHA_256) && !is_offered(sasl::SCRAM_SHA_256_PLUS) {
+            return Err(self.unsupported_method());
+        }
+        let password = self.password()?;
         let certificate = self.connection.stream().server_certificate();
         let hash = certificate.and_then(|certificate| {
             Some(digest::digest(end_point_hash(certificate)?, certificate).as_ref().to_vec())
@@ -439,9 +434,6 @@ impl<'l> Login<'l> {
                 (sasl::ChannelBinding::tls_server_end_point(hash), sasl::SCRAM_SHA_256_PLUS)
             }
             (None, true) => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
-            (_, false) if !is_offered(sasl::SCRAM_SHA_256) => {
-                return Err(self.address.ended_login("unsupported SASL mechanism"));
-            }
             (Some(_), false) => (sasl::ChannelBinding::unrequested(), sasl::SCRAM_SHA_256),
             (None, false) => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
         };
@@ -469,11 +461,26 @@ impl<'l> Login<'l> {
     /// A login that is not bound to its channel, where the configuration demands that.
     fn check_unbound(&self) -> Result<()> {
         match self.startup.channel_binding {
-            ChannelBindingMode::Require => {
-                Err(self.address.ended_login("server did not use channel binding"))
-            }
+            ChannelBindingMode::Require => Err(self
+                .address
+                .ended_login("server did not use channel binding")
+                .with_meaning("`channel_binding=require`, and nothing binds this login to its connection")
+                .with_hint(
+                    "it takes TLS, scram-sha-256 for this user in pg_hba.conf, and a certificate that is signed with RSA or \
+                     ECDSA: else leave `channel_binding` out",
+                )
+                .before_password()),
             ChannelBindingMode::Disable | ChannelBindingMode::Prefer => Ok(()),
         }
+    }
+
+    /// Kerberos, OAuth and the like.
+    fn unsupported_method(&self) -> Error {
+        let error = self.address.ended_login("unsupported authentication method");
+        error
+            .with_meaning("the server asks for a login method that is not supported here")
+            .with_hint("give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server")
+            .before_password()
     }
 
     fn password(&self) -> Result<&'l [u8]> {

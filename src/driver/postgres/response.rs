@@ -23,7 +23,7 @@ const COPY_BOTH_TAG: u8 = b'W';
 /// Where a sink wants no more rows, the rest of a small result is read; a large one costs the session.
 const REST_BYTES: usize = 256 * 1024;
 const REST_TIME: Duration = Duration::from_millis(50);
-/// How many bytes of notices and settings may come between two rows.
+/// How many bytes of notices and settings may come between two rows. The deadline bounds what else comes.
 const MAX_NOTICE_BYTES: usize = 1 << 20;
 
 /// A job that is over.
@@ -185,7 +185,12 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         self.check_role()?;
         loop {
             let next = connection.next(by, self.bounds).and_then(|message| {
-                notices = if message.tag == tags::DATA_ROW_TAG { 0 } else { notices + message.len() };
+                notices = match message.tag {
+                    tags::DATA_ROW_TAG => 0,
+                    // Of others, for a session whose function has said LISTEN.
+                    tags::NOTIFICATION_RESPONSE_TAG => notices,
+                    _ => notices + message.len(),
+                };
                 match notices {
                     ..=MAX_NOTICE_BYTES => Ok(message),
                     length => Err(TooLong::Message { length, most: MAX_NOTICE_BYTES }.into()),
