@@ -276,7 +276,12 @@ pub(super) struct ColumnDefinition {
     pub(super) flags: ColumnFlags,
     /// The number of its collation.
     pub(super) character_set: u16,
+    /// How many decimal places the server shows of a floating-point number, as of a `DOUBLE(10,2)`; `None`: as many as there are.
+    pub(super) decimals: Option<u8>,
 }
+
+/// What a server says of a floating-point number whose decimal places are not fixed.
+const DECIMALS_NOT_FIXED: u8 = 31;
 
 impl ColumnDefinition {
     /// Reads a definition.
@@ -292,8 +297,8 @@ impl ColumnDefinition {
         let _length = buffer.checked_eat_u32_le()?;
         let column_type = ColumnType::try_from(buffer.checked_eat_u8()?).ok()?;
         let flags = ColumnFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
-        let _decimals = buffer.checked_eat_u8()?;
-        Some(ColumnDefinition { name, column_type, flags, character_set })
+        let decimals = Some(buffer.checked_eat_u8()?).filter(|decimals| *decimals < DECIMALS_NOT_FIXED);
+        Some(ColumnDefinition { name, column_type, flags, character_set, decimals })
     }
 }
 
@@ -404,7 +409,7 @@ mod tests {
     }
 
     fn column(column_type: ColumnType, flags: ColumnFlags) -> ColumnDefinition {
-        ColumnDefinition { name: "c".to_owned(), column_type, flags, character_set: 63 }
+        ColumnDefinition { name: "c".to_owned(), column_type, flags, character_set: 63, decimals: None }
     }
 
     /// Every function of this file on every beginning of a packet: none panics.
