@@ -161,6 +161,20 @@ fn mysql_packs_succeed_for_a_monitoring_user_and_what_another_one_lacks_is_a_pri
     }
 }
 
+/// `sql_mode` EMPTY_STRING_IS_NULL is MariaDB's alone.
+#[test]
+fn the_settings_of_a_server_on_which_an_empty_text_is_null_are_shown() {
+    let server = MariaDb::fresh("packs_null");
+    let families = |entry: &str| {
+        let page = scrape(entry, "mysql/settings");
+        assert_eq!(failed(&page), [""; 0]);
+        page.types.keys().filter(|name| name.starts_with("mysql_")).cloned().collect::<Vec<_>>()
+    };
+    let usual = families(&server.entry());
+    assert!(usual.len() > 60, "{usual:?}");
+    assert_eq!(families(&server.entry_with("session_sql: [\"SET sql_mode='EMPTY_STRING_IS_NULL'\"]")), usual);
+}
+
 #[test]
 fn sqlite_packs_tell_the_size_of_the_file_and_of_its_tables() {
     let shop = Shop::new();

@@ -10,7 +10,7 @@ use crate::config::database::Database;
 use crate::deadline::duration_text;
 use crate::driver::connection::ConnectionConfig;
 use crate::driver::connection::password::PasswordSource;
-use crate::driver::connection::tls::{TLS_MODES, TlsMode, TlsRequirement};
+use crate::driver::connection::tls::{TlsMode, TlsRequirement};
 use crate::driver::{ServerFacts, TlsState};
 use crate::error::{Error, Reason};
 
@@ -129,13 +129,14 @@ impl ConfiguredServer<'_> {
             ),
             Reason::Auth if !error.is_refused_login() => self.password(),
             Reason::Auth => {
-                return self
-                    .encryption_required()
-                    .into_iter()
-                    .chain([self.password(), self.entry()])
-                    .collect();
+                let entry = self.entry(error.sqlstate());
+                return self.encryption_required().into_iter().chain([self.password(), entry]).collect();
             }
-            Reason::Tls => self.tls(),
+            Reason::Tls => match (&self.login.tls.ca, error.hint()) {
+                (Some(ca), Some(_)) => format!("`tls.ca` is {}", ca.display()),
+                (None, Some(_)) => return Vec::new(),
+                (_, None) => format!("the log of the server on {address} may say why"),
+            },
             Reason::Timeout => {
                 let more_time = format!(
                     "more time: `connect_timeout` is {}, --timeout {}",
@@ -216,33 +217,24 @@ impl ConfiguredServer<'_> {
     }
 
     /// What the server must have to accept the user.
-    fn entry(&self) -> String {
+    fn entry(&self, sqlstate: Option<&str>) -> String {
         let user = self.user();
         match self.target.driver {
             "mysql" => format!(
-                "on the server: SELECT user, host, plugin FROM mysql.user WHERE user = '{user}'; `host` must fit this machine"
+                "on the server: SELECT user, host, plugin, ssl_type FROM mysql.user WHERE user = '{user}'; `host` must fit \
+                 this machine, and an `ssl_type` of X509 or SPECIFIED needs a certificate: `tls.cert` and `tls.key`"
             ),
             "pgbouncer" => {
                 format!("in pgbouncer.ini: {user} must be in admin_users or stats_users, and in auth_file")
             }
+            // One error, so that nobody can find out which roles there are.
+            _ if sqlstate == Some("28P01") => format!(
+                "on the server: its log says whether {user} has another password, has none, is past its VALID UNTIL or does \
+                 not exist"
+            ),
             _ => format!(
                 "on the server: pg_hba.conf must let {user} into {} from this machine, and the role needs LOGIN",
                 self.login.database.as_deref().unwrap_or("its database")
-            ),
-        }
-    }
-
-    fn tls(&self) -> String {
-        let tls = &self.login.tls;
-        let mode = TLS_MODES.iter().find(|(_, mode)| *mode == tls.mode).map_or("", |(name, _)| name);
-        match &tls.ca {
-            Some(ca) => format!(
-                "`tls.mode` is {mode}: `tls.ca` ({}) must hold the authority that signed the server's certificate, which \
-                 for verify-full must name the host",
-                ca.display()
-            ),
-            None => format!(
-                "`tls.mode` is {mode}: does the server offer TLS? `tls.ca` names an authority of your own"
             ),
         }
     }

@@ -12,8 +12,10 @@ use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, veri
 use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use crate::error::{Error, Reason, Result};
@@ -144,20 +146,15 @@ impl TlsConfig {
     pub fn client_config(&self) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let verifier = CertificateVerifier::new(self, &provider)?;
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| fault(&error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let chain = certificates(cert, "cert")?;
-                let text =
-                    file::read_bytes(key, MAX_FILE_BYTES).map_err(|error| unreadable(key, "key", &error))?;
-                let private = pem::private_key(&text).map_err(|error| unreadable(key, "key", &error))?;
-                builder
-                    .with_client_auth_cert(chain, private)
-                    .map_err(|error| unreadable(key, "key", &format!("does not fit `tls.cert`: {error}")))?
+                let shown = client_certificate(cert, key, &provider)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
             }
             (None, None) => builder.with_no_client_auth(),
             _ => {
@@ -199,6 +196,27 @@ fn unreadable(file: &Path, key: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(Reason::Tls, format!("tls.{key} {}: {error}", file.display()))
         .with_meaning("a file below `tls` cannot be used")
         .with_hint(format!("check `tls.{key}`: a PEM file that the user of the exporter can read"))
+}
+
+/// What the server is shown. It is the judge of that: a certificate of X.509 version 1, as `openssl x509 -req` makes, cannot be
+/// read here, and serves.
+fn client_certificate(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey> {
+    let unusable = |error: &dyn fmt::Display| unreadable(key, "key", error);
+    let chain = certificates(cert, "cert")?;
+    let text = file::read_bytes(key, MAX_FILE_BYTES).map_err(|error| unusable(&error))?;
+    let private = pem::private_key(&text).map_err(|error| unusable(&error))?;
+    let private = provider.key_provider.load_private_key(private);
+    let private = private.map_err(|_| unusable(&"is not a key of RSA, ECDSA P-256 or P-384, or Ed25519"))?;
+    let shown = CertifiedKey::new(chain, private);
+    match shown.keys_match() {
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(unusable(&"does not fit `tls.cert`"))
+        }
+        Err(error @ rustls::Error::InvalidCertificate(_)) if !shown.cert.first().is_some_and(is_old) => {
+            Err(unreadable(cert, "cert", &error))
+        }
+        _ => Ok(shown),
+    }
 }
 
 fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
@@ -340,6 +358,10 @@ const ALL_SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::RSA_PSS_SHA256,
     SignatureScheme::RSA_PSS_SHA384,
     SignatureScheme::RSA_PSS_SHA512,
+    // The same with a key that is for RSA-PSS alone; the library does not name them.
+    SignatureScheme::Unknown(0x0809),
+    SignatureScheme::Unknown(0x080a),
+    SignatureScheme::Unknown(0x080b),
     SignatureScheme::RSA_PKCS1_SHA256,
     SignatureScheme::RSA_PKCS1_SHA384,
     SignatureScheme::RSA_PKCS1_SHA512,
@@ -368,13 +390,18 @@ fn with_old_version<'c>(
         error,
         rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::BadEncoding)
     );
-    match shown.filter_map(|certificate| version(certificate)).find(|version| *version < 3) {
+    match shown.filter(|certificate| is_old(certificate)).find_map(|certificate| version(certificate)) {
         Some(version) if is_unread => {
             let old = OtherError(Arc::new(OldVersion(version)));
             rustls::Error::InvalidCertificate(CertificateError::Other(old))
         }
         _ => error,
     }
+}
+
+/// Of a version that the library does not read.
+fn is_old(certificate: &CertificateDer<'_>) -> bool {
+    version(certificate).is_some_and(|version| version < 3)
 }
 
 /// The X.509 version of a certificate; `None` where it is not one. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
@@ -410,6 +437,10 @@ pub(crate) fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
+/// What certificates can be verified.
+const VERIFIABLE: &str = "certificates of RSA (2,048 to 8,192 bits, SHA-256 to SHA-512), of ECDSA P-256 or P-384 (SHA-256 or \
+     SHA-384) and of Ed25519 can be verified, and those of their authorities; or verify nothing: tls: {mode: require} without `ca`";
+
 /// What went wrong in a handshake, and what to do about it where that is known.
 #[must_use]
 pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
@@ -421,7 +452,16 @@ pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
              `subjectAltName = DNS:HOST`), or verify nothing: tls: {mode: require} without `ca`";
         return (cause.to_string(), Some(hint));
     }
+    if let Tls::InvalidCertificate(
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+    ) = error
+    {
+        let message = "the server's certificate is signed in a way that cannot be verified";
+        return (message.to_owned(), Some(VERIFIABLE));
+    }
     let hint = match error {
+        Tls::InvalidCertificate(CertificateError::BadSignature) => VERIFIABLE,
         Tls::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => {
@@ -438,8 +478,15 @@ pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
             Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity,
         )
         | Tls::PeerIncompatible(_) => {
-            "this exporter supports TLS 1.3, and 1.2 with ECDHE; check which versions the server allows"
+            "this exporter supports TLS 1.3, and 1.2 with ECDHE, and verifies keys of RSA, ECDSA P-256 and P-384, and Ed25519; \
+             check what the server allows and has"
         }
+        Tls::AlertReceived(
+            Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate,
+        ) => "the server does not accept the client certificate: renew `tls.cert`",
         Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
             "the server requires a client certificate that it knows: set tls.cert and tls.key"
         }

@@ -187,8 +187,13 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
         "tls: {mode: require}, or {mode: verify-full, ca: FILE}, which also checks who the server is"),
     (&[3955], Reason::Auth, "the user's account is locked after failed logins",
         "put the password right first; on the server: ALTER USER … ACCOUNT UNLOCK"),
-    (&[1040], Reason::Server, "the server has no connection left", ""),
-    (&[1203, 1226], Reason::Server, "the server grants this user no more at the moment", ""),
+    (&[1040], Reason::Server, "the server has no connection left",
+        "lower `max_connections` of the targets on it, or raise max_connections of the server"),
+    (&[1203], Reason::Server, "the server has no connection left for this user",
+        "lower `max_connections` of the targets on it, or raise max_user_connections of the server"),
+    (&[1226], Reason::Server, "the server grants this user no more at the moment",
+        "on the server: ALTER USER … WITH the resource that the message names (MAX_USER_CONNECTIONS, \
+         MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR) and a higher number, or 0 for no limit"),
     // A proxy in front of the server: it cannot be reached from there.
     (&[2002, 2003, 2005], Reason::Connect, "the proxy does not reach the server behind it", ""),
 ];

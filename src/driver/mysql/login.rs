@@ -82,7 +82,7 @@ pub(super) struct Server {
 
 /// Where a server was reached: the exact address, so that a KILL reaches the same one.
 #[derive(Debug, Clone)]
-pub(super) enum ServerAddress {
+pub(super) enum MySqlServerAddress {
     Tcp {
         /// As configured, for its certificate.
         host: String,
@@ -92,9 +92,9 @@ pub(super) enum ServerAddress {
 }
 
 /// A connection right after its login.
-pub(super) struct LoggedIn {
+pub(super) struct MySqlLoggedIn {
     pub(super) client: ProtocolClient,
-    pub(super) address: ServerAddress,
+    pub(super) address: MySqlServerAddress,
     pub(super) tls: TlsState,
     /// The number of the server's thread for it.
     pub(super) thread: u32,
@@ -117,9 +117,9 @@ impl Server {
     ///
     /// # Errors
     /// `connect`, `resolve`, `auth`, `tls`, `timeout`, `server`, `permission`, `protocol`.
-    pub(super) fn log_in(&self, by: Deadline) -> Result<LoggedIn> {
+    pub(super) fn log_in(&self, by: Deadline) -> Result<MySqlLoggedIn> {
         self.refused_password.log_in(&self.config.password, by, |password| match &self.config.socket {
-            Some(path) => self.log_in_at(ServerAddress::Unix(path.clone()), password, by),
+            Some(path) => self.log_in_at(MySqlServerAddress::Unix(path.clone()), password, by),
             None => self.log_in_at_a_host(password, by),
         })
     }
@@ -128,16 +128,21 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::log_in`].
-    pub(super) fn log_in_again(&self, address: &ServerAddress, by: Deadline) -> Result<LoggedIn> {
+    pub(super) fn log_in_again(&self, address: &MySqlServerAddress, by: Deadline) -> Result<MySqlLoggedIn> {
         let by = by.or_within(self.config.connect_timeout);
         self.refused_password
             .log_in(&self.config.password, by, |password| self.log_in_at(address.clone(), password, by))
     }
 
-    fn log_in_at(&self, address: ServerAddress, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+    fn log_in_at(
+        &self,
+        address: MySqlServerAddress,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<MySqlLoggedIn> {
         let (socket, place) = match &address {
-            ServerAddress::Unix(path) => (TimedSocket::to_unix(path, by), path.display().to_string()),
-            ServerAddress::Tcp { peer, .. } => {
+            MySqlServerAddress::Unix(path) => (TimedSocket::to_unix(path, by), path.display().to_string()),
+            MySqlServerAddress::Tcp { peer, .. } => {
                 let stream = resolve::connect_to(*peer, by);
                 (stream.map(|stream| TimedSocket::new(Socket::from(stream))), peer.to_string())
             }
@@ -149,7 +154,7 @@ impl Server {
         self.log_in_on(socket, address, password, by)
     }
 
-    fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+    fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<MySqlLoggedIn> {
         let hosts = &self.config.hosts;
         let mut failures = Vec::new();
         for (host, left) in hosts.iter().zip((1..=hosts.len()).rev()) {
@@ -167,20 +172,25 @@ impl Server {
         Err(one_of_all(&failures))
     }
 
-    fn log_in_at_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+    fn log_in_at_host(
+        &self,
+        host: &HostPort,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<MySqlLoggedIn> {
         let stream = resolve::connect(&host.host, host.port, by)?;
         let peer = stream.peer_addr().map_err(|error| Error::new(Reason::Connect, error.to_string()))?;
-        let address = ServerAddress::Tcp { host: host.host.clone(), peer };
+        let address = MySqlServerAddress::Tcp { host: host.host.clone(), peer };
         self.log_in_on(TimedSocket::new(Socket::from(stream)), address, password, by)
     }
 
     fn log_in_on(
         &self,
         socket: TimedSocket,
-        address: ServerAddress,
+        address: MySqlServerAddress,
         password: Option<&Secret>,
         by: Deadline,
-    ) -> Result<LoggedIn> {
+    ) -> Result<MySqlLoggedIn> {
         let allowed = by.left().as_millis();
         let client = ProtocolClient::new(ServerStream::new(socket));
         self.handshake(client, address, password, by).map_err(|error| match error.is_timeout() {
@@ -192,10 +202,10 @@ impl Server {
     fn handshake(
         &self,
         mut client: ProtocolClient,
-        address: ServerAddress,
+        address: MySqlServerAddress,
         password: Option<&Secret>,
         by: Deadline,
-    ) -> Result<LoggedIn, CallError> {
+    ) -> Result<MySqlLoggedIn, CallError> {
         let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
         let packet = client.payload(&packet);
         if packet.first() == Some(&0xff) {
@@ -230,16 +240,16 @@ impl Server {
             Channel::Loopback | Channel::PlainTextConfigured | Channel::Unprotected => TlsState::Plain,
         };
         client.set_tracks_session(tracks_session);
-        Ok(LoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
+        Ok(MySqlLoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
     }
 
     /// Host and address of a server to which the connection is to be encrypted.
     fn wants_tls<'a>(
         &self,
-        address: &'a ServerAddress,
+        address: &'a MySqlServerAddress,
         greeting: &ServerGreeting,
     ) -> Result<Option<(&'a str, SocketAddr)>> {
-        let ServerAddress::Tcp { host, peer } = address else { return Ok(None) };
+        let MySqlServerAddress::Tcp { host, peer } = address else { return Ok(None) };
         match self.config.tls.mode {
             TlsMode::Disable => Ok(None),
             _ if greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL) => Ok(Some((host, *peer))),
@@ -249,11 +259,13 @@ impl Server {
         }
     }
 
-    fn channel(&self, address: &ServerAddress, is_encrypted: bool) -> Channel {
+    fn channel(&self, address: &MySqlServerAddress, is_encrypted: bool) -> Channel {
         match address {
             _ if is_encrypted => Channel::Tls,
-            ServerAddress::Unix(_) => Channel::UnixSocket,
-            ServerAddress::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Channel::Loopback,
+            MySqlServerAddress::Unix(_) => Channel::UnixSocket,
+            MySqlServerAddress::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => {
+                Channel::Loopback
+            }
             _ if self.config.tls.mode == TlsMode::Disable => Channel::PlainTextConfigured,
             _ => Channel::Unprotected,
         }
@@ -412,7 +424,7 @@ mod tests {
             heard
         });
         let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
-        let address = ServerAddress::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
+        let address = MySqlServerAddress::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
         let by = Deadline::within(Duration::from_secs(20));
         let done = server.log_in_on(socket, address, Some(&Secret::new(SECRET.to_owned())), by).map(drop);
         (done, stranger.join().unwrap())

@@ -276,7 +276,12 @@ pub(super) struct ColumnDefinition {
     pub(super) flags: ColumnFlags,
     /// The number of its collation.
     pub(super) character_set: u16,
+    /// How many decimal places the server shows of a floating-point number, as of a `DOUBLE(10,2)`; `None`: as many as there are.
+    pub(super) decimals: Option<u8>,
 }
+
+/// What a server says of a floating-point number whose decimal places are not fixed.
+const DECIMALS_NOT_FIXED: u8 = 31;
 
 impl ColumnDefinition {
     /// Reads a definition.
@@ -292,8 +297,8 @@ impl ColumnDefinition {
         let _length = buffer.checked_eat_u32_le()?;
         let column_type = ColumnType::try_from(buffer.checked_eat_u8()?).ok()?;
         let flags = ColumnFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
-        let _decimals = buffer.checked_eat_u8()?;
-        Some(ColumnDefinition { name, column_type, flags, character_set })
+        let decimals = Some(buffer.checked_eat_u8()?).filter(|decimals| *decimals < DECIMALS_NOT_FIXED);
+        Some(ColumnDefinition { name, column_type, flags, character_set, decimals })
     }
 }
 
@@ -323,9 +328,9 @@ pub(super) fn longest_row(columns: usize, longest: usize) -> usize {
 
 /// Where the values of one row lie in its packet; `None` is NULL. Reused from row to row.
 #[derive(Debug, Default)]
-pub(super) struct ValueSpans(Vec<Option<(usize, usize)>>);
+pub(super) struct MySqlValueSpans(Vec<Option<(usize, usize)>>);
 
-impl ValueSpans {
+impl MySqlValueSpans {
     /// Finds the values of a row, of which none may be longer than `longest`. The span of a value of variable length does
     /// not include its length.
     pub(super) fn find(
@@ -404,7 +409,7 @@ mod tests {
     }
 
     fn column(column_type: ColumnType, flags: ColumnFlags) -> ColumnDefinition {
-        ColumnDefinition { name: "c".to_owned(), column_type, flags, character_set: 63 }
+        ColumnDefinition { name: "c".to_owned(), column_type, flags, character_set: 63, decimals: None }
     }
 
     /// Every function of this file on every beginning of a packet: none panics.
@@ -429,7 +434,7 @@ mod tests {
                 ColumnDefinition::read(packet),
             );
             for form in [RowFormat::Binary, RowFormat::Text] {
-                let mut spans = ValueSpans::default();
+                let mut spans = MySqlValueSpans::default();
                 let found = spans.find(packet, &columns, form, 10);
                 for at in (0..columns.len()).filter(|_| found.is_ok()) {
                     assert!(spans.value(packet, at).is_some(), "{packet:?}");
@@ -542,7 +547,7 @@ mod tests {
             column(ColumnType::MYSQL_TYPE_DATETIME, ColumnFlags::empty()),
             column(ColumnType::MYSQL_TYPE_TIME, ColumnFlags::empty()),
         ];
-        let mut spans = ValueSpans::default();
+        let mut spans = MySqlValueSpans::default();
         let binary = [
             &[0, 0b0000_1000, 200][..],
             &u64::MAX.to_le_bytes(),

@@ -14,7 +14,7 @@ use crate::driver::{
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
-use super::login::{LoggedIn, Server, ServerAddress};
+use super::login::{MySqlLoggedIn, MySqlServerAddress, Server};
 use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;
@@ -33,7 +33,7 @@ const MAX_SHOWN_STATEMENT: usize = 120;
 pub(super) struct MySqlSession {
     pipeline: Pipeline,
     server: Arc<Server>,
-    address: ServerAddress,
+    address: MySqlServerAddress,
     /// The number of the server's thread.
     thread: u32,
     /// The connection was given up: what the server sends is not the answer to the next question.
@@ -44,7 +44,7 @@ impl MySqlSession {
     /// Logs in, runs `session_sql`, learns what the server is.
     pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
         let by = by.or_within(server.config.connect_timeout);
-        let LoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
+        let MySqlLoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
         match ServerInfo::set_up(&mut client, &server.config, &version, tls, by) {
             Ok(info) => {
                 // The login's budget ends here; from now on each question has its own.
@@ -250,7 +250,7 @@ impl Drop for MySqlSession {
 /// Ends what one connection runs, by a KILL on a connection of its own. The server never reuses a thread's number.
 struct KillCanceller {
     server: Arc<Server>,
-    address: ServerAddress,
+    address: MySqlServerAddress,
     thread: u32,
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
 use super::advice;
-use super::packet::{ColumnDefinition, RowError, RowFormat, ValueSpans, longest_row};
+use super::packet::{ColumnDefinition, MySqlValueSpans, RowError, RowFormat, longest_row};
 use super::time_zone::{SessionZone, days_since_1970};
 
 /// The number of MySQL's `binary` character set: bytes, not text.
@@ -29,7 +29,8 @@ enum MySqlValueKind {
     Integer {
         unsigned: bool,
     },
-    Double,
+    /// With the decimal places that the server shows.
+    Double(Option<u8>),
     Float,
     /// Up to 64 bits, most significant byte first.
     Bits,
@@ -58,7 +59,7 @@ impl MySqlValueKind {
             T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => MySqlValueKind::Bytes,
             T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => MySqlValueKind::Decimal,
             T::MYSQL_TYPE_FLOAT => MySqlValueKind::Float,
-            T::MYSQL_TYPE_DOUBLE => MySqlValueKind::Double,
+            T::MYSQL_TYPE_DOUBLE => MySqlValueKind::Double(column.decimals),
             other if other.is_numeric_type() => {
                 MySqlValueKind::Integer { unsigned: column.flags.contains(ColumnFlags::UNSIGNED_FLAG) }
             }
@@ -125,7 +126,7 @@ impl ResultColumns {
     ///
     /// # Errors
     /// `protocol`, `limit`.
-    pub(super) fn find(&self, packet: &[u8], spans: &mut ValueSpans, longest: usize) -> Result<()> {
+    pub(super) fn find(&self, packet: &[u8], spans: &mut MySqlValueSpans, longest: usize) -> Result<()> {
         spans.find(packet, &self.definitions, self.format, longest).map_err(|error| match error {
             RowError::Unreadable => {
                 Error::new(Reason::Protocol, "the server sent a row that does not match its columns")
@@ -156,14 +157,14 @@ impl ResultColumns {
 /// is made here, the only one that is.
 pub(super) struct ResultRow<'r> {
     packet: &'r [u8],
-    spans: &'r ValueSpans,
+    spans: &'r MySqlValueSpans,
     columns: &'r ResultColumns,
     invalid_dates: Vec<(usize, String)>,
 }
 
 impl<'r> ResultRow<'r> {
     /// `spans` are those of `packet`.
-    pub(super) fn new(packet: &'r [u8], spans: &'r ValueSpans, columns: &'r ResultColumns) -> Self {
+    pub(super) fn new(packet: &'r [u8], spans: &'r MySqlValueSpans, columns: &'r ResultColumns) -> Self {
         // An empty vector allocates nothing.
         let mut invalid_dates = Vec::new();
         for (index, kind) in columns.kinds.iter().enumerate().filter(|(_, kind)| kind.has_date()) {
@@ -217,8 +218,8 @@ fn cell<'v>(
         )
         | (_, RowFormat::Text) => Some(from_text(bytes, kind, zone)),
         (MySqlValueKind::Integer { unsigned }, RowFormat::Binary) => binary_integer(bytes, unsigned),
-        (MySqlValueKind::Double, RowFormat::Binary) => {
-            Some(Cell::Float(f64::from_le_bytes(bytes.try_into().ok()?)))
+        (MySqlValueKind::Double(decimals), RowFormat::Binary) => {
+            Some(Cell::Float(rounded(f64::from_le_bytes(bytes.try_into().ok()?), decimals)))
         }
         (MySqlValueKind::Float, RowFormat::Binary) => {
             Some(Cell::Float32(f32::from_le_bytes(bytes.try_into().ok()?)))
@@ -239,6 +240,18 @@ fn binary_integer(bytes: &[u8], unsigned: bool) -> Option<Cell<'static>> {
     Some(if unsigned && signed < 0 { Cell::UInt(u64::from_le_bytes(wide)) } else { Cell::Int(signed) })
 }
 
+/// A number of which the server shows so many decimal places. It stores -0.01 in a `DOUBLE(10,2)` as -0.010000000000000009: an
+/// error of its arithmetic is left out, and no digit more, as an expression may have more places than are shown.
+fn rounded(value: f64, decimals: Option<u8>) -> f64 {
+    /// The largest power of ten that a `f64` holds exactly.
+    const MOST_DECIMALS: u8 = 22;
+    let Some(decimals) = decimals.filter(|decimals| *decimals <= MOST_DECIMALS) else { return value };
+    let unit = 10_f64.powi(decimals.into());
+    let shown = (value * unit).round() / unit;
+    let is_meant = shown != 0.0 && (shown - value).abs() <= f64::EPSILON * value.abs().max(1.0);
+    if is_meant { shown } else { value }
+}
+
 /// A value in the text format, or of a type that is text in both. What cannot be read is given as it is.
 fn from_text<'v>(bytes: &'v [u8], kind: MySqlValueKind, zone: &SessionZone) -> Cell<'v> {
     // Text that is not UTF-8 (a column without a character set of its own) is still bytes.
@@ -252,7 +265,7 @@ fn from_text<'v>(bytes: &'v [u8], kind: MySqlValueKind, zone: &SessionZone) -> C
         MySqlValueKind::Integer { .. } => {
             text.parse().map(Cell::Int).or_else(|_| text.parse().map(Cell::UInt)).ok()
         }
-        MySqlValueKind::Double => text.parse().map(Cell::Float).ok(),
+        MySqlValueKind::Double(_) => text.parse().map(Cell::Float).ok(),
         MySqlValueKind::Float => text.parse().map(Cell::Float32).ok(),
         MySqlValueKind::Time => return text_time(text).map_or(Cell::Other(text), Cell::Time),
         MySqlValueKind::Date | MySqlValueKind::DateTime | MySqlValueKind::Timestamp => {
@@ -486,8 +499,8 @@ mod tests {
             ("-2", INTEGER, &[0xfe]),
             ("254", MySqlValueKind::Integer { unsigned: true }, &[0xfe]),
             ("-32768", INTEGER, &[0, 0x80]),
-            ("1.7976931348623157e308", MySqlValueKind::Double, &f64::MAX.to_le_bytes()),
-            ("-0", MySqlValueKind::Double, &(-0.0_f64).to_le_bytes()),
+            ("1.7976931348623157e308", MySqlValueKind::Double(None), &f64::MAX.to_le_bytes()),
+            ("-0", MySqlValueKind::Double(None), &(-0.0_f64).to_le_bytes()),
             ("1.5", MySqlValueKind::Float, &1.5_f32.to_le_bytes()),
             ("1.50", MySqlValueKind::Decimal, b"1.50"),
         ] {
@@ -495,6 +508,27 @@ mod tests {
         }
         assert_eq!(text_cell("00042", INTEGER), Cell::Int(42));
         assert_eq!(text_cell("1.50", MySqlValueKind::Decimal), Cell::Number("1.50"));
+    }
+
+    #[test]
+    fn an_error_of_the_servers_arithmetic_is_not_shown_and_no_digit_is_lost() {
+        for (stored, decimals, expected) in [
+            (-0.010_000_000_000_000_009, Some(2), -0.01),
+            (-0.010_000_000_000_000_009, None, -0.010_000_000_000_000_009),
+            (123_456_789_012.349_99, Some(2), 123_456_789_012.35),
+            // An average, a quotient.
+            (0.333_333_333_333_333_3, Some(6), 0.333_333_333_333_333_3),
+            (-1e-11, Some(6), -1e-11),
+            (1e-17, Some(6), 1e-17),
+            (f64::MAX, Some(30), f64::MAX),
+            (f64::MAX, Some(2), f64::MAX),
+            (1e300, Some(0), 1e300),
+            (-0.0, Some(2), -0.0),
+        ] {
+            let bytes = f64::to_le_bytes(stored);
+            let cell = in_zone(&bytes, MySqlValueKind::Double(decimals), RowFormat::Binary);
+            assert_eq!(cell, Some(Cell::Float(expected)), "{stored} {decimals:?}");
+        }
     }
 
     #[test]

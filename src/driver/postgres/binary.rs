@@ -4,6 +4,8 @@
 
 use crate::value::Cell;
 
+use super::datetime;
+
 /// Days from 1970-01-01 to PostgreSQL's own first day, 2000-01-01.
 const EPOCH_DAYS: i64 = 10_957;
 const SECOND: i64 = 1_000_000;
@@ -41,7 +43,7 @@ pub(super) fn timestamp(bytes: &[u8], zoned: bool) -> Option<Cell<'static>> {
     Some(match i64::from_be_bytes(bytes.try_into().ok()?) {
         i64::MAX => INFINITE,
         i64::MIN => MINUS_INFINITE,
-        micros => Cell::DateTime { micros: micros.checked_add(EPOCH_DAYS * DAY)?, zoned },
+        micros => datetime::moment(i128::from(micros) + i128::from(EPOCH_DAYS * DAY), zoned),
     })
 }
 
@@ -83,8 +85,7 @@ mod tests {
         let micros = 946_684_800 * SECOND + 1;
         assert_eq!(stamp(1), Some(Cell::DateTime { micros, zoned: true }));
         assert_eq!(stamp(i64::MIN), Some(MINUS_INFINITE));
-        // The last thirty years that PostgreSQL knows are beyond 64 bits of microseconds since 1970.
-        assert_eq!(stamp(i64::MAX - 1), None);
+        assert_eq!(stamp(i64::MAX - 1), Some(Cell::Float(9_224_318_721_654.776)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::driver::connection::tls::TlsMode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
-use super::login::{CancelKey, Encryption, LoggedIn, ServerRoute, Startup, log_in};
+use super::login::{CancelKey, Encryption, PgLoggedIn, ServerRoute, Startup, log_in};
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
@@ -83,7 +83,7 @@ impl Canceller for PgCanceller {
 
 impl PgCanceller {
     /// With the mode of the configuration: that the session itself is not encrypted allows no password in clear text.
-    pub(super) fn log_in(&self, stream: ServerStream, by: Deadline) -> Result<LoggedIn> {
+    pub(super) fn log_in(&self, stream: ServerStream, by: Deadline) -> Result<PgLoggedIn> {
         let configured = self.encryption.tls.mode;
         log_in(stream, &self.route, &self.startup, configured, self.password.as_ref(), by)
     }

@@ -442,7 +442,9 @@ impl PgConnection {
         let mut length = 0;
         loop {
             let message = self.next(by, RowBounds::OF_ANSWER)?;
-            length += message.len();
+            if message.tag != tags::NOTIFICATION_RESPONSE_TAG {
+                length += message.len();
+            }
             if length > MAX_ANSWER {
                 let message = "the server's answer to a question of the exporter's own is longer than 1 MiB";
                 return Err(ExchangeError::Lost(Error::new(Reason::Limit, message)));

@@ -30,8 +30,15 @@ pub fn timestamp(text: &str, zoned: bool) -> Option<Cell<'static>> {
             let local = scan.time()?;
             Some(if zoned { local - scan.offset()? } else { local })
         })?;
-        Some(Cell::DateTime { micros: days.checked_mul(DAY)?.checked_add(within)?, zoned })
+        Some(moment(i128::from(days) * i128::from(DAY) + i128::from(within), zoned))
     })
+}
+
+/// A moment by its microseconds since 1970, for which 64 bits do not suffice in the last thirty years that PostgreSQL knows:
+/// there it is a number of seconds.
+pub(super) fn moment(micros: i128, zoned: bool) -> Cell<'static> {
+    i64::try_from(micros)
+        .map_or(Cell::Float(micros as f64 / SECOND as f64), |micros| Cell::DateTime { micros, zoned })
 }
 
 /// `P1Y2M3DT4H5M6.7S`.
@@ -284,8 +291,7 @@ mod tests {
         assert_eq!(timestamp("0001-12-31 23:59:59 BC", false), stamp(-719_162 * DAY - SECOND, false));
         assert_eq!(timestamp("0044-03-15 12:00:00+00 BC", true), stamp(-735_160 * DAY + 12 * HOUR, true));
         assert_eq!(timestamp("294246-12-31 23:59:59.999999", false), stamp(9_223_371_244_799_999_999, false));
-        // The last thirty years that PostgreSQL knows are beyond 64 bits of microseconds since 1970.
-        assert_eq!(timestamp("294276-12-31 23:59:59.999999", false), None);
+        assert_eq!(timestamp("294276-12-31 23:59:59", false), Some(Cell::Float(9_224_318_015_999.0)));
         assert_eq!(timestamp("infinity", true), Some(Cell::Float(f64::INFINITY)));
         assert_eq!(timestamp("1970-01-01T00:00:00", false), None);
         assert_eq!(timestamp("1970-01-01 00:00:00", true), None);

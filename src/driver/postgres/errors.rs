@@ -186,6 +186,8 @@ impl ServerError {
             "55P03" => Reason::Locked,
             "42501" => Reason::Permission,
             "25006" => Reason::ReadOnly,
+            // transaction_timeout ends the session.
+            "25P04" => Reason::Timeout,
             // "bind message supplies 0 parameters": the statement has a `$1`. A pooler ends sessions with this code, too.
             "08P01" if !self.fatal => Reason::Sql,
             code => match code.get(..2).unwrap_or_default() {
@@ -399,6 +401,7 @@ mod tests {
             ("22012", Reason::Value),
             ("42P01", Reason::Sql),
             ("0A000", Reason::Sql),
+            ("25P04", Reason::Timeout),
             ("", Reason::Sql),
             ("08P01", Reason::Sql),
             ("08001", Reason::Server),

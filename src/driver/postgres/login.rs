@@ -37,7 +37,7 @@ const ALPN_PROTOCOL: &[u8] = b"postgresql";
 
 /// Where a server listens.
 #[derive(Debug, Clone)]
-pub(super) enum ServerAddress {
+pub(super) enum PgServerAddress {
     /// Over TCP.
     Host {
         /// As configured.
@@ -51,15 +51,15 @@ pub(super) enum ServerAddress {
     Unix { folder: PathBuf, port: u16 },
 }
 
-impl ServerAddress {
+impl PgServerAddress {
     /// For messages: `db.example:5432`, or the socket's path.
     pub(super) fn shown(&self) -> String {
         match self {
-            ServerAddress::Host { name: HostPort { host, port }, .. } if host.contains(':') => {
+            PgServerAddress::Host { name: HostPort { host, port }, .. } if host.contains(':') => {
                 format!("[{host}]:{port}")
             }
-            ServerAddress::Host { name: HostPort { host, port }, .. } => format!("{host}:{port}"),
-            ServerAddress::Unix { folder, port } => socket_path(folder, *port).display().to_string(),
+            PgServerAddress::Host { name: HostPort { host, port }, .. } => format!("{host}:{port}"),
+            PgServerAddress::Unix { folder, port } => socket_path(folder, *port).display().to_string(),
         }
     }
 
@@ -142,7 +142,7 @@ pub(super) struct Encryption {
 #[derive(Debug, Clone)]
 pub(super) struct ServerRoute {
     /// What was configured.
-    pub(super) address: ServerAddress,
+    pub(super) address: PgServerAddress,
     /// Of a server on the network.
     peer: Option<SocketAddr>,
 }
@@ -153,12 +153,12 @@ impl ServerRoute {
     /// # Errors
     /// `resolve`, and those of [`ServerRoute::connect_again`].
     pub(super) fn connect(
-        address: &ServerAddress,
+        address: &PgServerAddress,
         encryption: &Encryption,
         mode: TlsMode,
         by: Deadline,
     ) -> Result<(ServerRoute, ServerStream)> {
-        let ServerAddress::Host { name, address: at, keepalives } = address else {
+        let PgServerAddress::Host { name, address: at, keepalives } = address else {
             let route = ServerRoute { address: address.clone(), peer: None };
             let stream = route.connect_again(encryption, mode, by)?;
             return Ok((route, stream));
@@ -188,16 +188,16 @@ impl ServerRoute {
     ) -> Result<ServerStream> {
         let failed = |error: io::Error| self.address.unreachable(&error);
         match (&self.address, self.peer) {
-            (ServerAddress::Unix { folder, port }, _) => {
+            (PgServerAddress::Unix { folder, port }, _) => {
                 let socket = TimedSocket::to_unix(&socket_path(folder, *port), by);
                 socket.map(ServerStream::new).map_err(failed)
             }
-            (ServerAddress::Host { name, .. }, Some(peer)) => {
+            (PgServerAddress::Host { name, .. }, Some(peer)) => {
                 let socket = resolve::connect_to(peer, by).map_err(failed)?;
                 let stream = ServerStream::new(TimedSocket::new(Socket::from(socket)));
                 self.secure(stream, (&name.host, peer), encryption, mode, by)
             }
-            (ServerAddress::Host { .. }, None) => {
+            (PgServerAddress::Host { .. }, None) => {
                 ServerRoute::connect(&self.address, encryption, mode, by).map(|(_, stream)| stream)
             }
         }
@@ -211,8 +211,8 @@ impl ServerRoute {
     pub(super) fn tls_state(&self, stream: &ServerStream, tls: &TlsConfig) -> TlsState {
         match &self.address {
             _ if stream.is_encrypted() => tls.state(),
-            ServerAddress::Unix { .. } => TlsState::Local,
-            ServerAddress::Host { .. } => TlsState::Plain,
+            PgServerAddress::Unix { .. } => TlsState::Local,
+            PgServerAddress::Host { .. } => TlsState::Plain,
         }
     }
 
@@ -284,7 +284,7 @@ pub(super) struct CancelKey {
 }
 
 /// A connection right after its login.
-pub(super) struct LoggedIn {
+pub(super) struct PgLoggedIn {
     pub(super) connection: PgConnection,
     pub(super) cancel_key: CancelKey,
     /// The server's `server_version`; empty when it does not tell.
@@ -303,7 +303,7 @@ pub(super) fn log_in(
     configured: TlsMode,
     password: Option<&Secret>,
     by: Deadline,
-) -> Result<LoggedIn> {
+) -> Result<PgLoggedIn> {
     let shows_password = configured == TlsMode::Disable || stream.is_encrypted() || route.is_local();
     let connection = PgConnection::new(stream);
     Login { connection, address: &route.address, startup, password, shows_password, by }.run()
@@ -322,7 +322,7 @@ mod request {
 /// A login under way.
 struct Login<'l> {
     connection: PgConnection,
-    address: &'l ServerAddress,
+    address: &'l PgServerAddress,
     startup: &'l Startup,
     password: Option<&'l Secret>,
     /// The password may be sent in clear text.
@@ -331,7 +331,7 @@ struct Login<'l> {
 }
 
 impl<'l> Login<'l> {
-    fn run(mut self) -> Result<LoggedIn> {
+    fn run(mut self) -> Result<PgLoggedIn> {
         let Startup { user, parameters, .. } = self.startup;
         let parameters = parameters.iter().map(|(name, value)| (*name, value.as_str()));
         let parameters = std::iter::once(("user", user.as_str())).chain(parameters);
@@ -351,7 +351,7 @@ impl<'l> Login<'l> {
                 }
                 tags::READY_FOR_QUERY_TAG => {
                     self.connection.end_login();
-                    return Ok(LoggedIn { connection: self.connection, cancel_key, version });
+                    return Ok(PgLoggedIn { connection: self.connection, cancel_key, version });
                 }
                 _ => {}
             }
@@ -412,23 +412,18 @@ impl<'l> Login<'l> {
                 self.send(|out| frontend::password_message(hash.as_bytes(), out))?;
             }
             request::SASL => self.scram(&data)?,
-            _ => {
-                let error = self.address.ended_login("unsupported authentication method");
-                return Err(error
-                    .with_meaning("the server asks for a login method that is not supported here")
-                    .with_hint(
-                        "give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server",
-                    )
-                    .before_password());
-            }
+            _ => return Err(self.unsupported_method()),
         }
         self.expect(request::OK).map(drop)
     }
 
     fn scram(&mut self, mechanisms: &[u8]) -> Result<()> {
-        let password = self.password()?;
         let is_offered =
             |name: &str| mechanisms.split(|byte| *byte == 0).any(|known| known == name.as_bytes());
+        if !is_offered(sasl::SCRAM_SHA_256) && !is_offered(sasl::SCRAM_SHA_256_PLUS) {
+            return Err(self.unsupported_method());
+        }
+        let password = self.password()?;
         let certificate = self.connection.stream().server_certificate();
         let hash = certificate.and_then(|certificate| {
             Some(digest::digest(end_point_hash(certificate)?, certificate).as_ref().to_vec())
@@ -439,9 +434,6 @@ impl<'l> Login<'l> {
                 (sasl::ChannelBinding::tls_server_end_point(hash), sasl::SCRAM_SHA_256_PLUS)
             }
             (None, true) => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
-            (_, false) if !is_offered(sasl::SCRAM_SHA_256) => {
-                return Err(self.address.ended_login("unsupported SASL mechanism"));
-            }
             (Some(_), false) => (sasl::ChannelBinding::unrequested(), sasl::SCRAM_SHA_256),
             (None, false) => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
         };
@@ -469,11 +461,26 @@ impl<'l> Login<'l> {
     /// A login that is not bound to its channel, where the configuration demands that.
     fn check_unbound(&self) -> Result<()> {
         match self.startup.channel_binding {
-            ChannelBindingMode::Require => {
-                Err(self.address.ended_login("server did not use channel binding"))
-            }
+            ChannelBindingMode::Require => Err(self
+                .address
+                .ended_login("server did not use channel binding")
+                .with_meaning("`channel_binding=require`, and nothing binds this login to its connection")
+                .with_hint(
+                    "it takes TLS, scram-sha-256 for this user in pg_hba.conf, and a certificate that is signed with RSA or \
+                     ECDSA: else leave `channel_binding` out",
+                )
+                .before_password()),
             ChannelBindingMode::Disable | ChannelBindingMode::Prefer => Ok(()),
         }
+    }
+
+    /// Kerberos, OAuth and the like.
+    fn unsupported_method(&self) -> Error {
+        let error = self.address.ended_login("unsupported authentication method");
+        error
+            .with_meaning("the server asks for a login method that is not supported here")
+            .with_hint("give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server")
+            .before_password()
     }
 
     fn password(&self) -> Result<&'l [u8]> {
@@ -546,7 +553,7 @@ mod tests {
 
     fn route(peer: [u8; 4]) -> ServerRoute {
         let name = HostPort { host: "db.example".into(), port: 5432 };
-        let address = ServerAddress::Host { name, address: None, keepalives: KeepaliveOptions::default() };
+        let address = PgServerAddress::Host { name, address: None, keepalives: KeepaliveOptions::default() };
         ServerRoute { address, peer: Some((peer, 5432).into()) }
     }
 

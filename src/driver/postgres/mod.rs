@@ -46,7 +46,7 @@ use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsS
 
 use self::cancel::PgCanceller;
 use self::guard_statement::{GuardOptions, PgServerRole};
-use self::login::{Encryption, ServerAddress, ServerRoute, log_in};
+use self::login::{Encryption, PgServerAddress, ServerRoute, log_in};
 use self::options::{PgOptions, PoolerMode, TargetSessionAttrs, user_of};
 use self::request::{QueryProtocol, RequestWriter};
 use self::session::PgSession;
@@ -202,7 +202,7 @@ impl Endpoint for PgEndpoint {
 /// One try to open a session.
 #[derive(Clone, Copy)]
 struct ConnectAttempt<'a> {
-    address: &'a ServerAddress,
+    address: &'a PgServerAddress,
     attrs: TargetSessionAttrs,
     password: Option<&'a Secret>,
     mode: TlsMode,
@@ -261,20 +261,20 @@ impl PgEndpoint {
     }
 
     /// In the order to try.
-    fn addresses(&self) -> Vec<ServerAddress> {
+    fn addresses(&self) -> Vec<PgServerAddress> {
         if let Some(folder) = &self.login.socket {
             let default = if self.is_console() { PGBOUNCER.port } else { POSTGRES.port };
             let port = self.login.hosts.first().map_or(default, |host| host.port);
-            return vec![ServerAddress::Unix { folder: folder.clone(), port }];
+            return vec![PgServerAddress::Unix { folder: folder.clone(), port }];
         }
         let address = |(index, name): (usize, &HostPort)| {
             if name.is_socket() {
-                return ServerAddress::Unix { folder: PathBuf::from(&name.host), port: name.port };
+                return PgServerAddress::Unix { folder: PathBuf::from(&name.host), port: name.port };
             }
             let address = self.options.addresses.get(index).copied().flatten();
-            ServerAddress::Host { name: name.clone(), address, keepalives: self.options.keepalives }
+            PgServerAddress::Host { name: name.clone(), address, keepalives: self.options.keepalives }
         };
-        let mut addresses: Vec<ServerAddress> = self.login.hosts.iter().enumerate().map(address).collect();
+        let mut addresses: Vec<PgServerAddress> = self.login.hosts.iter().enumerate().map(address).collect();
         if self.options.at_random {
             // Each of these hashers has a seed of its own.
             addresses.sort_by_cached_key(|_| foldhash::fast::RandomState::default().hash_one(0));
@@ -290,14 +290,14 @@ impl PgEndpoint {
         let user = user_of(&self.login);
         let database = self.login.database.as_ref().unwrap_or(&user);
         let (host, port) = match attempt.address {
-            ServerAddress::Host { name, .. } => (name.host.clone(), name.port),
+            PgServerAddress::Host { name, .. } => (name.host.clone(), name.port),
             // As libpq: the folder that it looks into by itself is called so.
-            ServerAddress::Unix { folder, port }
+            PgServerAddress::Unix { folder, port }
                 if SOCKET_FOLDERS.iter().any(|known| Path::new(known) == folder) =>
             {
                 ("localhost".to_owned(), *port)
             }
-            ServerAddress::Unix { folder, port } => (folder.to_string_lossy().into_owned(), *port),
+            PgServerAddress::Unix { folder, port } => (folder.to_string_lossy().into_owned(), *port),
         };
         let line = [host.as_str(), &port.to_string(), database, &user];
         let found = attempt.password.and_then(|content| passfile::find(content, line));
@@ -395,7 +395,7 @@ impl PgEndpoint {
 }
 
 fn check_target_session_attrs(
-    address: &ServerAddress,
+    address: &PgServerAddress,
     wanted: TargetSessionAttrs,
     role: PgServerRole,
 ) -> Result<()> {
@@ -457,7 +457,7 @@ mod tests {
             [(None, "/run/x/.s.PGSQL.5432"), (Some(QueryProtocol::Console), "/run/x/.s.PGSQL.6432")]
         {
             let endpoint = PgEndpoint::new(login.clone(), protocol).unwrap();
-            let addresses: Vec<String> = endpoint.addresses().iter().map(ServerAddress::shown).collect();
+            let addresses: Vec<String> = endpoint.addresses().iter().map(PgServerAddress::shown).collect();
             assert_eq!(addresses, [path]);
         }
     }

@@ -15,7 +15,7 @@ use crate::error::{Error, Reason, Result};
 use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
 use super::guard_statement::{self, GuardRow, PgServerRole};
-use super::result_shape::{PgRow, ResultShape, ValueSpans};
+use super::result_shape::{PgRow, PgValueSpans, ResultShape};
 use super::values::TextStyles;
 
 /// `CopyBothResponse`, which only replication sends.
@@ -23,7 +23,7 @@ const COPY_BOTH_TAG: u8 = b'W';
 /// Where a sink wants no more rows, the rest of a small result is read; a large one costs the session.
 const REST_BYTES: usize = 256 * 1024;
 const REST_TIME: Duration = Duration::from_millis(50);
-/// How many bytes of notices and settings may come between two rows.
+/// How many bytes of notices and settings may come between two rows. The deadline bounds what else comes.
 const MAX_NOTICE_BYTES: usize = 1 << 20;
 
 /// A job that is over.
@@ -178,14 +178,19 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     pub(super) fn read(
         &mut self,
         connection: &mut PgConnection,
-        spans: &mut ValueSpans,
+        spans: &mut PgValueSpans,
         by: Deadline,
     ) -> Result<JobOutcome, ExchangeError> {
         let (mut by, mut notices) = (by, 0);
         self.check_role()?;
         loop {
             let next = connection.next(by, self.bounds).and_then(|message| {
-                notices = if message.tag == tags::DATA_ROW_TAG { 0 } else { notices + message.len() };
+                notices = match message.tag {
+                    tags::DATA_ROW_TAG => 0,
+                    // Of others, for a session whose function has said LISTEN.
+                    tags::NOTIFICATION_RESPONSE_TAG => notices,
+                    _ => notices + message.len(),
+                };
                 match notices {
                     ..=MAX_NOTICE_BYTES => Ok(message),
                     length => Err(TooLong::Message { length, most: MAX_NOTICE_BYTES }.into()),
@@ -236,7 +241,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     fn take(
         &mut self,
         connection: &mut PgConnection,
-        spans: &mut ValueSpans,
+        spans: &mut PgValueSpans,
         message: &Message,
     ) -> Result<Option<Remaining>, ExchangeError> {
         let is_before = self.expected.results_before > 0;
@@ -324,7 +329,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         self.stopped = self.job.sink.columns(columns).err().map(Err);
     }
 
-    fn row(&mut self, connection: &mut PgConnection, spans: &mut ValueSpans, message: &Message) {
+    fn row(&mut self, connection: &mut PgConnection, spans: &mut PgValueSpans, message: &Message) {
         self.begin();
         let (None, Some(shape)) = (&self.stopped, &self.expected.shape) else { return };
         let flow = spans.find(connection.body_mut(message), shape, self.bounds).and_then(|()| {

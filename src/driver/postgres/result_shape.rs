@@ -145,9 +145,9 @@ impl ServerTypes {
 
 /// Where each value of a row is in the row's body, `None` being NULL. One allocation for all rows.
 #[derive(Default)]
-pub(super) struct ValueSpans(Vec<Option<(usize, usize)>>);
+pub(super) struct PgValueSpans(Vec<Option<(usize, usize)>>);
 
-impl ValueSpans {
+impl PgValueSpans {
     /// Finds the values of a `DataRow`, and rewrites in place those that must be.
     ///
     /// # Errors
@@ -195,7 +195,7 @@ impl ValueSpans {
 /// One row, read in place.
 pub(super) struct PgRow<'a> {
     pub(super) body: &'a [u8],
-    pub(super) spans: &'a ValueSpans,
+    pub(super) spans: &'a PgValueSpans,
     pub(super) shape: &'a ResultShape,
 }
 

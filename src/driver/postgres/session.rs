@@ -35,7 +35,7 @@ use super::request::{
     QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
 };
 use super::response::role_has_changed;
-use super::result_shape::{ResultShape, ValueSpans};
+use super::result_shape::{PgValueSpans, ResultShape};
 use super::session_sql::{self, SessionSql, SessionStatement};
 use super::statement_cache::{PgServerInfo, StatementCache};
 
@@ -53,7 +53,7 @@ pub(super) struct PgSession {
     pub(super) connection: PgConnection,
     pub(super) requests: RequestWriter,
     pub(super) statements: StatementCache,
-    pub(super) spans: ValueSpans,
+    pub(super) spans: PgValueSpans,
     /// `session_sql` has set something for the whole session.
     has_lasting_sql: bool,
     /// A pooler may hand the server connection to other clients, and other ones to us.
@@ -86,7 +86,7 @@ impl PgSession {
             connection,
             statements: StatementCache::new(requests.guard().read_only, server),
             requests,
-            spans: ValueSpans::default(),
+            spans: PgValueSpans::default(),
             has_lasting_sql: false,
             may_be_shared: false,
             conforming_strings: None,

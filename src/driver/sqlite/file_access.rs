@@ -42,15 +42,9 @@ enum ReadMode {
     /// The main file alone, in WAL mode: there is no `-wal`, and a lock of our own keeps one from coming and going.
     MainFile,
     /// That nobody writes, as the configuration says: the file has this size and this time of change.
-    Immutable(u64, Option<SystemTime>),
+    Immutable(FileContent),
     /// SQLite, in a session that may write.
     Writing,
-}
-
-impl ReadMode {
-    fn immutable(metadata: &Metadata) -> Self {
-        ReadMode::Immutable(metadata.len(), metadata.modified().ok())
-    }
 }
 
 /// The file of one session.
@@ -60,7 +54,16 @@ pub(super) struct FileAccess {
     beside: SideFiles,
     mode: ReadMode,
     /// What `session_sql` attached.
-    attached: Vec<DatabaseFile>,
+    attached: Vec<(PathBuf, DatabaseFile)>,
+    /// What all these files were at the last batch.
+    content: Vec<FileContent>,
+}
+
+/// Whatever writes a file changes one of them: its size, the time of its last change.
+type FileContent = (u64, Option<SystemTime>);
+
+fn content_of(metadata: &Metadata) -> FileContent {
+    (metadata.len(), metadata.modified().ok())
 }
 
 impl FileAccess {
@@ -84,10 +87,11 @@ impl FileAccess {
             return Err(Error::new(Reason::Connect, format!("{} is {what}", path.display()))
                 .with_hint("SQLite keeps files of its own under this name: remove it"));
         }
-        let mut access = FileAccess { path, file, beside, mode: ReadMode::Rollback, attached: Vec::new() };
+        let (mode, attached, content) = (ReadMode::Rollback, Vec::new(), Vec::new());
+        let mut access = FileAccess { path, file, beside, mode, attached, content };
         access.mode = if config.immutable {
             access.check_committed()?;
-            ReadMode::immutable(&metadata)
+            ReadMode::Immutable(content_of(&metadata))
         } else if config.read_only {
             access.mode_to_read(&metadata, by)?
         } else {
@@ -99,7 +103,7 @@ impl FileAccess {
 
     /// The file alone, without locks and without the files beside it.
     pub(super) fn is_alone(&self) -> bool {
-        matches!(self.mode, ReadMode::MainFile | ReadMode::Immutable(..))
+        matches!(self.mode, ReadMode::MainFile | ReadMode::Immutable(_))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -208,24 +212,33 @@ impl FileAccess {
         )))
     }
 
-    /// Before a batch: whether the session may go on.
+    /// Before a batch: whether the session may go on. True where a file was written since the batch before: SQLite notices
+    /// what wrote it by its rules, and not that a backup was copied over it.
     ///
     /// # Errors
-    /// `lost` when the path leads to another file than the one that is open, or the file is in another state than the
+    /// `lost` when a path leads to another file than the one that is open, or the file is in another state than the
     /// session was opened for: a new session sees what is there now.
-    pub(super) fn check_unchanged(&self) -> Result<()> {
-        match std::fs::metadata(&self.path).map(|metadata| FileIdentity::of(&metadata)) {
-            Ok(found) if found == self.file.identity() => {}
-            Ok(_) => return self.lost("was replaced by another file"),
-            Err(cause) => return self.lost(format!("is gone: {cause}")),
+    pub(super) fn check_unchanged(&mut self) -> Result<bool> {
+        let attached = self.attached.iter().map(|(path, file)| (path, file));
+        let mut found = Vec::with_capacity(self.content.len());
+        for (path, file) in std::iter::once((&self.path, &self.file)).chain(attached) {
+            match std::fs::metadata(path) {
+                Ok(metadata) if FileIdentity::of(&metadata) == file.identity() => {
+                    found.push(content_of(&metadata));
+                }
+                Ok(_) => return Err(lost(path, "was replaced by another file")),
+                Err(cause) => return Err(lost(path, format!("is gone: {cause}"))),
+            }
         }
+        let is_written = found != self.content;
+        self.content = found;
         if self.mode != ReadMode::Rollback {
-            return self.check_undisturbed();
+            return self.check_undisturbed().map(|()| is_written);
         }
         match self.file.is_wal() {
-            Ok(false) => Ok(()),
-            Ok(true) => self.lost("is in WAL mode now"),
-            Err(cause) => self.lost(format!("cannot be read: {cause}")),
+            Ok(false) => Ok(is_written),
+            Ok(true) => Err(lost(&self.path, "is in WAL mode now")),
+            Err(cause) => Err(lost(&self.path, format!("cannot be read: {cause}"))),
         }
     }
 
@@ -237,21 +250,20 @@ impl FileAccess {
         match self.mode {
             ReadMode::Rollback | ReadMode::Wal | ReadMode::Writing => Ok(()),
             ReadMode::MainFile if exists(self.beside.wal()).is_ok_and(|exists| !exists) => Ok(()),
-            ReadMode::MainFile => self.lost("was opened by an application while it was read"),
-            ReadMode::Immutable(..) => {
+            ReadMode::MainFile => Err(lost(&self.path, "was opened by an application while it was read")),
+            ReadMode::Immutable(known) => {
                 self.check_committed()?;
-                let now = std::fs::metadata(&self.path).map(|metadata| ReadMode::immutable(&metadata));
-                if now.is_ok_and(|now| now == self.mode) {
+                if std::fs::metadata(&self.path).is_ok_and(|metadata| content_of(&metadata) == known) {
                     return Ok(());
                 }
-                self.lost("was written, although the configuration says `immutable: true`")
+                Err(lost(&self.path, "was written, although the configuration says `immutable: true`"))
             }
         }
     }
+}
 
-    fn lost(&self, what: impl Display) -> Result<()> {
-        Err(Error::new(Reason::Lost, format!("{} {what}", self.path.display())))
-    }
+fn lost(path: &Path, what: impl Display) -> Error {
+    Error::new(Reason::Lost, format!("{} {what}", path.display()))
 }
 
 fn name(path: &Path) -> String {
@@ -271,7 +283,7 @@ fn unopened(path: &Path, cause: &io::Error) -> Error {
 /// What `session_sql` attaches, as SQLite tells it before it opens a file.
 #[derive(Default)]
 pub(super) struct AttachedFiles {
-    files: Vec<DatabaseFile>,
+    files: Vec<(PathBuf, DatabaseFile)>,
     /// Why a statement was refused.
     pub(super) refused: Option<Error>,
 }
@@ -295,7 +307,7 @@ impl AttachedFiles {
         // A file that does not exist or cannot be read is for SQLite to report.
         let Ok(file) = DatabaseFile::open(path) else { return true };
         self.refused = locks_out(path, &file).filter(|_| !query.contains("immutable=1"));
-        self.files.push(file);
+        self.files.push((path.to_owned(), file));
         self.refused.is_none()
     }
 }

@@ -85,9 +85,12 @@ impl SqliteSession {
         }
     }
 
-    /// Whether the session may go on.
-    fn check_unchanged(&self) -> Result<()> {
-        self.access.as_ref().map_or(Ok(()), FileAccess::check_unchanged)
+    /// Whether the session may go on. It reads a file that was written anew, not from its memory.
+    fn check_unchanged(&mut self) -> Result<()> {
+        match self.access.as_mut().map_or(Ok(false), FileAccess::check_unchanged)? {
+            true => self.connection.release_memory().map_err(|cause| self.error(&cause)),
+            false => Ok(()),
+        }
     }
 
     fn error(&self, cause: &rusqlite::Error) -> Error {

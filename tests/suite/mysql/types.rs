@@ -5,7 +5,23 @@ use sql_exporter::driver::Health;
 
 use super::{LONG, session};
 use crate::recorder::run;
+use crate::servers::MariaDb;
 use crate::servers::own::OwnMariaDb;
+
+#[test]
+fn a_column_has_the_decimal_places_that_the_server_shows() {
+    let server = MariaDb::fresh("mysql_decimals");
+    server.run(
+        "CREATE TABLE t (d DOUBLE(10,2), f FLOAT(7,3), x DOUBLE); INSERT INTO t VALUES (-0.01, 1.1, -0.125)",
+    );
+    let mut session = session(&server);
+    let (sink, _) = run(&mut *session, "SELECT d, f, x FROM t", LONG);
+    // It stores the first as -0.010000000000000009.
+    assert_eq!(sink.good()[0], ["Float(-0.01)", "Float32(1.1)", "Float(-0.125)"]);
+    // Of these it shows two places and six.
+    let (sink, _) = run(&mut *session, "SELECT SUM(d), d / 1000000000 FROM t", LONG);
+    assert_eq!(sink.good()[0], ["Float(-0.01)", "Float(-1.0000000000000009e-11)"]);
+}
 
 #[test]
 fn a_statement_that_cannot_be_prepared_gives_the_same_cells_as_text() {

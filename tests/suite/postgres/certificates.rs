@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sql_exporter::driver::TlsState;
 use sql_exporter::driver::connection::HostPort;
+use sql_exporter::driver::connection::password::PasswordSource;
 use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::error::Reason;
 
-use super::{login, open, refused};
+use super::{login, open, refused, value};
 use crate::process::{folder, is_root};
 use crate::servers::own::OwnPostgres;
 use crate::servers::{Postgres, tls_file};
@@ -25,8 +26,8 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A server with the certificate that these commands make as `s.pem`, with the key `s.key`.
-fn with_certificate(commands: &[&str]) -> (OwnPostgres, tempfile::TempDir) {
+/// A folder with the certificate that these commands make as `s.pem`, with the key `s.key`.
+fn certificate(commands: &[&str]) -> tempfile::TempDir {
     let folder = folder();
     for file in ["ca.pem", "ca.key"] {
         std::fs::copy(tls_file(file), folder.path().join(file)).expect("a file");
@@ -34,6 +35,12 @@ fn with_certificate(commands: &[&str]) -> (OwnPostgres, tempfile::TempDir) {
     std::fs::write(folder.path().join("plain.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n").expect("a file");
     std::fs::write(folder.path().join("key.ext"), "keyUsage = digitalSignature\n").expect("a file");
     commands.iter().for_each(|arguments| openssl(folder.path(), arguments));
+    folder
+}
+
+/// A server with such a certificate.
+fn with_certificate(commands: &[&str]) -> (OwnPostgres, tempfile::TempDir) {
+    let folder = certificate(commands);
     let (certificate, key) = (folder.path().join("s.pem"), owned(folder.path()));
     let mut command = Command::new("chmod");
     assert!(command.arg("644").arg(&certificate).status().unwrap().success());
@@ -63,12 +70,14 @@ fn what_verifies_nothing_takes_every_certificate() {
     let itself = "x509 -req -in s.csr -days 9 -signkey s.key -out s.pem";
     let large = format!("{REQUEST} ec -pkeyopt ec_paramgen_curve:P-521");
     let edwards = format!("{REQUEST} ed448");
+    let probabilistic = format!("{REQUEST} rsa-pss -pkeyopt rsa_keygen_bits:2048");
     for (is_read, commands) in [
         (true, &version_1[..]),
         (true, &[&rsa, itself]),
         // No signature of these can be verified: what verifies does not offer it, and the server has no other.
         (false, &[&large, itself]),
         (false, &[&edwards, itself]),
+        (false, &[&probabilistic, itself]),
     ] {
         let (server, folder) = with_certificate(commands);
         for mode in [TlsMode::Prefer, TlsMode::Require] {
@@ -91,6 +100,41 @@ fn what_verifies_nothing_takes_every_certificate() {
         assert!(error.message().contains("X.509 version 1"), "{error}");
         assert!(error.hint().unwrap_or_default().contains("subjectAltName = DNS:HOST"), "{error}");
     }
+}
+
+/// Without extensions openssl writes version 1, also for a client.
+#[test]
+fn a_client_certificate_of_version_1_serves() {
+    let server = Postgres::shared("postgres");
+    server.run("DO $$ BEGIN CREATE ROLE client LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+    let request = format!("{REQUEST} rsa:2048").replace("localhost", "client");
+    let old = "x509 -req -in s.csr -days 9 -CA ca.pem -CAkey ca.key -CAcreateserial -out s.pem";
+    let folder = certificate(&[&request, old]);
+    let mut login = login(&server);
+    login.username = Some("client".to_owned());
+    login.password = PasswordSource::None;
+    login.tls.mode = TlsMode::Require;
+    login.tls.cert = Some(folder.path().join("s.pem"));
+    login.tls.key = Some(folder.path().join("s.key"));
+    assert_eq!(value(&mut *open(login.clone()).unwrap(), "SELECT current_user::text"), "Text(\"client\")");
+    login.tls.key = Some(tls_file("server.key"));
+    login.tls.cert = Some(tls_file("client.pem"));
+    let error = refused(login);
+    assert!(error.message().ends_with("does not fit `tls.cert`"), "{error}");
+}
+
+#[test]
+fn a_signature_that_cannot_be_verified_is_said_to_be_one() {
+    let request = format!("{REQUEST} rsa:2048");
+    // By an authority with a key of P-256.
+    let signed = "x509 -req -sha512 -in s.csr -days 9 -CA ca.pem -CAkey ca.key -CAcreateserial -out s.pem -extfile key.ext";
+    let (server, _folder) = with_certificate(&[&request, signed]);
+    let mut login = login(server.access());
+    login.tls.ca = Some(tls_file("ca.pem"));
+    login.tls.mode = TlsMode::VerifyCa;
+    let error = refused(login);
+    assert!(error.message().ends_with("is signed in a way that cannot be verified"), "{error}");
+    assert!(error.hint().unwrap_or_default().contains("SHA-384"), "{error}");
 }
 
 #[test]

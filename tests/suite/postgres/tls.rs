@@ -86,7 +86,8 @@ fn scram_binds_to_the_channel() {
     login.tls.mode = TlsMode::Disable;
     let error = refused(login);
     assert_eq!(error.reason(), Reason::Auth);
-    assert!(error.message().contains("channel binding"), "{error}");
+    assert!(error.message().contains("channel binding") && !error.is_refused_login(), "{error}");
+    assert!(error.hint().unwrap_or_default().contains("scram-sha-256"), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::connection::password::PasswordSource;
 use sql_exporter::driver::{Health, Job, Session, Sql};
 use sql_exporter::error::Reason;
 
@@ -248,6 +249,37 @@ fn a_server_that_sends_half_a_message_costs_no_more_than_the_deadline() {
     login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
     login.connect_timeout = Duration::from_millis(200);
     assert_eq!(super::refused(login).reason(), Reason::Timeout);
+}
+
+/// PostgreSQL 18's `oauth`.
+#[test]
+fn a_login_method_that_is_not_supported_is_no_matter_of_the_password() {
+    for password in [true, false] {
+        let mut login = login(&scripted(|mut stream| {
+            stream.write_all(b"R\0\0\0\x15\0\0\0\x0aOAUTHBEARER\0\0").unwrap();
+            swallow(stream);
+        }));
+        login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
+        if !password {
+            login.password = PasswordSource::None;
+        }
+        let error = super::refused(login);
+        assert_eq!((error.reason(), error.is_refused_login()), (Reason::Auth, false));
+        assert!(error.message().ends_with("unsupported authentication method"), "{error}");
+    }
+}
+
+#[test]
+fn notifications_are_no_part_of_an_answer() {
+    let server = Postgres::fresh("notifications");
+    server
+        .run("CREATE FUNCTION listens() RETURNS int LANGUAGE plpgsql AS 'BEGIN LISTEN here; RETURN 1; END'");
+    let mut session = session(&server);
+    assert_eq!(value(&mut *session, "SELECT listens()"), "Int(1)");
+    server.run("SELECT pg_notify('here', g || repeat('x', 7000)) FROM generate_series(1, 600) g");
+    for _ in 0..3 {
+        assert_eq!(value(&mut *session, "SELECT 7"), "Int(7)");
+    }
 }
 
 #[test]

@@ -73,6 +73,42 @@ fn a_file_replaced_or_removed_under_its_path_is_lost_and_the_next_session_sees_t
 }
 
 #[test]
+fn an_attached_file_that_is_replaced_is_lost_too() {
+    let (shop, other, new) = (Shop::new(), Shop::new(), Shop::new());
+    new.write("DELETE FROM orders");
+    let attach = format!("ATTACH '{}' AS other", other.path().display());
+    let config = SqliteFile { session_sql: vec![attach], ..shop.file() };
+    let mut session = open(&config).expect("a session");
+    assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(2)"]]);
+    std::fs::rename(new.path(), other.path()).expect("a replacement");
+    let (_, health) = run(&mut *session, "SELECT count(*) FROM other.orders", LONG);
+    assert!(
+        matches!(health, Health::Lost(error) if error.message().ends_with("was replaced by another file"))
+    );
+    let mut fresh = open(&config).expect("a session");
+    assert_eq!(run(&mut *fresh, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(0)"]]);
+}
+
+/// As `cp backup.db shop.db` does: the same file, and by SQLite's rules nobody wrote it.
+#[test]
+fn a_backup_that_is_copied_over_the_file_is_read() {
+    for (mode, is_open) in [("DELETE", false), ("WAL", false), ("WAL", true)] {
+        let (shop, backup) = (Shop::new(), Shop::new());
+        for (file, write) in [(&shop, "DELETE FROM orders WHERE id = 1"), (&backup, "DELETE FROM orders")] {
+            file.write(&format!("PRAGMA journal_mode = {mode}; {write}"));
+        }
+        let _application = is_open.then(|| shop.application());
+        let mut session = shop.session();
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(1)"]]);
+        // Not by this process: closing the file would take its sessions' locks.
+        let copied = std::process::Command::new("cp").args([backup.path(), shop.path()]).status();
+        assert!(copied.expect("cp").success());
+        let (sink, health) = run(&mut *session, "SELECT count(*) FROM orders", LONG);
+        assert_eq!(sink.good(), [["Int(0)"]], "{mode}, {is_open}: {health:?}");
+    }
+}
+
+#[test]
 fn an_immutable_file_is_read_without_its_wal_and_without_making_files() {
     let shop = Shop::new();
     shop.write(
