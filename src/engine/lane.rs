@@ -590,7 +590,7 @@ impl BatchExecution<'_> {
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
                 let sink = match run.spec.discover() {
                     Some(discover) => database_list::sink(discover, ended),
-                    None => query_sink::sink_like(query, &owner.context, cache.size_hint(), ended),
+                    None => query_sink::sink(query, &owner.context, &[], cache.size_hint(), ended),
                 };
                 (query, allowance, sink)
             })

@@ -46,6 +46,7 @@ impl BoundScope {
             }
             BoundScope::DiscoveredBy(name) => {
                 let text = format!("all {most} sessions of the databases of target {name} are {taken}");
+                // Whatever the reason: the bound is the user's, and says nothing of the server.
                 Error::new(Reason::Limit, text)
                     .with_hint("raise discover.max_connections, or the scrape interval")
             }

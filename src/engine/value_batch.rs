@@ -10,7 +10,7 @@ use super::foreach::{ForeachRun, ValuesSink};
 use super::lane::{guarded, usable};
 use super::pool::LeasedSession;
 use super::query_sink;
-use super::query_sink::SampleContext;
+use super::query_sink::{SampleContext, SizeHint};
 use super::run::Run;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
@@ -87,7 +87,7 @@ fn run_some(
         let sink = |&index: &usize| {
             let on_end: query_sink::OnEnd<'_> =
                 Box::new(move |result, took| shared.end_value(query, index, result, took));
-            (index, query_sink::sink_of_value(query, context, shared.labels(index), on_end))
+            (index, query_sink::sink(query, context, shared.labels(index), SizeHint::default(), on_end))
         };
         let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
         let jobs = sinks.iter_mut().map(|(index, sink)| Job {
