@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, ColumnContent, Row};
-use sql_exporter::engine::query_sink::{RenderedResult, SampleContext, sink};
+use sql_exporter::engine::query_sink::{RenderedResult, SampleContext, SizeHint, sink};
 use sql_exporter::error::Result;
 use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
@@ -53,7 +53,8 @@ fn lines(count: u32) -> Vec<Line> {
 
 fn render(query: &Query, context: &SampleContext, columns: &[Column], lines: &[Line]) -> RenderedResult {
     let mut result = None;
-    let mut sink = sink(query, context, Box::new(|rendered, _| result = rendered.ok()));
+    let mut sink =
+        sink(query, context, &[], SizeHint::default(), Box::new(|rendered, _| result = rendered.ok()));
     sink.columns(columns).expect("the columns are there");
     for line in lines {
         sink.row(line).expect("a good row");

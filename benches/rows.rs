@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput};
 use sql_exporter::config::query::Query;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Session};
-use sql_exporter::engine::query_sink::sink;
+use sql_exporter::engine::query_sink::{SizeHint, sink};
 use sql_exporter::error::Result;
 
 use crate::rendering::context;
@@ -110,7 +110,13 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         group.bench_function(format!("{name}, rendered"), |bencher| {
             bencher.iter(|| {
                 let mut good = false;
-                let mut sink = sink(&target.queries[0], &context, Box::new(|end, _| good = end.is_ok()));
+                let mut sink = sink(
+                    &target.queries[0],
+                    &context,
+                    &[],
+                    SizeHint::default(),
+                    Box::new(|end, _| good = end.is_ok()),
+                );
                 run(&mut *session, &target.queries[0], &mut *sink);
                 drop(sink);
                 assert!(good);

@@ -288,7 +288,7 @@ fn render_summary(summary: &CheckSummary, out: &mut TerminalText) {
 fn explain(code: &str) -> Result<TerminalText, Error> {
     if code.eq_ignore_ascii_case("list") {
         let mut table = TextTable::default();
-        for lint in &LINTS {
+        for lint in LINTS {
             table.row([TextCell::styled(BOLD, lint.code), lint.about.into()]);
         }
         return Ok(table.render(wrap_width()));

@@ -1,9 +1,9 @@
 //! Cancels statements and closes sessions off the scrape's threads.
 //!
-//! Both may block for as long as a server or a network does, so they happen on threads that nobody waits for: started on
-//! demand, at most [`MAX_THREADS`], never joined. Beyond that, sessions queue. A session whose server goes on with its
-//! statement after the cancel is kept until that has ended: one thread polls all of these. Knows no target and no pool:
-//! what counts a session comes with it as a [`SessionPermit`] and is dropped when the session has ended.
+//! Both may block for as long as a server or a network does, so they happen on workers of their own that nobody waits for, at
+//! most [`MAX_THREADS`]. Beyond that, sessions queue. A session whose server goes on with its statement after the cancel is kept
+//! until that has ended: one thread polls all of these. Knows no target and no pool: what counts a session comes with it
+//! as a [`SessionPermit`] and is dropped when the session has ended.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,12 +16,12 @@ use crate::deadline::Deadline;
 use crate::driver::{Canceller, Session};
 use crate::error::{Error, Reason};
 
+use super::workers::{Priority, Workers};
+
 /// Sessions cancelled or closed at once.
 const MAX_THREADS: usize = 16;
 /// How long one cancel may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a thread without work stays.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause between two looks at the sessions that go on in the server.
 const POLL_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
@@ -69,11 +69,8 @@ struct RunningSession {
 #[derive(Default)]
 struct DisposalState {
     queue: VecDeque<DisposalTask>,
+    /// Threads that take tasks from the queue, or are on their way to it.
     threads: usize,
-    /// Threads that run nothing: they wait for work, or are on their way to it.
-    free: usize,
-    /// Threads that stay without work.
-    kept: usize,
     /// Queued and under way, and sessions that go on in the server.
     pending: usize,
     /// Sessions that go on in the server and are not being looked at.
@@ -96,15 +93,20 @@ impl DisposalState {
     }
 }
 
-#[derive(Default)]
 struct DisposalQueue {
     state: Mutex<DisposalState>,
-    /// DisposalAction for an idle thread.
-    work: Condvar,
+    workers: Workers,
     /// Wakes the thread that looks at what goes on in the server.
     watch: Condvar,
     /// A task ended, or turned out to go on in the server.
     done: Condvar,
+}
+
+impl Default for DisposalQueue {
+    fn default() -> Self {
+        let (state, watch, done) = Default::default();
+        DisposalQueue { state, workers: Workers::named("disposal", MAX_THREADS), watch, done }
+    }
 }
 
 /// Where sessions end. Cheap to clone; all clones are one.
@@ -127,18 +129,14 @@ impl Disposal {
 
     /// Closes a session; with `cancel` its statement is stopped in the server first. Does not block.
     pub fn discard(&self, session: Box<dyn Session>, cancel: bool) {
-        self.push(
-            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) },
-            None,
-        );
+        self.discard_from(Box::new(()), session, cancel);
     }
 
     /// The same for a session that holds a permit until its server is done with it.
-    pub fn discard_from(&self, permit: Option<SessionPermit>, session: Box<dyn Session>, cancel: bool) {
-        self.push(
-            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) },
-            permit,
-        );
+    pub fn discard_from(&self, permit: SessionPermit, session: Box<dyn Session>, cancel: bool) {
+        let action =
+            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) };
+        self.push(action, Some(permit));
     }
 
     /// Stops the statement of a session that a late thread still owns. Does not block.
@@ -177,11 +175,7 @@ impl Disposal {
 
     /// Starts one thread that stays, so that sessions can be closed where the system cannot start another.
     pub fn keep_a_thread(&self) {
-        let mut state = self.shared.state.lock();
-        state.kept = 1;
-        if state.threads == 0 {
-            self.shared.start_thread(&mut state);
-        }
+        self.shared.workers.keep_a_thread();
     }
 
     fn push(&self, work: DisposalAction, permit: Option<SessionPermit>) {
@@ -193,38 +187,27 @@ impl Disposal {
 }
 
 impl DisposalQueue {
-    /// Queues a task, and wakes or starts a thread for it.
+    /// Queues a task, and has a thread take it.
     fn add(self: &Arc<Self>, state: &mut DisposalState, task: DisposalTask) {
         state.queue.push_back(task);
-        if state.free >= state.queue.len() {
-            self.work.notify_one();
-        } else if state.threads < MAX_THREADS {
-            // Without it the task stays queued: a thread that runs takes it, or the next push tries again.
-            self.start_thread(state);
+        if state.threads == MAX_THREADS {
+            return;
         }
-    }
-
-    fn start_thread(self: &Arc<Self>, state: &mut DisposalState) {
         let shared = Arc::clone(self);
-        let name = format!("disposal-{}", state.threads + 1);
-        match std::thread::Builder::new().name(name).spawn(move || shared.serve()) {
-            Ok(_) => {
-                state.threads += 1;
-                state.free += 1;
-            }
-            Err(cause) => log::warn!("cannot start a thread that closes sessions: {cause}"),
+        match self.workers.start(Priority::Normal, Deadline::within(Duration::MAX), move || shared.serve()) {
+            Ok(()) => state.threads += 1,
+            // The task stays queued: the next push tries again.
+            Err(error) => log::warn!("a session is not closed yet: {error}"),
         }
     }
 
-    /// A thread's life: tasks until there are none for a while.
+    /// A thread's work: tasks until there are none.
     fn serve(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        while let Some(task) = self.take(&mut state) {
-            state.free -= 1;
+        while let Some(task) = state.queue.pop_front() {
             let asks = matches!(task.work, DisposalAction::Ask(_));
             let ended =
                 MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| task.perform())));
-            state.free += 1;
             state.asking -= usize::from(asks);
             match ended {
                 Ok(None) => state.pending -= 1,
@@ -241,20 +224,7 @@ impl DisposalQueue {
             }
             self.done.notify_all();
         }
-        state.free -= 1;
         state.threads -= 1;
-    }
-
-    fn take(&self, state: &mut MutexGuard<'_, DisposalState>) -> Option<DisposalTask> {
-        loop {
-            if let Some(task) = state.queue.pop_front() {
-                return Some(task);
-            }
-            let idle = self.work.wait_for(state, IDLE_TIMEOUT).timed_out() && state.queue.is_empty();
-            if idle && state.threads > state.kept {
-                return None;
-            }
-        }
     }
 
     /// Has the sessions ended in the server that go on there and whose process or target ends.

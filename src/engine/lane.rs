@@ -27,7 +27,7 @@ use super::conditions;
 use super::conditions::{Applies, WhenAnswer};
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
-use super::server_group::{NoPlace, SessionPlace};
+use super::session_bound::{NoPlace, SessionPlace};
 use super::sessions::TargetSessions;
 
 /// The server's own time that each query of a batch has. One that needs more runs again alone: otherwise one slow query
@@ -48,9 +48,7 @@ pub fn start(sessions: &Arc<TargetSessions>) {
         let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
         if let Err(error) = sessions.start_worker(priority, lane.by, move || run_lane(&own, &place)) {
             let stranded = sessions.queue.lock().give_up(&lane);
-            for run in &stranded {
-                sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);
-            }
+            stranded.iter().for_each(|run| sessions.fail(run, &error, false));
         }
     }
 }
@@ -87,7 +85,7 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
         }
     }
     sessions.queue.lock().leave(lane);
-    sessions.server_group.no_longer_busy();
+    sessions.no_longer_busy();
     // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
     let is_last = !sessions.queue.lock().has_other(lane);
@@ -196,12 +194,9 @@ impl BatchExecution<'_> {
 
     /// Ends the run that is to blame for a dead session, and says what becomes of the rest.
     fn settle(&self, batch: &[Arc<Run>], health: Health, reused: bool) -> NextStep {
-        let finish = |run: &Run, error: &Error, reached| {
-            self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, reached);
-        };
         let Health::Lost(error) = health else {
             let odd = Error::new(Reason::Protocol, "the session left the query without an end");
-            batch.iter().filter(|run| self.has(run)).for_each(|run| finish(run, &odd, true));
+            batch.iter().filter(|run| self.has(run)).for_each(|run| self.sessions.fail(run, &odd, true));
             return NextStep::Repeat;
         };
         if batch.iter().any(|run| !self.has(run)) {
@@ -223,7 +218,7 @@ impl BatchExecution<'_> {
         match batch {
             // In a snapshot the others cannot be read at the same moment as one that goes alone.
             [head, ..] if batch.len() == 1 || head.group.is_some() => {
-                finish(head, &error, !reused);
+                self.sessions.fail(head, &error, !reused);
                 NextStep::Repeat
             }
             _ => NextStep::Alone,
@@ -285,7 +280,8 @@ impl BatchExecution<'_> {
                 continue;
             }
             let name = &self.sessions.owner().database.name;
-            let has_others = self.sessions.server_group.refused(place.take(), &error, name);
+            let has_others =
+                place.take().is_some_and(|place| self.sessions.on_server.refused(place, &error, name));
             if !alone || !has_others || refusals == MAX_REFUSALS {
                 return Err(self.refused(error, alone));
             }
@@ -330,7 +326,7 @@ impl BatchExecution<'_> {
             attempt.end(opened.as_ref().err());
         }
         if opened.is_ok() {
-            self.sessions.server_group.opened();
+            self.sessions.on_server.opened();
         }
         opened.map_err(|error| {
             self.sessions.count_refusal(&error);
@@ -379,24 +375,20 @@ impl BatchExecution<'_> {
     fn fail(&mut self, error: &Error) -> bool {
         let by = if self.by.passed() { self.by } else { self.lane.by };
         self.batch.extend(self.sessions.queue.lock().take_until(by));
-        for run in self.batch.iter().filter(|run| !run.is_over()) {
-            self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);
-        }
+        self.batch.iter().for_each(|run| self.sessions.fail(run, error, false));
         true
     }
 
     /// Ends what is left of the batch.
     fn fail_batch(&self, error: &Error) -> bool {
-        for run in self.left() {
-            self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, true);
-        }
+        self.left().for_each(|run| self.sessions.fail(run, error, true));
         true
     }
 
     /// What happens when the scrape gives up on runs of the batch while this lane still works on them.
     fn stop(&self) -> StopAction {
         let (lane, canceller) = (Arc::clone(self.lane), Arc::clone(&self.canceller));
-        let (shared, disposal) = (Arc::clone(&self.sessions.shared), self.sessions.disposal());
+        let (shared, disposal) = (Arc::clone(&self.sessions.shared), self.sessions.pool.disposal().clone());
         Arc::new(move || {
             if lane.give_up() {
                 shared.workers.release_late();
@@ -562,7 +554,7 @@ impl BatchExecution<'_> {
             run.reach();
         }
         let has_none = values.left().is_empty();
-        let health = value_batch::run(live, query, context, &mut values, fresh, run.group.is_some());
+        let health = value_batch::run(live, run, query, &mut values, fresh);
         let is_pinged = has_none && matches!(health, Health::Clean);
         if is_pinged || values.is_reached() {
             run.reach();
@@ -598,7 +590,7 @@ impl BatchExecution<'_> {
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
                 let sink = match run.spec.discover() {
                     Some(discover) => database_list::sink(discover, ended),
-                    None => query_sink::sink_like(query, &owner.context, cache.size_hint(), ended),
+                    None => query_sink::sink(query, &owner.context, &[], cache.size_hint(), ended),
                 };
                 (query, allowance, sink)
             })

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::disposal::{Disposal, SessionPermit};
-use super::server_group::SessionPlace;
+use super::disposal::Disposal;
+use super::session_bound::SessionPlace;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
 use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
+use crate::telemetry::SessionCounts;
 
 /// The shortest wait for a slot: r2d2's thread makes new ones.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
@@ -64,31 +65,18 @@ pub struct PoolLimits {
     pub max_lifetime: Duration,
 }
 
-/// Sessions by what they are doing: `sessions{target,state}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SessionCounts {
-    /// Open and waiting for the next scrape.
-    pub idle: usize,
-    /// Leased.
-    pub busy: usize,
-    /// Leased, and past the deadline of the lease; or given up, while the server goes on with its statement.
-    pub late: usize,
-}
-
 /// One target's sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Pool {
-    slots: Arc<RwLock<SlotPool>>,
+    /// Others after a change of the bounds.
+    slots: Arc<RwLock<Arc<SlotPool>>>,
     shared: Arc<PoolState>,
 }
 
 /// The slots within the bounds of one configuration.
-#[derive(Clone)]
 struct SlotPool {
     settings: PoolLimits,
     pool: r2d2::Pool<SlotFactory>,
-    /// Counts the changes of the bounds.
-    generation: u64,
 }
 
 /// What the pool, its slots and its leases have in common.
@@ -105,43 +93,79 @@ struct PoolState {
 struct PoolCounts {
     /// Sessions that are open.
     open: usize,
-    /// Those of them that are not leased.
-    idle: usize,
-    /// Each lease's number, and the moment it counts as late.
-    leases: Vec<(u64, Deadline)>,
-    leased: u64,
+    holders: Vec<SessionHolder>,
+    /// The number of the last one.
+    last_number: u64,
     /// When the last lease ended.
     last_used: Option<Instant>,
-    /// Sessions that are being opened.
-    opening: usize,
-    /// The same as `leases` for sessions that were given up and go on in the server.
-    running: Vec<(u64, Deadline)>,
-    given_up: u64,
+}
+
+/// A lease, or a session that was given up and goes on in the server.
+struct SessionHolder {
+    number: u64,
+    /// It counts as late after this.
+    late: Deadline,
+    holds: Holding,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holding {
+    /// A lease without a session.
+    Nothing,
+    /// A lease that is to open one.
+    Place,
+    /// A lease with an open one.
+    Session,
+    /// Not a lease.
+    GivenUp,
 }
 
 impl PoolCounts {
-    fn late(&self) -> usize {
-        self.leases.iter().chain(&self.running).filter(|(_, by)| by.passed()).count()
+    fn add(&mut self, late: Deadline, holds: Holding) -> u64 {
+        self.last_number += 1;
+        self.holders.push(SessionHolder { number: self.last_number, late, holds });
+        self.last_number
     }
 
-    /// Sessions that the server has, or is about to have.
-    fn taken(&self) -> usize {
-        self.open + self.opening + self.running.len()
+    fn remove(&mut self, number: u64) {
+        self.holders.retain(|holder| holder.number != number);
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut SessionHolder> {
+        self.holders.iter_mut().find(|holder| holder.number == number)
+    }
+
+    fn with(&self, holds: Holding) -> usize {
+        self.holders.iter().filter(|holder| holder.holds == holds).count()
+    }
+
+    fn late(&self) -> impl Iterator<Item = &SessionHolder> {
+        self.holders.iter().filter(|holder| holder.late.passed())
+    }
+
+    /// Open sessions that are not leased.
+    fn idle(&self) -> usize {
+        self.open - self.with(Holding::Session)
+    }
+
+    /// True where the server has no more sessions than `most`, with another one.
+    fn allow_another(&self, most: usize) -> bool {
+        let given_up = self.with(Holding::GivenUp);
+        given_up == 0 || self.open + self.with(Holding::Place) + given_up < most
     }
 }
 
 impl PoolState {
     /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
     /// there.
-    fn discard(self: &Arc<Self>, open: OpenSession, cancel: bool) {
-        let OpenSession { mut session, place, .. } = open;
+    fn discard(self: &Arc<Self>, open: OpenSession) {
+        let OpenSession { mut session, condition, place, .. } = open;
         let goes_on = !has_ended(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
         let running = goes_on.then(|| StillRunning::new(self, &mut counts));
         drop(counts);
-        let permit: SessionPermit = Box::new((running, place));
-        self.disposal.discard_from(Some(permit), session, cancel);
+        self.disposal.discard_from(Box::new((running, place)), session, condition == SessionCondition::Dirty);
     }
 }
 
@@ -158,22 +182,20 @@ struct StillRunning {
 
 impl StillRunning {
     fn new(shared: &Arc<PoolState>, counts: &mut PoolCounts) -> Self {
-        counts.given_up += 1;
-        let number = counts.given_up;
-        counts.running.push((number, Deadline::within(CANCEL_GRACE)));
+        let number = counts.add(Deadline::within(CANCEL_GRACE), Holding::GivenUp);
         StillRunning { number, shared: Arc::clone(shared) }
     }
 }
 
 impl Drop for StillRunning {
     fn drop(&mut self) {
-        self.shared.counts.lock().running.retain(|(number, _)| *number != self.number);
+        self.shared.counts.lock().remove(self.number);
         self.shared.freed.notify_all();
     }
 }
 
 impl SlotPool {
-    fn new(shared: &Arc<PoolState>, settings: &PoolLimits, generation: u64) -> Self {
+    fn new(shared: &Arc<PoolState>, settings: &PoolLimits) -> Arc<Self> {
         let pool = r2d2::Pool::builder()
             .max_size(settings.max_connections.clamp(1, MAX_SLOTS))
             .min_idle(Some(0))
@@ -182,14 +204,14 @@ impl SlotPool {
             .max_lifetime(None)
             .thread_pool(Arc::clone(&shared.scheduler.0))
             .build_unchecked(SlotFactory(Arc::clone(shared)));
-        SlotPool { settings: *settings, pool, generation }
+        Arc::new(SlotPool { settings: *settings, pool })
     }
 
     /// An idle slot that has a session, if there is one.
     fn idle(&self, shared: &PoolState) -> Option<r2d2::PooledConnection<SlotFactory>> {
         // They go back when one is found: not before, or the same ones would come again.
         let mut empty = Vec::new();
-        while shared.counts.lock().idle > 0 {
+        while shared.counts.lock().idle() > 0 {
             let slot = self.pool.try_get()?;
             if slot.session.is_some() {
                 return Some(slot);
@@ -202,10 +224,9 @@ impl SlotPool {
     /// Closes the idle sessions that are too old. Each slot is out of the pool for a moment only.
     fn reap(&self, shared: &PoolState) {
         let mut kept = Vec::new();
-        while shared.counts.lock().idle > 0 {
+        while shared.counts.lock().idle() > 0 {
             let Some(mut slot) = self.pool.try_get() else { break };
             if slot.session.as_ref().is_some_and(|session| session.is_old(&self.settings)) {
-                shared.counts.lock().idle -= 1;
                 slot.discard();
             }
             kept.push(slot);
@@ -224,8 +245,7 @@ impl SlotPool {
             }
             taken.push(slot);
         }
-        shared.counts.lock().idle -= 1;
-        shared.discard(session, false);
+        shared.discard(session);
     }
 }
 
@@ -245,7 +265,7 @@ impl Pool {
             counts: Mutex::default(),
             freed: Condvar::new(),
         });
-        let slots = Arc::new(RwLock::new(SlotPool::new(&shared, settings, 0)));
+        let slots = Arc::new(RwLock::new(SlotPool::new(&shared, settings)));
         let pool = Pool { slots, shared };
         pool.start_reaper();
         pool
@@ -256,7 +276,7 @@ impl Pool {
         let (slots, shared) = (Arc::downgrade(&self.slots), Arc::downgrade(&self.shared));
         let reap = move || {
             let (slots, shared) = (slots.upgrade()?, shared.upgrade()?);
-            let slots = slots.read().clone();
+            let slots = Arc::clone(&slots.read());
             slots.reap(&shared);
             Some(REAP_INTERVAL)
         };
@@ -266,17 +286,21 @@ impl Pool {
     /// Sets other limits. The sessions stay, as far as the limits allow. Blocks for some milliseconds, at most
     /// for a second a session.
     pub fn set(&self, settings: &PoolLimits) {
-        let old = self.slots.read().clone();
+        let old = self.slots();
         if old.settings == *settings {
             return;
         }
-        let new = SlotPool::new(&self.shared, settings, old.generation + 1);
-        *self.slots.write() = new.clone();
+        let new = SlotPool::new(&self.shared, settings);
+        *self.slots.write() = Arc::clone(&new);
         while let Some(mut slot) = old.idle(&self.shared) {
             if let Some(session) = slot.session.take() {
                 new.adopt(session, &self.shared);
             }
         }
+    }
+
+    fn slots(&self) -> Arc<SlotPool> {
+        Arc::clone(&self.slots.read())
     }
 
     /// Takes a slot, one with a session where there is one, waiting until `by` for it (at least 20 ms). The lease should
@@ -285,7 +309,7 @@ impl Pool {
     /// # Errors
     /// `wedged`, at once, when every slot is held past its lease's deadline; `timeout` when none came free.
     pub fn lease(&self, by: Deadline) -> Result<Lease> {
-        let slots = self.slots.read().clone();
+        let slots = self.slots();
         self.refuse_when_wedged(&slots)?;
         let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
             self.refuse_when_wedged(&slots)?;
@@ -298,27 +322,20 @@ impl Pool {
         {
             slot = other;
         }
-        let mut counts = self.shared.counts.lock();
-        counts.leased += 1;
-        let number = counts.leased;
-        counts.leases.push((number, Deadline::after(by.moment(), GRACE)));
-        slot.lent = true;
-        counts.idle -= usize::from(slot.session.is_some());
-        drop(counts);
-        Ok(Lease { slot, number, generation: slots.generation, reserved: false, pool: self.clone() })
+        let holds = if slot.session.is_some() { Holding::Session } else { Holding::Nothing };
+        let number = self.shared.counts.lock().add(Deadline::after(by.moment(), GRACE), holds);
+        Ok(Lease { slot, number, slots, pool: self.clone() })
     }
 
-    /// The target has ended: what goes on in the server is ended there.
-    pub fn end_target(&self) {
-        self.shared.disposal.end_target();
+    /// Where its sessions end.
+    pub fn disposal(&self) -> &Disposal {
+        &self.shared.disposal
     }
 
     /// Closes one idle session: somebody else needs its place on the server. False when there is none.
     #[must_use]
     pub fn close_idle(&self) -> bool {
-        let slots = self.slots.read().clone();
-        let Some(mut slot) = slots.idle(&self.shared) else { return false };
-        self.shared.counts.lock().idle -= 1;
+        let Some(mut slot) = self.slots().idle(&self.shared) else { return false };
         slot.discard();
         true
     }
@@ -335,24 +352,21 @@ impl Pool {
 
     /// How many sessions were given up, and go on in the server longer than a cancel takes.
     pub fn running_on(&self) -> usize {
-        self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
+        self.shared.counts.lock().late().filter(|late| late.holds == Holding::GivenUp).count()
     }
 
     /// How many sessions are held past their deadline: leased, or given up and going on in the server longer than a cancel
     /// takes.
     pub fn late(&self) -> usize {
-        self.shared.counts.lock().late()
+        self.shared.counts.lock().late().count()
     }
 
     /// Sessions by state. Those that `disposal` only closes are not counted.
     pub fn counts(&self) -> SessionCounts {
         let counts = self.shared.counts.lock();
-        let late = counts.leases.iter().filter(|(_, by)| by.passed()).count();
-        SessionCounts {
-            idle: counts.idle,
-            busy: counts.leases.len() - late,
-            late: late + counts.running.len(),
-        }
+        let is_busy = |holder: &&SessionHolder| holder.holds != Holding::GivenUp && !holder.late.passed();
+        let busy = counts.holders.iter().filter(is_busy).count();
+        SessionCounts { idle: counts.idle(), busy, late: counts.holders.len() - busy }
     }
 
     fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
@@ -381,6 +395,7 @@ fn random_share() -> f64 {
 /// A session, with all that ends with it.
 struct OpenSession {
     session: Box<dyn Session>,
+    condition: SessionCondition,
     notes: Notes,
     /// It is closed after this.
     lifetime: Duration,
@@ -400,27 +415,26 @@ impl OpenSession {
 pub struct Lease {
     slot: r2d2::PooledConnection<SlotFactory>,
     number: u64,
-    generation: u64,
-    /// A session that it opens is counted already.
-    reserved: bool,
+    /// Where the slot is from.
+    slots: Arc<SlotPool>,
     pool: Pool,
 }
 
 impl Lease {
     /// True when [`Lease::session`] has to open one.
     pub fn is_empty(&self) -> bool {
-        self.slot.condition != SessionCondition::Clean || self.slot.session.is_none()
+        self.slot.session.is_none() || self.slot.is_spoilt()
     }
 
     /// The lease counts as late only after `by`: it serves a job with a later deadline.
     pub fn until(&mut self, by: Deadline) {
-        let late = Deadline::after(by.moment(), GRACE);
-        let mut counts = self.pool.shared.counts.lock();
-        counts
-            .leases
-            .iter_mut()
-            .filter(|(number, _)| *number == self.number)
-            .for_each(|lease| lease.1 = late);
+        self.note(|own| own.late = Deadline::after(by.moment(), GRACE));
+    }
+
+    fn note(&self, change: impl FnOnce(&mut SessionHolder)) {
+        if let Some(own) = self.pool.shared.counts.lock().find(self.number) {
+            change(own);
+        }
     }
 
     /// What the session learned at login, while there is one.
@@ -439,25 +453,27 @@ impl Lease {
     /// # Errors
     /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
     pub fn reserve(&mut self, by: Deadline) -> Result<()> {
-        if self.slot.condition != SessionCondition::Clean {
+        if self.slot.is_spoilt() {
+            self.note(|own| own.holds = Holding::Nothing);
             self.slot.discard();
         }
+        let shared = Arc::clone(&self.pool.shared);
         loop {
-            if self.reserved || self.slot.session.is_some() {
-                return Ok(());
-            }
-            let slots = self.pool.slots.read().clone();
-            let shared = Arc::clone(&self.pool.shared);
+            let slots = self.pool.slots();
             let mut counts = shared.counts.lock();
             let most = slots.pool.max_size() as usize;
-            if counts.running.is_empty() || counts.taken() < most {
-                counts.opening += 1;
-                self.reserved = true;
-                return Ok(());
+            let allow_another = counts.allow_another(most);
+            match counts.find(self.number) {
+                Some(own) if own.holds != Holding::Nothing => return Ok(()),
+                Some(own) if allow_another => {
+                    own.holds = Holding::Place;
+                    return Ok(());
+                }
+                _ => drop(counts),
             }
-            drop(counts);
             if let Some(other) = slots.idle(&shared) {
-                self.take(other, slots.generation);
+                (self.slot, self.slots) = (other, slots);
+                self.note(|own| own.holds = Holding::Session);
                 return Ok(());
             }
             self.pool.refuse_when_wedged(&slots)?;
@@ -466,22 +482,6 @@ impl Lease {
                 return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
             }
             shared.freed.wait_for(&mut shared.counts.lock(), RESERVE_POLL.min(by.left()));
-        }
-    }
-
-    /// Goes over to another slot, which has a session.
-    fn take(&mut self, other: r2d2::PooledConnection<SlotFactory>, generation: u64) {
-        self.slot.lent = false;
-        self.slot = other;
-        self.slot.lent = true;
-        self.generation = generation;
-        self.pool.shared.counts.lock().idle -= 1;
-    }
-
-    fn give_back_reservation(&mut self) {
-        if std::mem::take(&mut self.reserved) {
-            self.pool.shared.counts.lock().opening -= 1;
-            self.pool.shared.freed.notify_all();
         }
     }
 
@@ -499,19 +499,20 @@ impl Lease {
     /// As [`Lease::open`]; the place stays.
     pub fn open_at(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
         self.reserve(by)?;
-        let lifetime = spread(self.pool.slots.read().settings.max_lifetime);
-        let slot = &mut *self.slot;
-        if slot.session.is_some() {
+        if self.slot.session.is_some() {
             return Ok(true);
         }
-        let opened = slot.shared.endpoint.connect(by).map(|session| {
-            let (notes, now, place) = (Notes::default(), Instant::now(), place.take());
-            slot.session = Some(OpenSession { session, notes, lifetime, opened: now, last_used: now, place });
-            slot.shared.counts.lock().open += 1;
-            false
-        });
-        self.give_back_reservation();
-        opened
+        let shared = &self.pool.shared;
+        let opened = shared.endpoint.connect(by);
+        shared.counts.lock().open += usize::from(opened.is_ok());
+        self.note(|own| own.holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing });
+        shared.freed.notify_all();
+        let lifetime = spread(self.pool.slots().settings.max_lifetime);
+        let (session, condition, notes) = (opened?, SessionCondition::Clean, Notes::default());
+        let (opened, last_used, place) = (Instant::now(), Instant::now(), place.take());
+        self.slot.session =
+            Some(OpenSession { session, condition, notes, lifetime, opened, last_used, place });
+        Ok(false)
     }
 
     /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
@@ -520,33 +521,28 @@ impl Lease {
     /// What [`Endpoint::connect`] says.
     pub fn session(&mut self, by: Deadline) -> Result<LeasedSession<'_>> {
         let reused = self.open(by)?;
-        let slot = &mut *self.slot;
         let no_session = || Error::new(Reason::Lost, "the session is gone");
-        let OpenSession { session, notes, .. } = slot.session.as_mut().ok_or_else(no_session)?;
-        Ok(LeasedSession { notes, session, condition: &mut slot.condition, reused })
+        let OpenSession { session, condition, notes, .. } =
+            self.slot.session.as_mut().ok_or_else(no_session)?;
+        Ok(LeasedSession { notes, session, condition, reused })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let slot = &mut *self.slot;
-        if slot.condition != SessionCondition::Clean {
+        let (slot, now) = (&mut *self.slot, Instant::now());
+        let mut counts = slot.shared.counts.lock();
+        counts.remove(self.number);
+        counts.last_used = Some(now);
+        drop(counts);
+        if slot.is_spoilt() {
             // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
             slot.discard();
         }
-        slot.lent = false;
-        let now = Instant::now();
         slot.session.iter_mut().for_each(|session| session.last_used = now);
-        let mut counts = slot.shared.counts.lock();
-        counts.leases.retain(|(number, _)| *number != self.number);
-        counts.idle += usize::from(slot.session.is_some());
-        counts.last_used = Some(now);
-        drop(counts);
-        self.give_back_reservation();
         self.pool.shared.freed.notify_all();
-        let slot = &mut *self.slot;
-        let slots = self.pool.slots.read().clone();
-        if slots.generation != self.generation
+        let slots = self.pool.slots();
+        if !Arc::ptr_eq(&slots, &self.slots)
             && let Some(session) = slot.session.take()
         {
             slots.adopt(session, &self.pool.shared);
@@ -675,26 +671,25 @@ struct SlotFactory(Arc<PoolState>);
 
 struct Slot {
     session: Option<OpenSession>,
-    condition: SessionCondition,
-    lent: bool,
     shared: Arc<PoolState>,
 }
 
 impl Slot {
+    /// True where the session must not be used again.
+    fn is_spoilt(&self) -> bool {
+        self.session.as_ref().is_some_and(|open| open.condition != SessionCondition::Clean)
+    }
+
     /// Sends the session to `disposal`.
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
-            self.shared.discard(session, self.condition == SessionCondition::Dirty);
+            self.shared.discard(session);
         }
-        self.condition = SessionCondition::Clean;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.session.is_some() && !self.lent {
-            self.shared.counts.lock().idle -= 1;
-        }
         // Never here: r2d2 drops idle slots on the thread that all pools share.
         self.discard();
     }
@@ -705,12 +700,7 @@ impl r2d2::ManageConnection for SlotFactory {
     type Error = std::convert::Infallible;
 
     fn connect(&self) -> std::result::Result<Slot, Self::Error> {
-        Ok(Slot {
-            session: None,
-            condition: SessionCondition::Clean,
-            lent: false,
-            shared: Arc::clone(&self.0),
-        })
+        Ok(Slot { session: None, shared: Arc::clone(&self.0) })
     }
 
     fn is_valid(&self, _slot: &mut Slot) -> std::result::Result<(), Self::Error> {
@@ -718,7 +708,7 @@ impl r2d2::ManageConnection for SlotFactory {
     }
 
     fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.condition != SessionCondition::Clean
+        slot.is_spoilt()
     }
 }
 

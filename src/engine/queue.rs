@@ -131,9 +131,10 @@ impl Queue {
         self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
     }
 
-    /// How many lanes have a worker and are in time.
-    pub fn at_work(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.started.get().is_some() && !lane.is_late()).count()
+    /// True where no lane would use an idle session now: nothing waits, or no lane has a worker and is in time.
+    pub fn needs_no_idle_session(&self) -> bool {
+        let is_at_work = |lane: &Arc<Lane>| lane.started.get().is_some() && !lane.is_late();
+        self.waiting.iter().all(|run| run.is_over()) || !self.lanes.iter().any(is_at_work)
     }
 
     /// True where a lane that is in time had its worker before `by`. One that gets it later comes too late for runs until

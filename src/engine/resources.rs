@@ -10,15 +10,13 @@ use parking_lot::Mutex;
 use super::disposal::Disposal;
 use super::pool::Scheduler;
 use super::workers::{ServerShare, Workers};
-use crate::config::discover::DiscoveredBy;
 use crate::deadline::Deadline;
 use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
 
 use super::backoff::LoginBackoff;
-use super::server_group::ServerGroup;
+use super::session_bound::{BoundScope, SessionBound};
 use super::sessions::TargetSessions;
-use super::shared_bound::SharedBound;
 
 /// How often sessions at work are looked at when the process ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -35,12 +33,10 @@ pub struct SharedResources {
     pub scheduler: Scheduler,
     /// Counters of the process's life.
     pub telemetry: Arc<Telemetry>,
-    /// By server and user.
-    server_group: Mutex<HashMap<String, Weak<ServerGroup>>>,
+    /// By server and user, and by the target that discovered others.
+    bounds: Mutex<HashMap<String, Weak<SessionBound>>>,
     /// By server.
     server_shares: Mutex<HashMap<String, Weak<ServerShare>>>,
-    /// By the target that discovered others.
-    shared_bounds: Mutex<HashMap<String, Weak<SharedBound>>>,
     /// The sessions of all targets, also of targets that a reload removed while a scrape holds them.
     sessions: Mutex<Vec<Weak<TargetSessions>>>,
     stopping: AtomicBool,
@@ -55,33 +51,30 @@ impl SharedResources {
             disposal: Disposal::new(),
             scheduler: Scheduler::start(),
             telemetry: Telemetry::new(),
-            server_group: Mutex::default(),
+            bounds: Mutex::default(),
             server_shares: Mutex::default(),
-            shared_bounds: Mutex::default(),
             sessions: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
 
-    /// The targets that log in to the same server as the same user. A target without a login is alone.
-    pub(crate) fn server_group(&self, driver: &str, login: Option<&ConnectionConfig>) -> Arc<ServerGroup> {
-        let Some(login) = login else { return Arc::default() };
-        let key = format!("{driver} {} {:?}", login.server(), login.username);
-        find_or_add(&self.server_group, key, Arc::default)
+    /// The bound of the targets that log in to the same server as the same user. A target without a login has one alone.
+    pub(crate) fn server_bound(&self, driver: &str, login: Option<&ConnectionConfig>) -> Arc<SessionBound> {
+        let new = || SessionBound::new(BoundScope::Server);
+        let key = |login: &ConnectionConfig| format!("{driver} {} {:?}", login.server(), login.username);
+        login.map_or_else(new, |login| find_or_add(&self.bounds, key(login), new))
+    }
+
+    /// The bound of all databases that `target` discovered.
+    pub(crate) fn discovery_bound(&self, target: &str) -> Arc<SessionBound> {
+        let new = || SessionBound::new(BoundScope::DiscoveredBy(target.to_owned()));
+        find_or_add(&self.bounds, format!("discovered by {target}"), new)
     }
 
     /// The workers of the targets of one server. A target without a login has a share of its own.
     pub(crate) fn server_share(&self, login: Option<&ConnectionConfig>) -> Arc<ServerShare> {
         let share = || self.workers.share();
         login.map_or_else(share, |login| find_or_add(&self.server_shares, login.server(), share))
-    }
-
-    /// The bound of the sessions of all databases that a target discovered.
-    pub(crate) fn shared_bound(&self, by: &DiscoveredBy) -> Arc<SharedBound> {
-        let new = || Arc::new(SharedBound::new(&by.target));
-        let bound = find_or_add(&self.shared_bounds, by.target.clone(), new);
-        bound.set_most(by.max_connections);
-        bound
     }
 
     /// Notes the sessions of another target.

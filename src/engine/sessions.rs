@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::disposal::Disposal;
 use super::pool::{Pool, PoolLimits};
 use super::query_sink::SkippedValues;
 use crate::config;
@@ -25,8 +24,7 @@ use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
 use super::scrape_times::ScrapeTimes;
-use super::server_group::{FULL_PAUSE, NoPlace, ServerGroup, ServerGroupMember, SessionPlace};
-use super::shared_bound::SharedBound;
+use super::session_bound::{BoundMember, FULL_PAUSE, NoPlace, SessionPlace};
 use super::target::SharedResources;
 use super::workers::{Priority, ServerShare};
 
@@ -67,12 +65,10 @@ pub struct TargetSessions {
     pub ping: Arc<ResultCache>,
     /// The databases that it found.
     pub discovery: Discovery,
-    /// Targets that log in to the same server as the same user.
-    pub server_group: Arc<ServerGroup>,
-    /// This one among them.
-    pub member: Arc<ServerGroupMember>,
-    /// What it shares with the other databases of the target that discovered it.
-    bound: Option<Arc<SharedBound>>,
+    /// It among the targets that log in to the same server as the same user.
+    pub on_server: Arc<BoundMember>,
+    /// It among the databases of the target that discovered it.
+    discovered: Option<Arc<BoundMember>>,
     /// What all targets share.
     pub shared: Arc<SharedResources>,
     /// Targets of the same server, whoever logs in there.
@@ -100,7 +96,7 @@ fn most_on_server(database: &config::database::Database) -> usize {
 
 impl Drop for TargetSessions {
     fn drop(&mut self) {
-        self.pool.end_target();
+        self.pool.disposal().end_target();
     }
 }
 
@@ -114,14 +110,17 @@ impl TargetSessions {
         let disposal = shared.disposal.of_target(&owner.database.name);
         let pool =
             Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
-        let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, scrape_times, ping) = Default::default();
         let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
-        let member = server_group.join(pool.clone(), Arc::clone(&queue), most_on_server(&owner.database));
-        let share = shared.server_share(endpoint.connection_config());
-        let bound = owner.database.discovered_by.as_ref().map(|by| shared.shared_bound(by));
-        bound.iter().for_each(|bound| bound.join(&member));
+        let login = endpoint.connection_config();
+        let on_server = shared.server_bound(owner.database.driver, login);
+        let on_server = on_server.join(&pool, &queue, most_on_server(&owner.database));
+        let discovered =
+            owner.database.discovered_by.as_ref().map(|by| {
+                shared.discovery_bound(&by.target).join(&pool, &queue, by.max_connections as usize)
+            });
+        let share = shared.server_share(login);
         let sessions = Arc::new(TargetSessions {
             owner: RwLock::new(owner),
             endpoint: Arc::clone(endpoint),
@@ -134,9 +133,8 @@ impl TargetSessions {
             scrape_times,
             ping,
             discovery,
-            server_group,
-            member,
-            bound,
+            on_server,
+            discovered,
             shared: Arc::clone(shared),
             share,
             shortfall,
@@ -150,9 +148,9 @@ impl TargetSessions {
     /// Takes the target's next configuration. What the server refused before is tried again at once.
     pub fn renew(&self, owner: Arc<SampleOwner>) {
         self.pool.set(&pool_limits(&owner.database));
-        self.server_group.renew(&self.member, most_on_server(&owner.database));
-        if let Some(by) = &owner.database.discovered_by {
-            self.shared.shared_bound(by);
+        self.on_server.renew(most_on_server(&owner.database));
+        if let Some((member, by)) = self.discovered.as_ref().zip(owner.database.discovered_by.as_ref()) {
+            member.renew(by.max_connections as usize);
         }
         *self.owner.write() = owner;
         self.backoff.lock().succeeded();
@@ -175,11 +173,6 @@ impl TargetSessions {
         Arc::clone(&self.owner.read())
     }
 
-    /// Where its sessions end.
-    pub fn disposal(&self) -> Disposal {
-        self.shared.disposal.of_target(&self.owner().database.name)
-    }
-
     /// The number of the next snapshot.
     pub fn next_snapshot(&self) -> u64 {
         self.snapshots.fetch_add(1, Ordering::Relaxed)
@@ -200,10 +193,7 @@ impl TargetSessions {
         under_way.extend(runs.iter().map(Arc::downgrade));
         drop(under_way);
         match self.refusal() {
-            Some(error) => {
-                runs.iter()
-                    .for_each(|run| self.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false));
-            }
+            Some(error) => runs.iter().for_each(|run| self.fail(run, &error, false)),
             None => {
                 let mut queue = self.queue.lock();
                 runs.into_iter().for_each(|run| queue.push(run));
@@ -367,15 +357,20 @@ impl TargetSessions {
     /// # Errors
     /// There is no place.
     pub fn place(&self, alone: bool, by: Deadline) -> Result<SessionPlace, NoPlace> {
-        // Before the place on the server, which is not held while a place within the bound is waited for.
-        let bound = self.bound.as_ref().map(|bound| bound.place(alone, by)).transpose()?;
-        let place = self.server_group.place(&self.member, bound, alone, by);
+        // Before the place on the server, which is not held while this one is waited for.
+        let discovered = self.discovered.as_ref().map(|member| member.place(None, alone, by)).transpose()?;
+        let place = self.on_server.place(discovered, alone, by);
         if let Err(NoPlace::Held(error, left)) = &place
             && alone
         {
             self.backoff.lock().held(error, *left);
         }
         place
+    }
+
+    /// A lane has ended: idle sessions may be for others that wait.
+    pub fn no_longer_busy(&self) {
+        self.discovered.iter().chain([&self.on_server]).for_each(|member| member.no_longer_busy());
     }
 
     /// How long a login may take. It goes on after the scrape that began it, or each scrape of a slow server would begin
@@ -404,6 +399,11 @@ impl TargetSessions {
     /// A session could not be opened.
     pub fn count_refusal(&self, error: &Error) {
         self.shared.telemetry.connect_failed(self.owner().labels(), error.reason());
+    }
+
+    /// Ends a run that has no result.
+    pub fn fail(&self, run: &Run, error: &Error, reached: bool) {
+        self.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, reached);
     }
 
     /// Ends a run: records it, counts it and hands the outcome to all who wait. Of several threads, the first one does it.

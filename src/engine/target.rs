@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::pool::SessionCounts;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::config;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::{QueryLabels, SessionGauges, SkipReason};
+use crate::telemetry::{QueryLabels, SkipReason};
 
 use super::discovery::Discovery;
 use super::result_cache;
@@ -208,12 +207,8 @@ impl Target {
 
     /// Writes the sessions' figures into the counters.
     pub fn count_sessions(&self) {
-        let SessionCounts { idle, busy, late } = self.sessions.pool.counts();
-        let limit = self.database.max_connections as usize;
-        self.sessions
-            .shared
-            .telemetry
-            .sessions(self.owner.labels(), SessionGauges { idle, busy, late, limit });
+        let TargetSessions { pool, shared, .. } = &*self.sessions;
+        shared.telemetry.sessions(self.owner.labels(), pool.counts(), self.database.max_connections);
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`, as it

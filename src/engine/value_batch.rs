@@ -10,7 +10,8 @@ use super::foreach::{ForeachRun, ValuesSink};
 use super::lane::{guarded, usable};
 use super::pool::LeasedSession;
 use super::query_sink;
-use super::query_sink::SampleContext;
+use super::query_sink::{SampleContext, SizeHint};
+use super::run::Run;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
@@ -50,18 +51,17 @@ pub(super) fn read(
 /// Runs the values that have not ended, until all have or the session is of no more use.
 pub(super) fn run(
     live: &mut LeasedSession<'_>,
+    run: &Run,
     query: &Query,
-    context: &SampleContext,
     values: &mut ForeachRun,
     fresh: bool,
-    is_snapshot: bool,
 ) -> Health {
     if values.left().is_empty() {
         // Nothing to ask of the server: a ping tells whether it is there.
         return live.ping(values.by);
     }
     loop {
-        let health = run_some(live, query, context, values, fresh, is_snapshot);
+        let health = run_some(live, run, query, values, fresh);
         if values.left().is_empty() || !matches!(health, Health::Clean) {
             return health;
         }
@@ -71,12 +71,12 @@ pub(super) fn run(
 /// Runs the values that have not ended, together until a session dies under them; then one alone.
 fn run_some(
     live: &mut LeasedSession<'_>,
+    run: &Run,
     query: &Query,
-    context: &SampleContext,
     values: &mut ForeachRun,
     fresh: bool,
-    is_snapshot: bool,
 ) -> Health {
+    let context = &run.spec.owner.context;
     let mut sent = values.left();
     if values.lost_sessions > 0 {
         sent.truncate(1);
@@ -87,7 +87,7 @@ fn run_some(
         let sink = |&index: &usize| {
             let on_end: query_sink::OnEnd<'_> =
                 Box::new(move |result, took| shared.end_value(query, index, result, took));
-            (index, query_sink::sink_of_value(query, context, shared.labels(index), on_end))
+            (index, query_sink::sink(query, context, shared.labels(index), SizeHint::default(), on_end))
         };
         let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
         let jobs = sinks.iter_mut().map(|(index, sink)| Job {
@@ -104,7 +104,7 @@ fn run_some(
     let none_ended = sent.iter().all(|index| left.contains(index));
     match &health {
         // In a snapshot, another session would read the rest at another moment.
-        Health::Lost(error) if is_snapshot || values.lost_sessions >= MAX_LOST_SESSIONS => {
+        Health::Lost(error) if run.group.is_some() || values.lost_sessions >= MAX_LOST_SESSIONS => {
             values.fail_rest(error);
         }
         Health::Lost(error) if fresh && none_ended && !error.is_server_full() => {

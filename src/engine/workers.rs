@@ -1,4 +1,4 @@
-//! Threads for lanes: started on demand, at most so many at work, never joined.
+//! Threads for lanes, and for disposal: started on demand, at most so many at work, never joined.
 //!
 //! A task holds one permit from its start until it returns, or until its deadline has passed: then it is *late*, its
 //! permit goes to the next task, and its thread goes on alone until whatever holds it lets go. Tasks without a permit
@@ -122,11 +122,14 @@ struct WorkerState {
     tasks_started: u64,
     threads_started: u64,
     panics: u64,
+    /// Threads that stay without work.
+    kept: usize,
     closed: bool,
 }
 
-#[derive(Default)]
 struct WorkerPool {
+    /// Of each thread, before its number.
+    name: &'static str,
     state: Mutex<WorkerState>,
     servers: Arc<AtomicUsize>,
 }
@@ -137,9 +140,26 @@ pub struct Workers(Arc<WorkerPool>);
 impl Workers {
     /// At most `max` (at least one) tasks at once, late ones aside. Starts no thread yet.
     pub fn new(max: usize) -> Self {
-        let workers = Workers(Arc::default());
+        Workers::named("lane", max)
+    }
+
+    /// The same, with another name of the threads than `lane`.
+    pub fn named(name: &'static str, max: usize) -> Self {
+        let (state, servers) = Default::default();
+        let workers = Workers(Arc::new(WorkerPool { name, state, servers }));
         workers.resize(max);
         workers
+    }
+
+    /// Starts one thread that stays, so that there is one where the system cannot start another.
+    pub fn keep_a_thread(&self) {
+        let mut state = self.0.state.lock();
+        state.kept = 1;
+        if state.threads == 0
+            && let Err(cause) = self.0.spawn(&mut state)
+        {
+            log::warn!("cannot start a thread: {cause}");
+        }
     }
 
     /// At most `max` (at least one) tasks at once from now on. Those at work go on, and those that wait begin as far as there
@@ -301,7 +321,7 @@ impl WorkerPool {
 
     fn spawn(self: &Arc<Self>, state: &mut WorkerState) -> std::io::Result<()> {
         let pool = Arc::clone(self);
-        let name = format!("lane-{}", state.threads_started + 1);
+        let name = format!("{}-{}", self.name, state.threads_started + 1);
         std::thread::Builder::new().name(name).stack_size(STACK).spawn(move || pool.serve())?;
         state.threads_started += 1;
         state.threads += 1;
@@ -326,7 +346,7 @@ impl WorkerPool {
         state.threads -= 1;
     }
 
-    /// Waits for a task; `None` after ten seconds without one, or when the workers were dropped.
+    /// Waits for a task; `None` for a thread that is to end: after ten seconds without one, or when the workers were dropped.
     fn take(&self, state: &mut MutexGuard<'_, WorkerState>) -> Option<(u64, Task)> {
         let idle_until = Instant::now() + IDLE_TIMEOUT;
         loop {
@@ -334,12 +354,13 @@ impl WorkerPool {
                 return Some(task);
             }
             let left = idle_until.saturating_duration_since(Instant::now());
-            if state.closed || left.is_zero() {
+            if state.closed || (left.is_zero() && state.threads > state.kept) {
                 return None;
             }
             let own = std::thread::current();
             state.parked.push(own.clone());
-            MutexGuard::unlocked(state, || std::thread::park_timeout(left));
+            let pause = if left.is_zero() { IDLE_TIMEOUT } else { left };
+            MutexGuard::unlocked(state, || std::thread::park_timeout(pause));
             state.parked.retain(|parked| parked.id() != own.id());
         }
     }

@@ -57,17 +57,15 @@ pub enum SkipReason {
     Duplicate,
 }
 
-/// A target's sessions now.
+/// A target's sessions by what they are doing: the label `state` of `sessions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SessionGauges {
-    /// Open and waiting.
+pub struct SessionCounts {
+    /// Open and waiting for the next scrape.
     pub idle: usize,
-    /// Running a query.
+    /// Leased.
     pub busy: usize,
-    /// Past their deadline and not yet released.
+    /// Leased, and past the deadline of the lease; or given up, while the server goes on with its statement.
     pub late: usize,
-    /// The most that may be open.
-    pub limit: usize,
 }
 
 /// The threads that run queries, now.
@@ -232,12 +230,12 @@ impl Telemetry {
         self.late_workers.set(&[], whole(now.late));
     }
 
-    /// A target's sessions now.
-    pub fn sessions(&self, target: TargetLabels<'_>, now: SessionGauges) {
+    /// A target's sessions now, and the most that may be open.
+    pub fn sessions(&self, target: TargetLabels<'_>, now: SessionCounts, limit: u32) {
         for (state, count) in [("idle", now.idle), ("busy", now.busy), ("late", now.late)] {
             self.sessions.set(&target.with(&[("state", state)]), whole(count));
         }
-        self.sessions_limit.set(&target.with(&[]), whole(now.limit));
+        self.sessions_limit.set(&target.with(&[]), f64::from(limit));
     }
 
     /// What a target found now.
@@ -379,10 +377,8 @@ mod tests {
         let telemetry = Telemetry::new();
         telemetry.requested("/metrics", 200);
         telemetry.rejected("method");
-        telemetry.sessions(
-            TargetLabels { name: "a", labels: &[] },
-            SessionGauges { idle: 1, busy: 2, late: 0, limit: 3 },
-        );
+        let counts = SessionCounts { idle: 1, busy: 2, late: 0 };
+        telemetry.sessions(TargetLabels { name: "a", labels: &[] }, counts, 3);
         let text = page(&telemetry);
         for line in [
             "sql_exporter_http_requests_total{code=\"200\",path=\"/metrics\"} 1\n",

@@ -3,7 +3,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, ColumnContent};
-use sql_exporter::engine::query_sink::{RenderedResult, SizeHint, sink_like};
+use sql_exporter::engine::query_sink::{RenderedResult, SizeHint, sink};
 use sql_exporter::value::Cell;
 
 use crate::table::{Cells, bare, query};
@@ -38,7 +38,7 @@ fn run_metrics(yaml: &str, rows: i64, room: &SizeHint) -> (AllocationInfo, Rende
     let mut result: Option<RenderedResult> = None;
     let info = measure(|| {
         let mut sink =
-            sink_like(&query, &context, room.clone(), Box::new(|rendered, _| result = rendered.ok()));
+            sink(&query, &context, &[], room.clone(), Box::new(|rendered, _| result = rendered.ok()));
         sink.columns(&columns).expect("the columns are there");
         for n in 0..rows {
             let cells = [

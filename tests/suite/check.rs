@@ -241,7 +241,7 @@ fn json_holds_the_same_findings_with_every_field() {
 
 #[test]
 fn each_lint_is_explained_and_all_are_listed() {
-    for lint in &LINTS {
+    for lint in LINTS {
         let output = Setup::empty().args(&["check", "--rule", lint.code]).output();
         let text = output.text();
         assert!(text.starts_with(&format!("{}  {}\n", lint.code, lint.about)), "{text}");

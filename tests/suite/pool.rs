@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Health, Sql};
 use sql_exporter::engine::disposal::Disposal;
-use sql_exporter::engine::pool::{Lease, Pool, PoolLimits, Scheduler, SessionCounts};
+use sql_exporter::engine::pool::{Lease, Pool, PoolLimits, Scheduler};
 use sql_exporter::error::Reason;
+use sql_exporter::telemetry::SessionCounts;
 
 use crate::fault::{Act, Call, Fault};
 use crate::recorder::{Recorder, job};

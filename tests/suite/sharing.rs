@@ -15,7 +15,7 @@ use crate::command::setup;
 use crate::exporter::Exporter;
 use crate::fault::{Act, Call, Fault};
 use crate::process::wait_for;
-use crate::scrape::{LONG, SHORT, fails, fleet_with, query, scraped, success};
+use crate::scrape::{LONG, SHORT, fails, fleet_of, fleet_with, plan_with, query, scraped, success};
 use crate::servers::own::OwnPostgres;
 use crate::servers::{MariaDb, Postgres};
 
@@ -76,6 +76,29 @@ fn targets_of_a_server_share_its_sessions_by_closing_idle_ones() {
         assert_eq!(outcome, ScrapeOutcome::Complete, "page {turn}");
     }
     assert_eq!(room.most.load(Ordering::SeqCst), 5);
+}
+
+/// Of `max_server_connections` that differ the least counts, while its target is there.
+#[test]
+fn a_target_that_is_gone_no_longer_bounds_the_sessions_of_its_server() {
+    let room = Arc::new(Room::default());
+    let faults = ["low", "t0", "t1", "t2", "t3"].map(|name| (name, room.database(usize::MAX)));
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let entry = |(name, _): &(&str, _)| {
+        let most = if *name == "low" { 1 } else { 4 };
+        format!("  {name}: {{driver: fault, database: {name}, host: one, max_server_connections: {most}}}\n")
+    };
+    let targets: String = faults.iter().map(entry).collect();
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    let fleet = fleet_of(&format!("databases:\n{targets}{queries}"), &faults);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.most.load(Ordering::SeqCst), 1);
+    let (next, _) = fleet.renew(plan_with("host: one, max_server_connections: 4", &faults[1..], &queries));
+    drop(fleet);
+    wait_for("a session for each target", || {
+        assert_eq!(scraped(&next, LONG).1, ScrapeOutcome::Complete);
+        (room.open.load(Ordering::SeqCst) == 4).then_some(())
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, ColumnContent, RowSink};
-use sql_exporter::engine::query_sink::{RenderedResult, sink};
+use sql_exporter::engine::query_sink::{RenderedResult, SizeHint, sink};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::value::Cell;
 
@@ -20,7 +20,7 @@ fn end(play: impl FnOnce(&mut dyn RowSink)) -> Option<Result<RenderedResult>> {
         assert_eq!(took, TOOK);
         told = Some(result);
     });
-    let mut sink = sink(&query, &context, ended);
+    let mut sink = sink(&query, &context, &[], SizeHint::default(), ended);
     play(&mut *sink);
     drop(sink);
     told

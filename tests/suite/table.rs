@@ -7,7 +7,7 @@ use std::time::Duration;
 use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, ColumnContent, Flow, Row, RowSink, Sql};
-use sql_exporter::engine::query_sink::{RenderedResult, SampleContext, sink};
+use sql_exporter::engine::query_sink::{RenderedResult, SampleContext, SizeHint, sink};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::exposition::Format;
 use sql_exporter::exposition::openmetrics::OpenMetrics;
@@ -102,7 +102,8 @@ pub(crate) fn bare() -> SampleContext {
 /// Runs `table` through a query.
 pub(crate) fn render(query: &Query, context: &SampleContext, table: &Table<'_>) -> Result<RenderedResult> {
     let mut result = None;
-    let mut sink = sink(query, context, Box::new(|rendered, _| result = Some(rendered)));
+    let mut sink =
+        sink(query, context, &[], SizeHint::default(), Box::new(|rendered, _| result = Some(rendered)));
     table.stream(&mut *sink);
     drop(sink);
     result.expect("the end was told")

@@ -79,6 +79,16 @@ impl Entry {
         }
     }
 
+    /// Sets a key to a list or a mapping that holds something.
+    pub(super) fn set_nonempty(&mut self, key: &'static str, value: Value) {
+        let is_empty = match &value {
+            Value::List(items) => items.is_empty(),
+            Value::Map(pairs) => pairs.is_empty(),
+            Value::Text(_) | Value::Expanded(_) | Value::Sql(_) => false,
+        };
+        self.set_if(key, Some(value).filter(|_| !is_empty));
+    }
+
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.keys.iter().find(|(known, _)| *known == key).map(|(_, value)| value)

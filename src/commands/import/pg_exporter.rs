@@ -266,8 +266,7 @@ impl<'s> Branch<'s> {
             section.left_out("query", "a branch without a `query`: pg_exporter does not read the file");
             return None;
         }
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         entry.comments.extend(section.text("desc").iter().flat_map(|desc| desc.lines()).map(str::to_owned));
         entry.set_if("interval", section.number("ttl").filter(|ttl| *ttl > 0.0).and_then(seconds));
         entry.set_if("timeout", Some(self.timeout).filter(|limit| *limit > 0.0).and_then(seconds));
@@ -355,9 +354,7 @@ impl<'s> Branch<'s> {
             }
             when.push(("sql", Value::Sql(sql)));
         }
-        if !when.is_empty() {
-            entry.set("when", Value::map(when));
-        }
+        entry.set_nonempty("when", Value::map(when));
         true
     }
 
@@ -452,8 +449,7 @@ impl<'s> Column<'s> {
         if matches!(usage, "LABEL" | "DISCARD") {
             return None;
         }
-        let mut metric = Entry::at(section.place());
-        metric.comments = section.comments();
+        let mut metric = section.entry();
         metric.set("name", format!("{prefix}_{exported}"));
         metric.set_if("help", section.text("description").filter(|help| !help.trim().is_empty()));
         metric.set_if("labels", labels.cloned());

@@ -239,8 +239,7 @@ impl<'s> Conversion<'s> {
             self.report.note(section.place(), message);
             return Vec::new();
         }
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         self.conditions(section, &mut entry);
         self.databases(section, &mut entry, target);
         if let Some(seconds) = section.number("cache_seconds").filter(|seconds| *seconds > 0.0) {
@@ -363,9 +362,7 @@ impl<'s> Conversion<'s> {
                 "`when.sql` is asked every 5 minutes, the predicate before each query",
             );
         }
-        if !when.is_empty() {
-            entry.set("when", Value::map(when));
-        }
+        entry.set_nonempty("when", Value::map(when));
     }
 
     /// `target_databases`.
@@ -447,13 +444,10 @@ impl<'s> Conversion<'s> {
     }
 
     fn start(&self, column: &Column<'_>, name: &str, labels: &[&str]) -> Entry {
-        let mut metric = Entry::at(column.section.place());
-        metric.comments = column.section.comments();
+        let mut metric = column.section.entry();
         metric.set("name", name);
         metric.set_if("help", column.section.text("description").filter(|help| !help.trim().is_empty()));
-        if !labels.is_empty() {
-            metric.set("labels", Value::list(labels.iter().copied()));
-        }
+        metric.set_nonempty("labels", Value::list(labels.iter().copied()));
         metric
     }
 

@@ -77,7 +77,7 @@ struct Level {
     timeout: Duration,
     expiration: Duration,
     prefix: Option<String>,
-    mode: String,
+    mode: &'static str,
     root_certificate: Option<Value>,
     certificate: Option<Value>,
     key: Option<Value>,
@@ -90,7 +90,7 @@ impl Default for Level {
             timeout: Duration::from_secs(10),
             expiration: Duration::ZERO,
             prefix: None,
-            mode: "prefer".to_owned(),
+            mode: "prefer",
             root_certificate: None,
             certificate: None,
             key: None,
@@ -102,13 +102,7 @@ impl Level {
     /// With what a section says.
     fn with(&self, section: &Section<'_>) -> Level {
         let time = |key: &str, above: Duration| {
-            let time = section.text(key).and_then(|text| {
-                let time = durations::humantime(&text);
-                if time.is_none() {
-                    section.left_out(key, format!("{text:?} is not a duration"));
-                }
-                time
-            });
+            let time = section.parsed(key, "a duration", durations::humantime);
             time.filter(|time| !time.is_zero()).unwrap_or(above)
         };
         for key in ["backoff_interval", "max_backoff_interval"] {
@@ -128,15 +122,10 @@ impl Level {
     /// With the certificates as well.
     fn with_tls(&self, section: &Section<'_>) -> Level {
         let path = |key: &str| section.text(key).map(|path| certificate(path, key, section));
-        let mode = section.text("sslmode").filter(|mode| {
-            let is_known = MODES.contains(&mode.as_str());
-            if !is_known {
-                section.left_out("sslmode", format!("{mode:?} is not one of {}", MODES.join(", ")));
-            }
-            is_known
-        });
+        let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
+        let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
         Level {
-            mode: mode.unwrap_or_else(|| self.mode.clone()),
+            mode: mode.unwrap_or(self.mode),
             root_certificate: path("sslrootcert").or_else(|| self.root_certificate.clone()),
             certificate: path("sslcert").or_else(|| self.certificate.clone()),
             key: path("sslkey").or_else(|| self.key.clone()),
@@ -160,7 +149,7 @@ impl Level {
         }
         let mut tls: Vec<(&str, Value)> = Vec::new();
         if self.mode != "prefer" {
-            tls.push(("mode", self.mode.as_str().into()));
+            tls.push(("mode", self.mode.into()));
         }
         tls.extend(self.root_certificate.clone().filter(|_| is_verified).map(|path| ("ca", path)));
         tls.extend(self.certificate.clone().map(|path| ("cert", path)));
@@ -273,8 +262,7 @@ impl Conversion<'_> {
         if !self.budget.take_for(section, metric.weight(section)) {
             return;
         }
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         let (sql, metrics) = metric.metrics(section, sql);
         unknown(section);
         entry.set("sql", Value::Sql(sql));
@@ -432,12 +420,8 @@ impl Shape {
         let mut metric = Entry::at(origin.place());
         metric.set("name", name);
         metric.set_if("help", Some(help).filter(|help| !help.trim().is_empty()));
-        if !self.labels.is_empty() {
-            metric.set("labels", Value::list(self.labels.iter().map(String::as_str)));
-        }
-        if !constant.is_empty() {
-            metric.set("static_labels", Value::map(constant));
-        }
+        metric.set_nonempty("labels", Value::list(self.labels.iter().map(String::as_str)));
+        metric.set_nonempty("static_labels", Value::map(constant));
         metric.set("value_column", field);
         metric
     }

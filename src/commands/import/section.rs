@@ -153,12 +153,23 @@ impl<'d> Section<'d> {
 
     /// A number.
     pub(super) fn number(&self, key: &str) -> Option<f64> {
+        let finite = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+        self.parsed(key, "a number", finite)
+    }
+
+    /// What `parse` makes of a text; one that is not `what` is reported.
+    pub(super) fn parsed<T>(
+        &self,
+        key: &str,
+        what: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = self.text(key)?;
-        let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
-        if number.is_none() {
-            self.left_out(key, format!("{text:?} is not a number"));
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            self.left_out(key, format!("{text:?} is not {what}"));
         }
-        number
+        parsed
     }
 
     /// A list of texts, or one text.
@@ -253,6 +264,13 @@ impl<'d> Section<'d> {
         let (mut comments, behind) = self.all_comments();
         comments.extend(behind.into_iter().map(|(key, comment)| format!("{key}: {comment}")));
         comments
+    }
+
+    /// An entry that comes from here, with the comments.
+    pub(super) fn entry(&self) -> Entry {
+        let mut entry = Entry::at(self.place());
+        entry.comments = self.comments();
+        entry
     }
 
     /// Gives its comments to an entry: those behind a key stay there where the entry has a key of that name.

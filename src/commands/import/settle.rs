@@ -65,9 +65,7 @@ fn without_empty(files: &mut Vec<OutputFile>) {
     for file in files {
         if let Some(Value::List(mut names)) = file.top.remove("include") {
             names.retain(|name| !gone.contains(name));
-            if !names.is_empty() {
-                file.top.set("include", Value::List(names));
-            }
+            file.top.set_nonempty("include", Value::List(names));
         }
     }
 }
@@ -279,9 +277,7 @@ fn on_the_query(file: &mut OutputFile) {
 fn unsilence(metric: &mut Entry, code: &Value) {
     if let Some(Value::List(mut codes)) = metric.remove("lint_off") {
         codes.retain(|known| known != code);
-        if !codes.is_empty() {
-            metric.set("lint_off", Value::List(codes));
-        }
+        metric.set_nonempty("lint_off", Value::List(codes));
     }
 }
 

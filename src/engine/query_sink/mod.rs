@@ -103,38 +103,18 @@ impl SampleContext {
     }
 }
 
-/// The sink for one run. `on_end` is called exactly once, from `RowSink::end`; not at all when the sink is dropped before
-/// its `end` (a dead session: the run may be repeated with a fresh sink).
-pub fn sink<'q>(query: &'q Query, context: &'q SampleContext, on_end: OnEnd<'q>) -> Box<dyn RowSink + 'q> {
-    sink_like(query, context, SizeHint::default(), on_end)
-}
-
-/// The same, with buffers for a result of the sizes of an earlier one.
-pub fn sink_like<'q>(
-    query: &'q Query,
-    context: &'q SampleContext,
-    size_hint: SizeHint,
-    on_end: OnEnd<'q>,
-) -> Box<dyn RowSink + 'q> {
-    Box::new(QuerySink {
-        query,
-        context,
-        labels: &[],
-        size_hint,
-        on_end: Some(on_end),
-        state: SinkState::Unbound,
-    })
-}
-
-/// The same for one value of the query's `foreach`: all samples have its labels.
-pub fn sink_of_value<'q>(
+/// The sink for one run, or for one value of the query's `foreach`, whose `labels` all samples have. `size_hint`: the sizes of
+/// an earlier result. `on_end` is called exactly once, from `RowSink::end`; not at all when the sink is dropped before its
+/// `end` (a dead session: the run may be repeated with a fresh sink).
+pub fn sink<'q>(
     query: &'q Query,
     context: &'q SampleContext,
     labels: &'q [(LabelName, String)],
+    size_hint: SizeHint,
     on_end: OnEnd<'q>,
 ) -> Box<dyn RowSink + 'q> {
-    let size_hint = SizeHint::default();
-    Box::new(QuerySink { query, context, labels, size_hint, on_end: Some(on_end), state: SinkState::Unbound })
+    let (on_end, state) = (Some(on_end), SinkState::Unbound);
+    Box::new(QuerySink { query, context, labels, size_hint, on_end, state })
 }
 
 /// A run of one query, from its columns to its end.

@@ -42,7 +42,7 @@ pub struct LintRule {
 }
 
 /// All lints, by code.
-pub static RULES: [LintRule; 15] = [
+pub static RULES: &[LintRule] = &[
     LintRule {
         code: "L001",
         why: "The name alone should tell a reader whether `rate()` applies: a counter ends in `_total`. OpenMetrics, the \
@@ -224,7 +224,7 @@ pub struct LintFindings {
 #[must_use]
 pub fn run(config: &Config) -> LintFindings {
     let mut found = LintFindings::default();
-    for rule in &RULES {
+    for rule in RULES {
         let mut sink = FindingSink { code: rule.code, config, reported: HashSet::new(), found: &mut found };
         match rule.check {
             WholeConfig(check) => check(config, &mut sink),
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn every_lint_has_its_rule_in_the_order_of_codes() {
         assert!(RULES.iter().map(|rule| rule.code).eq(LINTS.iter().map(|lint| lint.code)));
-        for rule in &RULES {
+        for rule in RULES {
             assert!(rule.why.len() > 80 && !rule.why.contains('\n'), "{}", rule.code);
             assert!(rule.bad != rule.good && !rule.bad.is_empty(), "{}", rule.code);
         }

@@ -19,7 +19,8 @@ use crate::config::query_tests::{QueryTest, TestExpectation, TestInput};
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, Parameter, RowSink, Session, Sql, sqlite};
 use crate::engine::foreach::{ForeachRun, ValuesSink};
-use crate::engine::query_sink::{RenderedResult, SampleContext, sink_of_value};
+use crate::engine::query_sink;
+use crate::engine::query_sink::{RenderedResult, SampleContext, SizeHint};
 use crate::engine::run::RunEnd;
 use crate::error::{Error, Reason, Result};
 use crate::metric::labels::LabelLimit;
@@ -152,7 +153,7 @@ impl<'t> RowSource<'t> {
         let (test, context) = (self.test, self.context);
         let mut ended = None;
         let on_end = Box::new(|result, took| ended = Some((result, took)));
-        let mut sink = sink_of_value(&test.query, context, labels, on_end);
+        let mut sink = query_sink::sink(&test.query, context, labels, SizeHint::default(), on_end);
         match &test.given {
             TestInput::Rows { columns, rows } => rows::play(columns, rows, &mut *sink),
             TestInput::Sqlite(_) => self.run(&test.query.sql, parameters, &mut *sink)?,

@@ -13,7 +13,8 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
 use crate::engine::foreach::{ForeachRun, ValuesSink};
-use crate::engine::query_sink::{RenderedResult, SampleContext, sink_of_value};
+use crate::engine::query_sink;
+use crate::engine::query_sink::{RenderedResult, SampleContext, SizeHint};
 use crate::engine::run::RunEnd;
 use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
@@ -242,7 +243,7 @@ impl Attempt<'_> {
         let columns: Vec<String> = label_columns(query).into_iter().map(|(_, column)| column).collect();
         let mut ended = None;
         let on_end = Box::new(|result, took| ended = Some((result, took)));
-        let production = sink_of_value(query, self.context, labels, on_end);
+        let production = query_sink::sink(query, self.context, labels, SizeHint::default(), on_end);
         let mut sink = RecordingSink::new(Some(production), self.request.rows, &columns, rows);
         let fed = feed(self, &mut sink);
         drop(sink);

@@ -140,14 +140,8 @@ impl<'s> Collector<'s> {
             let names = section.texts(key).into_iter();
             names.map(|name| if self.is_lower_case { name.to_lowercase() } else { name }).collect()
         };
-        let labels = names("key_labels");
-        if !labels.is_empty() {
-            metric.set("labels", Value::list(labels));
-        }
-        let labels = section.pairs("static_labels");
-        if !labels.is_empty() {
-            metric.set("static_labels", Value::map(labels));
-        }
+        metric.set_nonempty("labels", Value::list(names("key_labels")));
+        metric.set_nonempty("static_labels", Value::map(section.pairs("static_labels")));
         let label = names("value_label").into_iter().next();
         let timestamp = section.text("timestamp_value");
         match (names("values").as_slice(), section.text("static_value")) {

@@ -271,9 +271,7 @@ impl<'s> Parts<'s> {
         }
         let offset = positive("scrape_timeout_offset").map(duration_text).filter(|time| time != "500ms");
         exporter.extend(offset.map(|time| ("scrape_timeout_offset", time.into())));
-        if !exporter.is_empty() {
-            self.main.top.set("exporter", Value::map(exporter));
-        }
+        self.main.top.set_nonempty("exporter", Value::map(exporter));
         self.connections(global);
         for (key, message) in [
             ("scrape_error_drop_interval", "counters of errors are not dropped"),
@@ -327,15 +325,10 @@ impl<'s> Parts<'s> {
 
 /// A duration; what is not one is reported. A negative one means there what 0 does.
 fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
-    let text = section.text(key)?;
-    let time = match text.trim().strip_prefix('-') {
+    section.parsed(key, "a duration", |text| match text.trim().strip_prefix('-') {
         Some(positive) => durations::go(positive).map(|_| Duration::ZERO),
-        None => durations::go(&text),
-    };
-    if time.is_none() {
-        section.left_out(key, format!("{text:?} is not a duration"));
-    }
-    time
+        None => durations::go(text),
+    })
 }
 
 /// Notes keys that the other exporter refuses or ignores.

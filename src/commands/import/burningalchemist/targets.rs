@@ -144,8 +144,7 @@ impl Targets<'_, '_> {
         if !self.budget.take_for(section, collectors.len()) {
             return;
         }
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let entry = section.entry();
         let described = Described {
             second_name: None,
             login: self.login(section, &name),
@@ -237,9 +236,7 @@ impl Targets<'_, '_> {
         if let Err(why) = &driver {
             self.report.left_out(place, format!("the target {unique} {why}"));
         }
-        if !labels.is_empty() {
-            entry.set("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
-        }
+        entry.set_nonempty("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
         found.by_identity.insert(identity, found.list.len());
         found.list.push(Found { target: Target { name: unique, entry }, driver, collectors });
     }

@@ -127,11 +127,7 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
     };
     entry.set_if("password", password);
     let options = dsn.pairs("options");
-    let options = options.into_iter().filter(|(key, _)| keeps(dsn, ours, key));
-    let options: Vec<(String, String)> = options.collect();
-    if !options.is_empty() {
-        entry.set("params", Value::map(options));
-    }
+    entry.set_nonempty("params", Value::map(options.into_iter().filter(|(key, _)| keeps(dsn, ours, key))));
     super::dead_keys(dsn);
     Some(driver)
 }

@@ -102,16 +102,13 @@ impl<'d> Metric<'d> {
     fn new(name: &'d str, section: Section<'d>) -> Metric<'d> {
         let kind = section.text("type").unwrap_or_default();
         let labels = section.texts("labels");
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         entry.set("name", name);
         entry.set_if(
             "help",
             section.text("description").map(|help| help.trim().to_owned()).filter(|help| !help.is_empty()),
         );
-        if !labels.is_empty() {
-            entry.set("labels", Value::list(labels.iter().cloned()));
-        }
+        entry.set_nonempty("labels", Value::list(labels.iter().cloned()));
         entry.set("value_column", name);
         entry.set("null", "0");
         let metric = Metric { kind, labels, entry, section };

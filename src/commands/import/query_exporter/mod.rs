@@ -189,8 +189,7 @@ fn targets<'d>(
     }
     let (mut targets, mut drivers) = (Vec::new(), HashMap::new());
     for (name, section) in databases {
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         let sql = of_database.get(name).map(Vec::as_slice).unwrap_or_default();
         let hints = || sql.iter().take(HINTS).copied().collect();
         let Some(driver) = address::read(section, name, &mut entry, hints) else { continue };
@@ -210,9 +209,7 @@ fn targets<'d>(
 /// What a database has beside its address.
 fn settings(section: &Section<'_>, entry: &mut Entry) {
     let statements = section.texts("connect-sql");
-    if !statements.is_empty() {
-        entry.set("session_sql", Value::list(statements.iter().map(|sql| without_semicolon(sql))));
-    }
+    entry.set_nonempty("session_sql", Value::list(statements.iter().map(|sql| without_semicolon(sql))));
     if let Some(labels) = section.section("labels") {
         let keys = labels.untaken();
         let pairs = keys.into_iter().filter_map(|key| Some((key, tags::value(&labels, key)?)));
@@ -255,8 +252,7 @@ impl Conversion<'_> {
         let Some(driver) = databases.first().and_then(|database| self.drivers.get(database.as_str())) else {
             return Vec::new();
         };
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         entry.run_on(&databases, self.has_one_target);
         pace(section, &mut entry);
         let made = self.metrics.of(section, &self.budget);
@@ -324,16 +320,12 @@ fn pace(section: &Section<'_>, entry: &mut Entry) {
             "`interval` is how long a scrape reuses a result: there the query runs in the background that often",
         );
     }
-    let Some(schedule) = section.text("schedule") else { return };
-    match cron::shortest_pause(&schedule) {
-        Some(pause) => {
-            entry.set("interval", duration_text(pause));
-            section.note(
-                "schedule",
-                "the clock times of `schedule` are not kept: a scrape reuses a result as long as the shortest pause between two",
-            );
-        }
-        None => section
-            .left_out("schedule", format!("{schedule:?} is not a schedule: the query runs at every scrape")),
+    let what = "a schedule: the query runs at every scrape";
+    if let Some(pause) = section.parsed("schedule", what, cron::shortest_pause) {
+        entry.set("interval", duration_text(pause));
+        section.note(
+            "schedule",
+            "the clock times of `schedule` are not kept: a scrape reuses a result as long as the shortest pause between two",
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Targets that log in to one server as one user share its sessions: `max_server_connections` for all of them together,
-//! or as many as the server allows where these are fewer.
+//! Targets that share a bound on their sessions: those that log in to one server as one user (`max_server_connections`, or
+//! as many as the server allows where these are fewer), and the databases that one target discovered
+//! (`discover.max_connections`).
 //!
 //! Whoever opens a session takes a [`SessionPlace`] first, which ends with the session. Where all places are taken, an idle
 //! session of another target is closed for a target that has none. A server that says that it is full is asked again after
@@ -18,7 +19,6 @@ use crate::error::{Error, Reason};
 
 use super::backoff::TIMEOUT_PAUSES;
 use super::queue::Queue;
-use super::shared_bound::BoundPlace;
 
 /// How long no further session is tried on a full server while it has some of ours.
 pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(60);
@@ -27,46 +27,67 @@ const SESSION_END_TIME: Duration = Duration::from_secs(1);
 /// How often a lane that waits for a place looks whether one can come at all.
 const POLL: Duration = Duration::from_millis(100);
 
-/// One target of a group.
-pub struct ServerGroupMember {
+/// Whose sessions a bound counts.
+pub(crate) enum BoundScope {
+    /// Those of the targets of one server and user. A target without a login is alone, and has no bound.
+    Server,
+    /// Those of the databases that the target of this name discovered.
+    DiscoveredBy(String),
+}
+
+impl BoundScope {
+    /// Why there is no place: all are `taken`.
+    fn refusal(&self, reason: Reason, most: usize, taken: &str) -> Error {
+        match self {
+            BoundScope::Server => {
+                let text =
+                    format!("all {most} sessions that the targets of this server and user share are {taken}");
+                Error::new(reason, text).with_hint("raise max_server_connections, or what the server allows")
+            }
+            BoundScope::DiscoveredBy(name) => {
+                let text = format!("all {most} sessions of the databases of target {name} are {taken}");
+                // Whatever the reason: the bound is the user's, and says nothing of the server.
+                Error::new(Reason::Limit, text)
+                    .with_hint("raise discover.max_connections, or the scrape interval")
+            }
+        }
+    }
+}
+
+/// The bound of the sessions of several targets.
+pub(crate) struct SessionBound {
+    scope: BoundScope,
+    state: Mutex<BoundState>,
+}
+
+/// One target among those that share a bound.
+pub struct BoundMember {
+    bound: Arc<SessionBound>,
     pool: Pool,
     queue: Arc<Mutex<Queue>>,
-    /// Its `max_server_connections`.
+    /// How many sessions its configuration allows for all.
     most: AtomicUsize,
 }
 
-impl ServerGroupMember {
+impl BoundMember {
     /// It has idle sessions, and no lane that would use them now.
     fn is_idle(&self) -> bool {
-        self.pool.counts().idle > 0 && self.queue.lock().at_work() == 0
-    }
-
-    /// Closes one idle session; false when there is none.
-    pub fn close_idle(&self) -> bool {
-        self.pool.close_idle()
+        self.pool.counts().idle > 0 && self.queue.lock().needs_no_idle_session()
     }
 }
 
-/// The targets of one server and user. A target without a login is alone in its group, which has no bound.
 #[derive(Default)]
-pub struct ServerGroup {
-    state: Mutex<GroupState>,
-}
-
-#[derive(Default)]
-struct GroupState {
-    members: Vec<Weak<ServerGroupMember>>,
-    /// What the configuration allows: of targets that differ, the least.
-    most: usize,
+struct BoundState {
+    members: Vec<Weak<BoundMember>>,
     /// Sessions that the server has, or is about to have.
     taken: usize,
     /// Those who wait for a place, first come first. Each is woken by its own: there may be hundreds.
     waiting: VecDeque<Arc<Condvar>>,
-    shortfall: Option<GroupShortfall>,
+    shortfall: Option<ServerShortfall>,
 }
 
 /// The server allowed fewer sessions than the targets may have.
-struct GroupShortfall {
+struct ServerShortfall {
     /// So many.
     allowed: usize,
     /// No further one is tried before.
@@ -77,16 +98,16 @@ struct GroupShortfall {
     target: String,
 }
 
-/// One session's place on its server, from before it is opened until it has ended there.
+/// One session's place within a bound, from before it is opened until it has ended in its server.
 pub struct SessionPlace {
-    group: Arc<ServerGroup>,
-    /// Where the target was discovered.
-    _bound: Option<BoundPlace>,
+    bound: Arc<SessionBound>,
+    /// Its place within another bound.
+    _other: Option<Box<SessionPlace>>,
 }
 
 impl Drop for SessionPlace {
     fn drop(&mut self) {
-        let mut state = self.group.state.lock();
+        let mut state = self.bound.state.lock();
         state.taken -= 1;
         state.wake_first();
     }
@@ -102,55 +123,69 @@ pub enum NoPlace {
     Failed(Error),
 }
 
-impl ServerGroup {
-    /// Adds a target with its sessions and its queue.
-    pub fn join(&self, pool: Pool, queue: Arc<Mutex<Queue>>, most: usize) -> Arc<ServerGroupMember> {
-        let member = Arc::new(ServerGroupMember { pool, queue, most: AtomicUsize::new(most) });
+impl SessionBound {
+    /// No target yet.
+    pub(crate) fn new(scope: BoundScope) -> Arc<Self> {
+        Arc::new(SessionBound { scope, state: Mutex::default() })
+    }
+
+    /// Adds a target with its sessions and its queue, which allows `most` sessions of all.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        pool: &Pool,
+        queue: &Arc<Mutex<Queue>>,
+        most: usize,
+    ) -> Arc<BoundMember> {
+        let (pool, queue, most) = (pool.clone(), Arc::clone(queue), AtomicUsize::new(most));
+        let member = Arc::new(BoundMember { bound: Arc::clone(self), pool, queue, most });
         let mut state = self.state.lock();
         state.members.retain(|member| member.strong_count() > 0);
         state.members.push(Arc::downgrade(&member));
-        state.learn_most();
         drop(state);
         member
     }
+}
 
-    /// Sets the `max_server_connections` of a target, and forgets what the server refused: it may allow more now.
-    pub fn renew(&self, member: &ServerGroupMember, most: usize) {
-        member.most.store(most, Ordering::Relaxed);
-        let mut state = self.state.lock();
-        state.learn_most();
+impl BoundMember {
+    /// Sets how many sessions its configuration allows for all, and forgets what the server refused: it may allow more now.
+    pub fn renew(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        let mut state = self.bound.state.lock();
         state.shortfall = None;
         state.wake_first();
     }
 
-    /// Takes a place for a session of `member`, which has `bound` already. `waits`: until `by` for a place that another
-    /// target leaves; an idle session of one that is at rest is closed.
+    /// Takes a place for a session that has `other` already. `waits`: until `by` for a place that another target leaves; an
+    /// idle session of one that is at rest is closed.
     ///
     /// # Errors
     /// There is no place.
     pub fn place(
-        self: &Arc<Self>,
-        member: &Arc<ServerGroupMember>,
-        bound: Option<BoundPlace>,
+        &self,
+        other: Option<SessionPlace>,
         waits: bool,
         by: Deadline,
     ) -> Result<SessionPlace, NoPlace> {
-        let mut state = self.state.lock();
+        let mut state = self.bound.state.lock();
         let own = Arc::new(Condvar::new());
         state.waiting.push_back(Arc::clone(&own));
         let mut closed: Option<Instant> = None;
         let place = loop {
             let is_first = state.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &own));
-            match state.look(is_first, waits, by) {
-                Ok(true) => break Ok(SessionPlace { group: Arc::clone(self), _bound: bound }),
+            match state.look(&self.bound.scope, is_first, waits, by) {
+                Ok(true) => {
+                    break Ok(SessionPlace { bound: Arc::clone(&self.bound), _other: other.map(Box::new) });
+                }
                 Ok(false) => {}
                 Err(none) => break Err(none),
             }
-            if is_first
-                && closed.is_none_or(|when| when.elapsed() > SESSION_END_TIME)
-                && state.close_idle(member)
-            {
-                closed = Some(Instant::now());
+            if is_first && closed.is_none_or(|when| when.elapsed() > SESSION_END_TIME) {
+                if state.close_idle(self) {
+                    closed = Some(Instant::now());
+                } else if let Some(most) = state.wedged() {
+                    let taken = "held by queries that do not end";
+                    break Err(NoPlace::Failed(self.bound.scope.refusal(Reason::Wedged, most, taken)));
+                }
             }
             let until = if is_first { by.or_within(POLL) } else { by };
             own.wait_until(&mut state, until.moment());
@@ -162,8 +197,8 @@ impl ServerGroup {
 
     /// The server let a session in.
     pub fn opened(&self) {
-        let mut state = self.state.lock();
-        let (taken, most) = (state.taken, state.most);
+        let mut state = self.bound.state.lock();
+        let (taken, most) = (state.taken, state.most());
         let Some(shortfall) = state.shortfall.as_mut().filter(|known| taken > known.allowed) else { return };
         // It may allow more than that: the next one is tried at once.
         (shortfall.allowed, shortfall.until) = (taken, Instant::now());
@@ -173,11 +208,12 @@ impl ServerGroup {
         state.wake_first();
     }
 
-    /// The server refused `target` a session, as it is full. True where targets of the group have sessions that may be
-    /// closed for it.
-    pub fn refused(&self, place: Option<SessionPlace>, error: &Error, target: &str) -> bool {
-        let mut state = self.state.lock();
-        let allowed = state.taken - usize::from(place.is_some());
+    /// The server refused `target` a session for which it had `place`, as it is full. True where targets of the server have
+    /// sessions that may be closed for it.
+    pub fn refused(&self, place: SessionPlace, error: &Error, target: &str) -> bool {
+        let mut state = self.bound.state.lock();
+        // All but the one that was refused.
+        let allowed = state.taken - 1;
         let (first, longest) = TIMEOUT_PAUSES;
         let pause = match &state.shortfall {
             _ if allowed > 0 => FULL_PAUSE,
@@ -187,7 +223,7 @@ impl ServerGroup {
             _ => first,
         };
         let (until, error, target) = (Instant::now() + pause, error.clone(), target.to_owned());
-        state.shortfall = Some(GroupShortfall { allowed, until, pause, error, target });
+        state.shortfall = Some(ServerShortfall { allowed, until, pause, error, target });
         // With no session left, all learn of it.
         for waiting in state.waiting.iter().filter(|_| allowed == 0) {
             waiting.notify_one();
@@ -197,20 +233,20 @@ impl ServerGroup {
         allowed > 0
     }
 
-    /// A target has no lane any more: its idle sessions are for others that wait.
+    /// It has a lane less: idle sessions may be for others that wait.
     pub fn no_longer_busy(&self) {
-        self.state.lock().wake_first();
+        self.bound.state.lock().wake_first();
     }
 }
 
-impl GroupState {
-    fn members(&self) -> impl Iterator<Item = Arc<ServerGroupMember>> {
+impl BoundState {
+    fn members(&self) -> impl Iterator<Item = Arc<BoundMember>> {
         self.members.iter().filter_map(Weak::upgrade)
     }
 
-    fn learn_most(&mut self) {
-        let most = self.members().map(|member| member.most.load(Ordering::Relaxed)).min();
-        self.most = most.unwrap_or(usize::MAX);
+    /// What the configuration allows: of targets that differ, the least. Not kept: nothing says when a target is gone.
+    fn most(&self) -> usize {
+        self.members().map(|member| member.most.load(Ordering::Relaxed)).min().unwrap_or(usize::MAX)
     }
 
     fn wake_first(&self) {
@@ -220,22 +256,21 @@ impl GroupState {
     }
 
     /// Takes a place if there is one. False: there may be one soon.
-    fn look(&mut self, is_first: bool, waits: bool, by: Deadline) -> Result<bool, NoPlace> {
+    fn look(
+        &mut self,
+        scope: &BoundScope,
+        is_first: bool,
+        waits: bool,
+        by: Deadline,
+    ) -> Result<bool, NoPlace> {
         let allowed = self.allowed()?;
         if is_first && self.taken < allowed {
             self.taken += 1;
             return Ok(true);
         }
-        let error = |reason, what| {
-            let text =
-                format!("all {allowed} sessions that the targets of this server and user share are {what}");
-            Error::new(reason, text).with_hint("raise max_server_connections, or what the server allows")
-        };
+        let error = |reason, taken| scope.refusal(reason, allowed, taken);
         if !waits {
             return Err(NoPlace::NotNow(error(Reason::Timeout, "taken")));
-        }
-        if is_first && self.late() >= allowed {
-            return Err(NoPlace::Failed(error(Reason::Wedged, "held by queries that do not end")));
         }
         if by.passed() {
             return Err(NoPlace::Failed(error(Reason::Timeout, "busy")));
@@ -245,8 +280,8 @@ impl GroupState {
 
     /// How many sessions there may be now. After the pause of a full server, one more than it had.
     fn allowed(&self) -> Result<usize, NoPlace> {
-        let most = self.most;
-        let Some(GroupShortfall { allowed, until, error, target, .. }) = &self.shortfall else {
+        let most = self.most();
+        let Some(ServerShortfall { allowed, until, error, target, .. }) = &self.shortfall else {
             return Ok(most);
         };
         let left = until.saturating_duration_since(Instant::now());
@@ -261,15 +296,16 @@ impl GroupState {
         Ok((*allowed).min(most))
     }
 
-    /// Sessions that are held past their deadline.
-    fn late(&self) -> usize {
-        self.members().map(|member| member.pool.late()).sum()
+    /// How many sessions there may be, where all are held past their deadline.
+    fn wedged(&self) -> Option<usize> {
+        let late = self.members().map(|member| member.pool.late()).sum::<usize>();
+        self.allowed().ok().filter(|allowed| late >= *allowed)
     }
 
     /// Closes an idle session of another target than `member`. Of those at rest the one that was used last: targets that are
     /// scraped in turn need it last.
-    fn close_idle(&self, member: &Arc<ServerGroupMember>) -> bool {
-        let others = self.members().filter(|other| !Arc::ptr_eq(other, member) && other.is_idle());
+    fn close_idle(&self, member: &BoundMember) -> bool {
+        let others = self.members().filter(|other| !std::ptr::eq(&**other, member) && other.is_idle());
         others.max_by_key(|other| other.pool.last_used()).is_some_and(|other| other.pool.close_idle())
     }
 }
