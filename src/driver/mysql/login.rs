@@ -70,7 +70,7 @@ const COLLATION: u8 = 45;
 const PROGRAM: &str = "sql-exporter";
 
 /// One configured server.
-pub(super) struct Server {
+pub(super) struct LoginServer {
     pub(super) config: ConnectionConfig,
     /// A file with the key that encrypts a password where the connection is not encrypted.
     pub(super) server_public_key: Option<PathBuf>,
@@ -82,7 +82,7 @@ pub(super) struct Server {
 
 /// Where a server was reached: the exact address, so that a KILL reaches the same one.
 #[derive(Debug, Clone)]
-pub(super) enum ServerAddress {
+pub(super) enum MySqlAddress {
     Tcp {
         /// As configured, for its certificate.
         host: String,
@@ -92,9 +92,9 @@ pub(super) enum ServerAddress {
 }
 
 /// A connection right after its login.
-pub(super) struct LoggedIn {
+pub(super) struct MySqlLogin {
     pub(super) client: ProtocolClient,
-    pub(super) address: ServerAddress,
+    pub(super) address: MySqlAddress,
     pub(super) tls: TlsState,
     /// The number of the server's thread for it.
     pub(super) thread: u32,
@@ -102,9 +102,9 @@ pub(super) struct LoggedIn {
     pub(super) version: String,
 }
 
-impl Server {
+impl LoginServer {
     pub(super) fn new(config: ConnectionConfig, server_public_key: Option<PathBuf>) -> Self {
-        Server {
+        LoginServer {
             config,
             server_public_key,
             refused_password: RefusedPassword::default(),
@@ -117,9 +117,9 @@ impl Server {
     ///
     /// # Errors
     /// `connect`, `resolve`, `auth`, `tls`, `timeout`, `server`, `permission`, `protocol`.
-    pub(super) fn log_in(&self, by: Deadline) -> Result<LoggedIn> {
+    pub(super) fn log_in(&self, by: Deadline) -> Result<MySqlLogin> {
         self.refused_password.log_in(&self.config.password, by, |password| match &self.config.socket {
-            Some(path) => self.log_in_at(ServerAddress::Unix(path.clone()), password, by),
+            Some(path) => self.log_in_at(MySqlAddress::Unix(path.clone()), password, by),
             None => self.log_in_at_a_host(password, by),
         })
     }
@@ -127,17 +127,22 @@ impl Server {
     /// Logs in at a server that was reached before.
     ///
     /// # Errors
-    /// As [`Server::log_in`].
-    pub(super) fn log_in_again(&self, address: &ServerAddress, by: Deadline) -> Result<LoggedIn> {
+    /// As [`LoginServer::log_in`].
+    pub(super) fn log_in_again(&self, address: &MySqlAddress, by: Deadline) -> Result<MySqlLogin> {
         let by = by.or_within(self.config.connect_timeout);
         self.refused_password
             .log_in(&self.config.password, by, |password| self.log_in_at(address.clone(), password, by))
     }
 
-    fn log_in_at(&self, address: ServerAddress, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+    fn log_in_at(
+        &self,
+        address: MySqlAddress,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<MySqlLogin> {
         let (socket, place) = match &address {
-            ServerAddress::Unix(path) => (TimedSocket::to_unix(path, by), path.display().to_string()),
-            ServerAddress::Tcp { peer, .. } => {
+            MySqlAddress::Unix(path) => (TimedSocket::to_unix(path, by), path.display().to_string()),
+            MySqlAddress::Tcp { peer, .. } => {
                 let stream = resolve::connect_to(*peer, by);
                 (stream.map(|stream| TimedSocket::new(Socket::from(stream))), peer.to_string())
             }
@@ -149,7 +154,7 @@ impl Server {
         self.log_in_on(socket, address, password, by)
     }
 
-    fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+    fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<MySqlLogin> {
         let hosts = &self.config.hosts;
         let mut failures = Vec::new();
         for (host, left) in hosts.iter().zip((1..=hosts.len()).rev()) {
@@ -167,20 +172,20 @@ impl Server {
         Err(one_of_all(&failures))
     }
 
-    fn log_in_at_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+    fn log_in_at_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<MySqlLogin> {
         let stream = resolve::connect(&host.host, host.port, by)?;
         let peer = stream.peer_addr().map_err(|error| Error::new(Reason::Connect, error.to_string()))?;
-        let address = ServerAddress::Tcp { host: host.host.clone(), peer };
+        let address = MySqlAddress::Tcp { host: host.host.clone(), peer };
         self.log_in_on(TimedSocket::new(Socket::from(stream)), address, password, by)
     }
 
     fn log_in_on(
         &self,
         socket: TimedSocket,
-        address: ServerAddress,
+        address: MySqlAddress,
         password: Option<&Secret>,
         by: Deadline,
-    ) -> Result<LoggedIn> {
+    ) -> Result<MySqlLogin> {
         let allowed = by.left().as_millis();
         let client = ProtocolClient::new(ServerStream::new(socket));
         self.handshake(client, address, password, by).map_err(|error| match error.is_timeout() {
@@ -192,10 +197,10 @@ impl Server {
     fn handshake(
         &self,
         mut client: ProtocolClient,
-        address: ServerAddress,
+        address: MySqlAddress,
         password: Option<&Secret>,
         by: Deadline,
-    ) -> Result<LoggedIn, CallError> {
+    ) -> Result<MySqlLogin, CallError> {
         let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
         let packet = client.payload(&packet);
         if packet.first() == Some(&0xff) {
@@ -230,16 +235,16 @@ impl Server {
             Channel::Loopback | Channel::PlainTextConfigured | Channel::Unprotected => TlsState::Plain,
         };
         client.set_tracks_session(tracks_session);
-        Ok(LoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
+        Ok(MySqlLogin { client, address, tls, thread: greeting.thread, version: greeting.version })
     }
 
     /// Host and address of a server to which the connection is to be encrypted.
     fn wants_tls<'a>(
         &self,
-        address: &'a ServerAddress,
+        address: &'a MySqlAddress,
         greeting: &ServerGreeting,
     ) -> Result<Option<(&'a str, SocketAddr)>> {
-        let ServerAddress::Tcp { host, peer } = address else { return Ok(None) };
+        let MySqlAddress::Tcp { host, peer } = address else { return Ok(None) };
         match self.config.tls.mode {
             TlsMode::Disable => Ok(None),
             _ if greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL) => Ok(Some((host, *peer))),
@@ -249,11 +254,11 @@ impl Server {
         }
     }
 
-    fn channel(&self, address: &ServerAddress, is_encrypted: bool) -> Channel {
+    fn channel(&self, address: &MySqlAddress, is_encrypted: bool) -> Channel {
         match address {
             _ if is_encrypted => Channel::Tls,
-            ServerAddress::Unix(_) => Channel::UnixSocket,
-            ServerAddress::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Channel::Loopback,
+            MySqlAddress::Unix(_) => Channel::UnixSocket,
+            MySqlAddress::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Channel::Loopback,
             _ if self.config.tls.mode == TlsMode::Disable => Channel::PlainTextConfigured,
             _ => Channel::Unprotected,
         }
@@ -374,7 +379,7 @@ mod tests {
 
     const SECRET: &str = "c4nary-secret";
 
-    fn server(mode: TlsMode) -> Server {
+    fn server(mode: TlsMode) -> LoginServer {
         let login = ConnectionConfig {
             hosts: Vec::new(),
             socket: None,
@@ -387,12 +392,12 @@ mod tests {
             session_sql: Vec::new(),
             connect_timeout: Duration::from_secs(10),
         };
-        Server::new(login, None)
+        LoginServer::new(login, None)
     }
 
     /// Logs in at `peer`, where `said` answers: a greeting, then a packet for each of ours. What came of it, and all that
     /// was sent there.
-    fn log_in(server: &Server, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
+    fn log_in(server: &LoginServer, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let script: Vec<Vec<u8>> = said.iter().map(|part| part.to_vec()).collect();
         let stranger = std::thread::spawn(move || {
@@ -412,7 +417,7 @@ mod tests {
             heard
         });
         let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
-        let address = ServerAddress::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
+        let address = MySqlAddress::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
         let by = Deadline::within(Duration::from_secs(20));
         let done = server.log_in_on(socket, address, Some(&Secret::new(SECRET.to_owned())), by).map(drop);
         (done, stranger.join().unwrap())
@@ -496,7 +501,7 @@ YQIDAQAB
     fn a_configured_key_lets_the_password_go_to_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
-        let with_key = || Server { server_public_key: Some(path.clone()), ..server(TlsMode::Prefer) };
+        let with_key = || LoginServer { server_public_key: Some(path.clone()), ..server(TlsMode::Prefer) };
         let sha2 = greeting("caching_sha2_password");
         let (done, heard) = log_in(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
         assert!(done.unwrap_err().to_string().contains("server_public_key") && heard.is_empty());

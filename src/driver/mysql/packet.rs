@@ -323,9 +323,9 @@ pub(super) fn longest_row(columns: usize, longest: usize) -> usize {
 
 /// Where the values of one row lie in its packet; `None` is NULL. Reused from row to row.
 #[derive(Debug, Default)]
-pub(super) struct ValueSpans(Vec<Option<(usize, usize)>>);
+pub(super) struct RowSpans(Vec<Option<(usize, usize)>>);
 
-impl ValueSpans {
+impl RowSpans {
     /// Finds the values of a row, of which none may be longer than `longest`. The span of a value of variable length does
     /// not include its length.
     pub(super) fn find(
@@ -429,7 +429,7 @@ mod tests {
                 ColumnDefinition::read(packet),
             );
             for form in [RowFormat::Binary, RowFormat::Text] {
-                let mut spans = ValueSpans::default();
+                let mut spans = RowSpans::default();
                 let found = spans.find(packet, &columns, form, 10);
                 for at in (0..columns.len()).filter(|_| found.is_ok()) {
                     assert!(spans.value(packet, at).is_some(), "{packet:?}");
@@ -542,7 +542,7 @@ mod tests {
             column(ColumnType::MYSQL_TYPE_DATETIME, ColumnFlags::empty()),
             column(ColumnType::MYSQL_TYPE_TIME, ColumnFlags::empty()),
         ];
-        let mut spans = ValueSpans::default();
+        let mut spans = RowSpans::default();
         let binary = [
             &[0, 0b0000_1000, 200][..],
             &u64::MAX.to_le_bytes(),

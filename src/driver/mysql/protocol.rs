@@ -23,7 +23,7 @@ use crate::error::Error;
 
 use super::errors::CallError;
 use super::packet::{
-    ColumnDefinition, MySqlError, PreparedStatement, ResultEnd, ResultHead, RowFormat, RowPacket, ValueSpans,
+    ColumnDefinition, MySqlError, PreparedStatement, ResultEnd, ResultHead, RowFormat, RowPacket, RowSpans,
     is_end_of_columns,
 };
 
@@ -393,7 +393,7 @@ impl ProtocolClient {
 
     fn read_all_rows(&mut self, by: Deadline) -> Result<TextRows, CallError> {
         self.begin_answer(by)?;
-        let (mut table, mut cells, mut spans) = (TextRows::new(), 0, ValueSpans::default());
+        let (mut table, mut cells, mut spans) = (TextRows::new(), 0, RowSpans::default());
         loop {
             let more = match self.read_head(by)? {
                 ResultHead::Done(ResultEnd { more, .. }) => more,

@@ -12,7 +12,7 @@ use crate::driver::{Flow, Job, RowSink};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
-use super::packet::{ResultEnd, ResultHead, RowFormat, RowPacket, ValueSpans};
+use super::packet::{ResultEnd, ResultHead, RowFormat, RowPacket, RowSpans};
 use super::protocol::ProtocolClient;
 use super::server_info::StatementLimits;
 use super::session_changes::may_have_run;
@@ -83,7 +83,7 @@ pub(super) fn read_rows<'s>(
         format,
         zone,
         longest,
-        spans: ValueSpans::default(),
+        spans: RowSpans::default(),
         has_columns: false,
         result: Ok(()),
         dropped_rows: 0,
@@ -115,7 +115,7 @@ struct ResultReader<'s> {
     zone: &'s Arc<SessionZone>,
     /// No value may have more bytes.
     longest: usize,
-    spans: ValueSpans,
+    spans: RowSpans,
     /// The sink has the columns of a result.
     has_columns: bool,
     result: Result<()>,

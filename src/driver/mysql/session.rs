@@ -14,7 +14,7 @@ use crate::driver::{
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
-use super::login::{LoggedIn, Server, ServerAddress};
+use super::login::{LoginServer, MySqlAddress, MySqlLogin};
 use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;
@@ -32,8 +32,8 @@ const MAX_SHOWN_STATEMENT: usize = 120;
 /// A live connection.
 pub(super) struct MySqlSession {
     pipeline: Pipeline,
-    server: Arc<Server>,
-    address: ServerAddress,
+    server: Arc<LoginServer>,
+    address: MySqlAddress,
     /// The number of the server's thread.
     thread: u32,
     /// The connection was given up: what the server sends is not the answer to the next question.
@@ -42,9 +42,9 @@ pub(super) struct MySqlSession {
 
 impl MySqlSession {
     /// Logs in, runs `session_sql`, learns what the server is.
-    pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
+    pub(super) fn open(server: &Arc<LoginServer>, by: Deadline) -> Result<Self> {
         let by = by.or_within(server.config.connect_timeout);
-        let LoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
+        let MySqlLogin { mut client, address, tls, thread, version } = server.log_in(by)?;
         match ServerInfo::set_up(&mut client, &server.config, &version, tls, by) {
             Ok(info) => {
                 // The login's budget ends here; from now on each question has its own.
@@ -249,8 +249,8 @@ impl Drop for MySqlSession {
 
 /// Ends what one connection runs, by a KILL on a connection of its own. The server never reuses a thread's number.
 struct KillCanceller {
-    server: Arc<Server>,
-    address: ServerAddress,
+    server: Arc<LoginServer>,
+    address: MySqlAddress,
     thread: u32,
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
 use super::advice;
-use super::packet::{ColumnDefinition, RowError, RowFormat, ValueSpans, longest_row};
+use super::packet::{ColumnDefinition, RowError, RowFormat, RowSpans, longest_row};
 use super::time_zone::{SessionZone, days_since_1970};
 
 /// The number of MySQL's `binary` character set: bytes, not text.
@@ -125,7 +125,7 @@ impl ResultColumns {
     ///
     /// # Errors
     /// `protocol`, `limit`.
-    pub(super) fn find(&self, packet: &[u8], spans: &mut ValueSpans, longest: usize) -> Result<()> {
+    pub(super) fn find(&self, packet: &[u8], spans: &mut RowSpans, longest: usize) -> Result<()> {
         spans.find(packet, &self.definitions, self.format, longest).map_err(|error| match error {
             RowError::Unreadable => {
                 Error::new(Reason::Protocol, "the server sent a row that does not match its columns")
@@ -156,14 +156,14 @@ impl ResultColumns {
 /// is made here, the only one that is.
 pub(super) struct ResultRow<'r> {
     packet: &'r [u8],
-    spans: &'r ValueSpans,
+    spans: &'r RowSpans,
     columns: &'r ResultColumns,
     invalid_dates: Vec<(usize, String)>,
 }
 
 impl<'r> ResultRow<'r> {
     /// `spans` are those of `packet`.
-    pub(super) fn new(packet: &'r [u8], spans: &'r ValueSpans, columns: &'r ResultColumns) -> Self {
+    pub(super) fn new(packet: &'r [u8], spans: &'r RowSpans, columns: &'r ResultColumns) -> Self {
         // An empty vector allocates nothing.
         let mut invalid_dates = Vec::new();
         for (index, kind) in columns.kinds.iter().enumerate().filter(|(_, kind)| kind.has_date()) {
