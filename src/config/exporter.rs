@@ -168,8 +168,16 @@ pub enum Access {
 }
 
 impl Choice for Access {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("true", Access::Everybody), ("loopback", Access::Loopback), ("false", Access::Nobody)];
+    /// The other words are those of flags.
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("true", Access::Everybody),
+        ("loopback", Access::Loopback),
+        ("false", Access::Nobody),
+        ("yes", Access::Everybody),
+        ("on", Access::Everybody),
+        ("no", Access::Nobody),
+        ("off", Access::Nobody),
+    ];
 }
 
 impl Show for ListenAddress {
