@@ -76,8 +76,8 @@ settings! {
 /// Keys of an entry that say nothing about how its sessions are made, beside those of [`Database`].
 const NOT_OF_SESSIONS: [&str; 5] = ["labels", "collectors", "overrides", "lint_off", "discover"];
 
-/// No server gives one client more sessions, and the pool reserves memory for all of them.
-const MOST_SESSIONS: u32 = 10_000;
+/// The most sessions of a target: no server gives one client more, and the pool reserves memory for all of them.
+pub const MAX_SESSIONS: u32 = 10_000;
 
 /// Keys under which a URL is a slip. Its password would stand in messages: as the name of a database or of a file.
 const NEVER_URLS: [&str; 6] = ["driver", "socket", "database", "username", "password_file", "url_file"];
@@ -189,10 +189,10 @@ impl DatabaseEntry {
 /// A number of sessions of one target.
 fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
     let count = at_least_one(keys, key)?;
-    if count > MOST_SESSIONS {
+    if count > MAX_SESSIONS {
         keys.fault(
             key,
-            format!("{count} is more than {MOST_SESSIONS}, the most sessions that a target can have"),
+            format!("{count} is more than {MAX_SESSIONS}, the most sessions that a target can have"),
         );
     }
     Some(count)

@@ -20,6 +20,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, SessionPermit};
 use super::server_group::SessionPlace;
+use crate::config::database::MAX_SESSIONS;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
 use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
@@ -38,9 +39,6 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
-/// r2d2 reserves memory for all slots of a pool; no server allows so many sessions.
-const MAX_SLOTS: u32 = 1 << 16;
-
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
 #[derive(Clone)]
 pub struct Scheduler(Arc<ScheduledThreadPool>);
@@ -55,7 +53,7 @@ impl Scheduler {
 /// The bounds of one target's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Sessions at once.
+    /// Sessions at once, from 1 to [`MAX_SESSIONS`]: r2d2 reserves memory for all of them.
     pub max_connections: u32,
     /// An idle session is closed after this, within half a minute. With zero, whoever leases sessions closes them earlier
     /// by [`Pool::close_idle`].
@@ -133,8 +131,8 @@ impl PoolCounts {
 impl PoolState {
     /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
     /// there.
-    fn discard(self: &Arc<Self>, open: OpenSession, cancel: bool) {
-        let OpenSession { mut session, place, .. } = open;
+    fn discard(self: &Arc<Self>, open: PooledSession, cancel: bool) {
+        let PooledSession { mut session, place, .. } = open;
         let goes_on = !has_ended(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
@@ -175,7 +173,7 @@ impl Drop for StillRunning {
 impl SlotPool {
     fn new(shared: &Arc<PoolState>, settings: &PoolLimits, generation: u64) -> Self {
         let pool = r2d2::Pool::builder()
-            .max_size(settings.max_connections.clamp(1, MAX_SLOTS))
+            .max_size(settings.max_connections.clamp(1, MAX_SESSIONS))
             .min_idle(Some(0))
             .test_on_check_out(false)
             .idle_timeout(None)
@@ -213,7 +211,7 @@ impl SlotPool {
     }
 
     /// Takes over a session of another generation. It is closed where every slot has one.
-    fn adopt(&self, session: OpenSession, shared: &Arc<PoolState>) {
+    fn adopt(&self, session: PooledSession, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
         while taken.len() < self.pool.max_size() as usize
             && let Ok(mut slot) = self.pool.get_timeout(ADOPTION_WAIT)
@@ -379,7 +377,7 @@ fn random_share() -> f64 {
 }
 
 /// A session, with all that ends with it.
-struct OpenSession {
+struct PooledSession {
     session: Box<dyn Session>,
     notes: Notes,
     /// It is closed after this.
@@ -390,7 +388,7 @@ struct OpenSession {
     place: Option<SessionPlace>,
 }
 
-impl OpenSession {
+impl PooledSession {
     fn is_old(&self, limits: &PoolLimits) -> bool {
         self.opened.elapsed() >= self.lifetime || self.last_used.elapsed() >= limits.idle_timeout
     }
@@ -506,7 +504,8 @@ impl Lease {
         }
         let opened = slot.shared.endpoint.connect(by).map(|session| {
             let (notes, now, place) = (Notes::default(), Instant::now(), place.take());
-            slot.session = Some(OpenSession { session, notes, lifetime, opened: now, last_used: now, place });
+            slot.session =
+                Some(PooledSession { session, notes, lifetime, opened: now, last_used: now, place });
             slot.shared.counts.lock().open += 1;
             false
         });
@@ -522,7 +521,7 @@ impl Lease {
         let reused = self.open(by)?;
         let slot = &mut *self.slot;
         let no_session = || Error::new(Reason::Lost, "the session is gone");
-        let OpenSession { session, notes, .. } = slot.session.as_mut().ok_or_else(no_session)?;
+        let PooledSession { session, notes, .. } = slot.session.as_mut().ok_or_else(no_session)?;
         Ok(LeasedSession { notes, session, condition: &mut slot.condition, reused })
     }
 }
@@ -586,7 +585,7 @@ impl Notes {
 
 /// What a session may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SessionCondition {
+pub enum SessionCondition {
     /// Anything.
     Clean,
     /// Nothing: it may still run a statement, and is cancelled before it is closed.
@@ -604,7 +603,16 @@ pub struct LeasedSession<'l> {
     reused: bool,
 }
 
-impl LeasedSession<'_> {
+impl<'l> LeasedSession<'l> {
+    /// A session that no pool holds, as if it were leased.
+    pub fn unpooled(
+        session: &'l mut Box<dyn Session>,
+        notes: &'l mut Notes,
+        condition: &'l mut SessionCondition,
+    ) -> Self {
+        LeasedSession { notes, session, condition, reused: false }
+    }
+
     /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
     /// used, so a job that it lost may be repeated once on a fresh one.
     pub fn reused(&self) -> bool {
@@ -674,7 +682,7 @@ impl LeasedSession<'_> {
 struct SlotFactory(Arc<PoolState>);
 
 struct Slot {
-    session: Option<OpenSession>,
+    session: Option<PooledSession>,
     condition: SessionCondition,
     lent: bool,
     shared: Arc<PoolState>,
