@@ -19,7 +19,7 @@ use super::discover::{Discover, DiscoveredBy};
 use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
-use super::settings::{Settings, Show, Written, above_zero, at_least_one, settings};
+use super::settings::{Settings, Show, Written, above_zero, at_least_one, at_most, settings};
 use super::source;
 use super::source::DatabaseSource;
 
@@ -187,15 +187,8 @@ impl DatabaseEntry {
 }
 
 /// A number of sessions of one target.
-fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
-    let count = at_least_one(keys, key)?;
-    if count > MAX_SESSIONS {
-        keys.fault(
-            key,
-            format!("{count} is more than {MAX_SESSIONS}, the most sessions that a target can have"),
-        );
-    }
-    Some(count)
+pub(super) fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
+    at_most(keys, key, MAX_SESSIONS, "sessions that a target can have")
 }
 
 /// Whether a URL stands where none can; a fault for each.

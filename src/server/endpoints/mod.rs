@@ -251,11 +251,15 @@ fn route(
     }
 }
 
-/// With the request's parameters.
+/// With the request's parameters, where these fit into the head of a response.
 fn to_status_page(prefix: &RoutePrefix, request: &Request) -> Response {
+    const LONGEST: usize = 4096;
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
-    let mark = if query.is_empty() { "" } else { "?" };
-    Response::redirect(&format!("{}{mark}{query}", prefix.path("/")))
+    let page = prefix.path("/");
+    match query.len() {
+        1..=LONGEST => Response::redirect(&format!("{page}?{query}")),
+        _ => Response::redirect(&page),
+    }
 }
 
 fn not_found(routes: &[Route], prefix: &RoutePrefix) -> Response {
@@ -345,6 +349,10 @@ mod tests {
             route(ROUTES, &RoutePrefix::parse("sql").unwrap(), &request, |_| panic!("routed"));
         let expected = "/sql/?q=a+b%26c&order=name&q=%C3%A9%0D%0A";
         assert!(response.headers.contains(&("Location", expected.to_owned())), "{:?}", response.headers);
+        let request = Request { query: vec![("q".to_owned(), "{".repeat(4096))], ..request };
+        let (_, response) =
+            route(ROUTES, &RoutePrefix::parse("sql").unwrap(), &request, |_| panic!("routed"));
+        assert!(response.headers.contains(&("Location", "/sql/".to_owned())), "{:?}", response.headers);
     }
 
     #[test]

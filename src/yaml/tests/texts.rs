@@ -222,6 +222,7 @@ fn a_file_is_read_within_its_limits() {
         open(b"a: 1\nb: \xff").unwrap_err(),
         "conf/a.yaml:2:4: the file is not UTF-8 text\n  | b: \u{fffd}\n  |    ^"
     );
+    assert_eq!(open(b"\xff\xfea\0").unwrap_err(), "conf/a.yaml: the file is UTF-16 text: save it as UTF-8");
     assert!(open(&vec![b'#'; (1 << 20) + 1]).unwrap_err().contains("larger than 1 MiB"));
     assert!(open(&vec![b'#'; 1 << 20]).unwrap_err().contains("the file is empty"));
     let missing = Document::open("b.yaml", &folder.path().join("b.yaml")).unwrap_err().to_string();
