@@ -200,7 +200,7 @@ pub(super) fn at_least_one<T: KeyNumber + Default + PartialEq>(
 }
 
 /// A whole number from 1 to `most`, which is the most `of_what`.
-pub(super) fn at_most<T: KeyNumber + Default + PartialOrd + Display>(
+pub(super) fn at_most<T: KeyNumber + Copy + Default + PartialOrd + Display>(
     keys: &mut Keys<'_>,
     key: &'static str,
     most: T,
