@@ -101,6 +101,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         Ok(seconds) if seconds.is_finite() && seconds <= MAX_SPAN.as_secs_f64() => {
             Ok(Duration::from_secs_f64(seconds))
         }
+        Ok(seconds) if seconds.is_finite() => {
+            Err(format!("{text:?} is longer than 366 days, the longest duration"))
+        }
         _ => Err(format!("{text:?} is not a duration: write 500ms, 10s, 5m, 1h or a number of seconds")),
     }
 }

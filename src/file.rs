@@ -204,8 +204,13 @@ pub fn small_text(path: &Path) -> Result<String, String> {
 /// Bytes that are not UTF-8.
 pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, ReadError> {
     drop_byte_order_mark(&mut bytes);
-    let is_utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-    String::from_utf8(bytes).map_err(|_| ReadError::NotText(is_utf_16))
+    String::from_utf8(bytes).map_err(|error| ReadError::NotText(is_utf_16(error.as_bytes())))
+}
+
+/// Whether the mark at the start of a file says that it is UTF-16.
+#[must_use]
+pub fn is_utf_16(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
 }
 
 /// What follows the file's name in a sentence.

@@ -19,7 +19,7 @@ use super::discover::{Discover, DiscoveredBy};
 use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
-use super::settings::{Settings, Show, Written, above_zero, at_least_one, settings};
+use super::settings::{Settings, Show, Written, above_zero, at_least_one, at_most, settings};
 use super::source;
 use super::source::DatabaseSource;
 
@@ -76,8 +76,8 @@ settings! {
 /// Keys of an entry that say nothing about how its sessions are made, beside those of [`Database`].
 const NOT_OF_SESSIONS: [&str; 5] = ["labels", "collectors", "overrides", "lint_off", "discover"];
 
-/// No server gives one client more sessions, and the pool reserves memory for all of them.
-const MOST_SESSIONS: u32 = 10_000;
+/// The most sessions of a target: no server gives one client more, and the pool reserves memory for all of them.
+pub const MAX_SESSIONS: u32 = 10_000;
 
 /// Keys under which a URL is a slip. Its password would stand in messages: as the name of a database or of a file.
 const NEVER_URLS: [&str; 6] = ["driver", "socket", "database", "username", "password_file", "url_file"];
@@ -187,15 +187,8 @@ impl DatabaseEntry {
 }
 
 /// A number of sessions of one target.
-fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
-    let count = at_least_one(keys, key)?;
-    if count > MOST_SESSIONS {
-        keys.fault(
-            key,
-            format!("{count} is more than {MOST_SESSIONS}, the most sessions that a target can have"),
-        );
-    }
-    Some(count)
+pub(super) fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
+    at_most(keys, key, MAX_SESSIONS, "sessions that a target can have")
 }
 
 /// Whether a URL stands where none can; a fault for each.

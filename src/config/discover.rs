@@ -11,17 +11,17 @@ use crate::name::LabelName;
 use crate::yaml::keys::{Keys, Origin};
 use crate::yaml::writer::{YamlValue, digest_of};
 
-use super::database::DatabaseEntry;
+use super::database::{DatabaseEntry, sessions};
 use super::query::Query;
 use super::selection::CollectorSelection;
-use super::settings::{above_zero, at_least_one};
+use super::settings::{above_zero, at_most};
 
 /// The name of the query, in messages.
 const QUERY_NAME: &str = "discover";
 /// The column that names a database.
 pub const DATABASE_COLUMN: &str = "database";
 /// A list with more rows than this fails.
-const MAX_ROWS: u64 = 10_000;
+const MAX_ROWS: u16 = 10_000;
 /// A name or a label with more bytes than this is not served.
 pub const MAX_NAME_BYTES: usize = 1024;
 
@@ -83,8 +83,9 @@ impl Discover {
         let (sql, place, labels_place) = (inner.literal("sql"), inner.place("sql"), inner.place("labels"));
         let labels = labels(&mut inner, own_labels);
         let interval = above_zero(&mut inner, "interval").unwrap_or(Duration::from_secs(300));
-        let max = at_least_one(&mut inner, "max").unwrap_or(200);
-        let max_connections = at_least_one(&mut inner, "max_connections").unwrap_or(10);
+        let max =
+            at_most(&mut inner, "max", MAX_ROWS.into(), "databases that a list can have").unwrap_or(200);
+        let max_connections = sessions(&mut inner, "max_connections").unwrap_or(10);
         let collectors = CollectorSelection::read(&mut inner);
         let default = endpoint.and_then(Endpoint::databases_sql);
         if let (Some(origin), Some(endpoint)) = (origin, endpoint) {
@@ -176,7 +177,7 @@ fn query(
         name: QUERY_NAME.into(),
         sql: Arc::new(sql),
         interval,
-        max_rows: MAX_ROWS,
+        max_rows: MAX_ROWS.into(),
         place: Arc::clone(&place),
         sql_place: place,
         digest,

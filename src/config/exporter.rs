@@ -1,5 +1,7 @@
 //! The section `exporter:`: its keys, and the types they make.
 
+use std::net::Ipv6Addr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -168,8 +170,16 @@ pub enum Access {
 }
 
 impl Choice for Access {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("true", Access::Everybody), ("loopback", Access::Loopback), ("false", Access::Nobody)];
+    /// The other words are those of flags.
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("true", Access::Everybody),
+        ("loopback", Access::Loopback),
+        ("false", Access::Nobody),
+        ("yes", Access::Everybody),
+        ("on", Access::Everybody),
+        ("no", Access::Nobody),
+        ("off", Access::Nobody),
+    ];
 }
 
 impl Show for ListenAddress {
@@ -271,10 +281,14 @@ fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress
 fn advertise(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
     let text = keys.text(key)?;
     let (host, port) = text.rsplit_once(':').unwrap_or((&text, ""));
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-    if host.is_empty() || !host.chars().all(is_host) || port.parse::<u16>().is_err() {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(is_of_name),
+    };
+    if !is_host || port.starts_with('+') || port.parse::<NonZeroU16>().is_err() {
         let message = format!("{text:?} is not an address that others can reach");
-        keys.fault_with_hint(key, message, "write host:port, without a scheme");
+        keys.fault_with_hint(key, message, "write host:port or [IPv6]:port, without a scheme");
     }
     Some(text)
 }

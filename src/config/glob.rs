@@ -41,7 +41,17 @@ impl Pattern {
         Ok(Pattern { text: text.to_owned(), kind })
     }
 
-    /// The pattern as written.
+    /// Reads a pattern for paths as a search finds them: without `./` and `//`, which a variable may well leave.
+    ///
+    /// # Errors
+    /// As [`Pattern::new`].
+    pub(super) fn of_files(text: &str) -> Result<Pattern, String> {
+        let root = if text.starts_with('/') { "/" } else { "" };
+        let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        Pattern::new(&format!("{root}{}", parts.join("/")))
+    }
+
+    /// The pattern as it is matched.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -125,6 +135,18 @@ mod tests {
         assert!(matches("a.b", "a.b"));
         assert!(!matches("a.b", "axb"));
         assert!(!matches("shop", "Shop"));
+    }
+
+    #[test]
+    fn a_pattern_of_files_has_no_empty_parts() {
+        for (text, expected) in [
+            ("./a/*.yaml", "a/*.yaml"),
+            (".//a/./b//*.yaml", "a/b/*.yaml"),
+            ("//etc/x//*.yaml", "/etc/x/*.yaml"),
+            ("../a/.hidden/**", "../a/.hidden/**"),
+        ] {
+            assert_eq!(Pattern::of_files(text).unwrap().text(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl IncludeSearch<'_, '_, '_> {
     }
 
     fn pattern(&mut self, text: &str) {
-        let pattern = match Pattern::new(text.strip_prefix("./").unwrap_or(text)) {
+        let pattern = match Pattern::of_files(text) {
             Ok(pattern) => pattern,
             Err(message) => return self.keys.fault("include", message),
         };

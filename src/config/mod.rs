@@ -203,7 +203,7 @@ pub fn files_matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Stri
             Err(format!("there is no file {pattern}"))
         };
     }
-    let pattern = Pattern::new(pattern.strip_prefix("./").unwrap_or(pattern))?;
+    let pattern = Pattern::of_files(pattern)?;
     Ok(include::files_matching(folder, &pattern).0)
 }
 

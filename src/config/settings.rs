@@ -4,6 +4,7 @@
 //! It also holds the readers that several keys share. Keys that need more than a reader of one value are taken by the
 //! type that they make, and documented in `keys.txt`.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -196,6 +197,21 @@ pub(super) fn at_least_one<T: KeyNumber + Default + PartialEq>(
         keys.fault(key, "0 allows nothing: write a whole number of at least 1");
     }
     Some(count)
+}
+
+/// A whole number from 1 to `most`, which is the most `of_what`.
+pub(super) fn at_most<T: KeyNumber + Copy + Default + PartialOrd + Display>(
+    keys: &mut Keys<'_>,
+    key: &'static str,
+    most: T,
+    of_what: &str,
+) -> Option<T> {
+    let count: T = at_least_one(keys, key)?;
+    if count <= most {
+        return Some(count);
+    }
+    keys.fault(key, format!("{count} is more than {most}, the most {of_what}"));
+    None
 }
 
 /// A duration above 0.

@@ -41,7 +41,7 @@ impl TargetFilePatterns {
         let folder = keys.folder("target_files");
         let pattern = |text: &str| match text.trim() {
             "" => Err("the path is empty".to_owned()),
-            _ => Pattern::new(text.strip_prefix("./").unwrap_or(text)),
+            _ => Pattern::of_files(text),
         };
         let patterns = keys.parsed("target_files", pattern).unwrap_or_default();
         TargetFilePatterns { folder, patterns }

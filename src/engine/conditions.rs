@@ -21,7 +21,7 @@ use crate::value::{Cell, Number};
 const ANSWER_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The first condition on the server's facts that does not hold.
-pub fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
+fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
     let version = version_numbers(&facts.version);
     let ServerFacts { version: theirs, flavor, role, .. } = facts;
     let unmet = if !when.version.iter().all(|bound| bound.holds(&version)) {
@@ -37,7 +37,7 @@ pub fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
 }
 
 /// The first condition on what the server has that does not hold.
-pub fn unmet_objects(when: &When, objects: &ServerObjects) -> Option<SkipCause> {
+fn unmet_objects(when: &When, objects: &ServerObjects) -> Option<SkipCause> {
     for ExtensionBound { name, version } in &when.extensions {
         let unmet = match objects.extension(name) {
             None => format!("when.extension: the server has no {name}"),
@@ -61,7 +61,7 @@ pub fn unmet_objects(when: &When, objects: &ServerObjects) -> Option<SkipCause> 
 }
 
 /// True when `when` is about what the server has, and `objects` does not tell it.
-pub fn needs_objects(when: &When, objects: Option<&ServerObjects>) -> bool {
+fn needs_objects(when: &When, objects: Option<&ServerObjects>) -> bool {
     let is_asked = !(when.extensions.is_empty() && when.relations.is_empty());
     let tells = |objects: &ServerObjects| when.relations.iter().all(|name| objects.relation(name).is_some());
     is_asked && !objects.is_some_and(tells)
@@ -177,40 +177,37 @@ fn run(live: &mut LeasedSession<'_>, sql: &Sql, sink: &mut dyn RowSink, by: Dead
     live.run(&mut [job], by)
 }
 
-/// Takes the first value of the first row as yes or no.
+/// Takes the one value of the one row as yes or no.
 #[derive(Default)]
-pub struct BooleanSink {
+struct BooleanSink {
     found: Option<bool>,
+    /// `None` while the job has not ended.
     verdict: Option<Result<bool>>,
 }
 
-impl BooleanSink {
-    /// What came; `None` while the job has not ended.
-    pub fn verdict(self) -> Option<Result<bool>> {
-        self.verdict
-    }
-}
-
 impl RowSink for BooleanSink {
-    fn columns(&mut self, _: &[Column]) -> Result<()> {
-        Ok(())
+    fn columns(&mut self, columns: &[Column]) -> Result<()> {
+        if columns.len() == 1 { Ok(()) } else { Err(not_one(format!("{} columns", columns.len()))) }
     }
 
     fn row(&mut self, row: &dyn Row) -> Result<Flow> {
-        if self.found.is_none() {
-            self.found = Some(truth(&row.cell(0)?)?);
+        match self.found.replace(truth(&row.cell(0)?)?) {
+            None => Ok(Flow::Continue),
+            Some(_) => Err(not_one("more than one row")),
         }
-        Ok(Flow::Continue)
     }
 
     fn end(&mut self, verdict: Result<()>, _: Duration) {
-        let none = || Error::new(Reason::Value, "returns no row").with_hint("select one boolean");
-        let verdict = verdict.and_then(|()| self.found.ok_or_else(none));
+        let verdict = verdict.and_then(|()| self.found.ok_or_else(|| not_one("no row")));
         self.verdict = Some(verdict.map_err(|error| {
             let message = format!("when.sql: {}", error.message());
             error.with_message(message)
         }));
     }
+}
+
+fn not_one(found: impl std::fmt::Display) -> Error {
+    Error::new(Reason::Value, format!("returns {found}")).with_hint("select one boolean")
 }
 
 /// NULL is no; numbers are yes unless 0.

@@ -152,6 +152,14 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
     let _ = latch.wait(awaited.len(), until);
 }
 
+/// True where a target has not found its databases yet: they, and what is only theirs, have names that are not known.
+pub fn is_outstanding(targets: &Targets) -> bool {
+    targets.targets.iter().filter(|target| target.database.enabled).any(|target| {
+        let (discover, discovery) = (target.database.discover.as_ref(), target.discovery());
+        discover.zip(discovery).is_some_and(|(discover, discovery)| discovery.list(discover).is_none())
+    })
+}
+
 /// True where a database of the list was dropped: the server said so when a session was opened.
 fn has_lost_one(targets: &Targets, parent: &Target, discovery: &Discovery) -> bool {
     let is_its = |target: &&Arc<Target>| {

@@ -35,12 +35,12 @@ pub struct ForeachRun {
     /// Sessions that died under it. From then on, each value goes alone.
     pub lost_sessions: usize,
     /// Locked, as a value ends while others are lent to a session.
-    progress: Mutex<Progress>,
+    progress: Mutex<ForeachProgress>,
 }
 
 /// What became of the values so far.
 #[derive(Default)]
-struct Progress {
+struct ForeachProgress {
     /// `None` for a value that has not ended.
     results: Vec<Option<Result<RenderedResult>>>,
     /// How long those that ended took.
@@ -71,7 +71,7 @@ impl ForeachRun {
             results.push(own.as_ref().err().cloned().map(Err));
             labels.push(own.unwrap_or_default());
         }
-        let progress = Mutex::new(Progress { results, ..Progress::default() });
+        let progress = Mutex::new(ForeachProgress { results, ..ForeachProgress::default() });
         ForeachRun { values, labels, by, lost_sessions: 0, progress }
     }
 

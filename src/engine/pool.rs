@@ -20,6 +20,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::Disposal;
 use super::session_bound::SessionPlace;
+use crate::config::database::MAX_SESSIONS;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
 use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
@@ -39,9 +40,6 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
-/// r2d2 reserves memory for all slots of a pool; no server allows so many sessions.
-const MAX_SLOTS: u32 = 1 << 16;
-
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
 #[derive(Clone)]
 pub struct Scheduler(Arc<ScheduledThreadPool>);
@@ -56,7 +54,7 @@ impl Scheduler {
 /// The bounds of one target's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Sessions at once.
+    /// Sessions at once, from 1 to [`MAX_SESSIONS`]: r2d2 reserves memory for all of them.
     pub max_connections: u32,
     /// An idle session is closed after this, within half a minute. With zero, whoever leases sessions closes them earlier
     /// by [`Pool::close_idle`].
@@ -158,8 +156,8 @@ impl PoolCounts {
 impl PoolState {
     /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
     /// there.
-    fn discard(self: &Arc<Self>, open: OpenSession) {
-        let OpenSession { mut session, condition, place, .. } = open;
+    fn discard(self: &Arc<Self>, open: PooledSession) {
+        let PooledSession { mut session, condition, place, .. } = open;
         let goes_on = !has_ended(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
@@ -197,7 +195,7 @@ impl Drop for StillRunning {
 impl SlotPool {
     fn new(shared: &Arc<PoolState>, settings: &PoolLimits) -> Arc<Self> {
         let pool = r2d2::Pool::builder()
-            .max_size(settings.max_connections.clamp(1, MAX_SLOTS))
+            .max_size(settings.max_connections.clamp(1, MAX_SESSIONS))
             .min_idle(Some(0))
             .test_on_check_out(false)
             .idle_timeout(None)
@@ -234,7 +232,7 @@ impl SlotPool {
     }
 
     /// Takes over a session of another generation. It is closed where every slot has one.
-    fn adopt(&self, session: OpenSession, shared: &Arc<PoolState>) {
+    fn adopt(&self, session: PooledSession, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
         while taken.len() < self.pool.max_size() as usize
             && let Ok(mut slot) = self.pool.get_timeout(ADOPTION_WAIT)
@@ -393,7 +391,7 @@ fn random_share() -> f64 {
 }
 
 /// A session, with all that ends with it.
-struct OpenSession {
+struct PooledSession {
     session: Box<dyn Session>,
     condition: SessionCondition,
     notes: Notes,
@@ -405,7 +403,7 @@ struct OpenSession {
     place: Option<SessionPlace>,
 }
 
-impl OpenSession {
+impl PooledSession {
     fn is_old(&self, limits: &PoolLimits) -> bool {
         self.opened.elapsed() >= self.lifetime || self.last_used.elapsed() >= limits.idle_timeout
     }
@@ -511,7 +509,7 @@ impl Lease {
         let (session, condition, notes) = (opened?, SessionCondition::Clean, Notes::default());
         let (opened, last_used, place) = (Instant::now(), Instant::now(), place.take());
         self.slot.session =
-            Some(OpenSession { session, condition, notes, lifetime, opened, last_used, place });
+            Some(PooledSession { session, condition, notes, lifetime, opened, last_used, place });
         Ok(false)
     }
 
@@ -522,7 +520,7 @@ impl Lease {
     pub fn session(&mut self, by: Deadline) -> Result<LeasedSession<'_>> {
         let reused = self.open(by)?;
         let no_session = || Error::new(Reason::Lost, "the session is gone");
-        let OpenSession { session, condition, notes, .. } =
+        let PooledSession { session, condition, notes, .. } =
             self.slot.session.as_mut().ok_or_else(no_session)?;
         Ok(LeasedSession { notes, session, condition, reused })
     }
@@ -582,7 +580,7 @@ impl Notes {
 
 /// What a session may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SessionCondition {
+pub enum SessionCondition {
     /// Anything.
     Clean,
     /// Nothing: it may still run a statement, and is cancelled before it is closed.
@@ -600,7 +598,16 @@ pub struct LeasedSession<'l> {
     reused: bool,
 }
 
-impl LeasedSession<'_> {
+impl<'l> LeasedSession<'l> {
+    /// A session that no pool holds, as if it were leased.
+    pub fn unpooled(
+        session: &'l mut Box<dyn Session>,
+        notes: &'l mut Notes,
+        condition: &'l mut SessionCondition,
+    ) -> Self {
+        LeasedSession { notes, session, condition, reused: false }
+    }
+
     /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
     /// used, so a job that it lost may be repeated once on a fresh one.
     pub fn reused(&self) -> bool {
@@ -670,7 +677,7 @@ impl LeasedSession<'_> {
 struct SlotFactory(Arc<PoolState>);
 
 struct Slot {
-    session: Option<OpenSession>,
+    session: Option<PooledSession>,
     shared: Arc<PoolState>,
 }
 

@@ -13,14 +13,13 @@ use parking_lot::Mutex;
 use crate::config::conditions::When;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
-use crate::driver::server_objects::{ObjectsSink, ServerObjects};
 use crate::driver::{
-    Canceller, Column, Health, Job, MAX_CELL_BYTES, Parameter, Privileges, RelationName, RowSink,
-    ServerFacts, Session, Sql,
+    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, RowSink, ServerFacts, Session, Sql,
 };
 use crate::engine::backoff::LoginBackoff;
-use crate::engine::conditions::{BooleanSink, needs_objects, unmet_facts, unmet_objects};
+use crate::engine::conditions::{Applies, WhenAnswer, decide};
 use crate::engine::disposal::Disposal;
+use crate::engine::pool::{LeasedSession, Notes, SessionCondition};
 use crate::engine::run::SkipCause;
 use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
@@ -72,9 +71,9 @@ impl Runner {
         let session = logins.connect(&**endpoint, &target.name, by)?;
         let canceller = session.canceller();
         cancellers.lock().push(Arc::clone(&canceller));
-        let (relations, objects) = (target.relations(), None);
+        let (relations, notes) = (target.relations(), Notes::default());
         let mut session =
-            OpenSession { session, by, relations, objects, role_is_known: false, is_usable: true };
+            OpenSession { session, by, relations, notes, role_is_known: false, is_usable: true };
         let result = work(&mut session);
         cancellers.lock().retain(|known| !Arc::ptr_eq(known, &canceller));
         disposal.discard(session.session, !session.is_usable);
@@ -171,8 +170,7 @@ pub struct OpenSession {
     by: Deadline,
     /// Those of the target's conditions.
     relations: Vec<RelationName>,
-    /// What the server has, once it was asked.
-    objects: Option<ServerObjects>,
+    notes: Notes,
     role_is_known: bool,
     is_usable: bool,
 }
@@ -255,39 +253,24 @@ impl OpenSession {
         if when.role.is_some() {
             self.refresh_role()?;
         }
-        if let Some(cause) = unmet_facts(when, self.facts()) {
-            return Ok(Some(cause));
-        }
-        if needs_objects(when, self.objects.as_ref()) {
-            self.objects = Some(self.ask_for_objects(when)?);
-        }
-        if let Some(cause) = self.objects.as_ref().and_then(|objects| unmet_objects(when, objects)) {
-            return Ok(Some(cause));
-        }
-        let Some(sql) = &when.sql else { return Ok(None) };
-        let mut answer = BooleanSink::default();
-        let ended = self.run(sql, &[], None, MAX_CELL_BYTES, &mut answer);
-        match answer.verdict() {
-            Some(Ok(holds)) => {
-                let unmet = || SkipCause::Condition("when.sql returns false".to_owned());
-                ended.map(|()| (!holds).then(unmet))
-            }
-            Some(Err(error)) => Err(error),
-            None => ended.map(|()| None),
-        }
-    }
-
-    /// What the server has, for all conditions of the target and this one, which may be of a disabled query.
-    fn ask_for_objects(&mut self, when: &When) -> Result<ServerObjects> {
-        let mut relations = self.relations.clone();
-        relations.extend(when.relations.iter().filter(|name| !self.relations.contains(name)).cloned());
-        let Some(question) = self.session.objects_question(&relations) else {
-            return Ok(ServerObjects::none(&relations));
+        let OpenSession { session, by, relations, notes, .. } = self;
+        // Those of a disabled query are not among the target's.
+        let relations = || {
+            let more = when.relations.iter().filter(|name| !relations.contains(name));
+            relations.iter().chain(more).cloned().collect()
         };
-        let mut answer = ObjectsSink::new(&relations);
-        let ended = self.run(&question, &[], None, MAX_CELL_BYTES, &mut answer);
-        let lost = || Error::new(Reason::Lost, "the session left the question without an end");
-        answer.verdict().unwrap_or_else(|| Err(ended.clone().err().unwrap_or_else(lost)))
+        let mut condition = SessionCondition::Clean;
+        let mut live = LeasedSession::unpooled(session, notes, &mut condition);
+        match decide(&mut live, when, relations, *by) {
+            WhenAnswer::Known(Applies::Yes) | WhenAnswer::Asked(Applies::Yes) => Ok(None),
+            WhenAnswer::Known(Applies::No(cause)) | WhenAnswer::Asked(Applies::No(cause)) => Ok(Some(cause)),
+            WhenAnswer::Failed(error, health) => {
+                // The statement's own error tells more.
+                let _ = self.check(health);
+                Err(error)
+            }
+            WhenAnswer::Broken(health) => self.check(health).map(|()| None),
+        }
     }
 
     fn check(&mut self, health: Health) -> Result<()> {

@@ -19,27 +19,27 @@ const LARGEST: usize = 256 << 10;
 pub struct ColumnText {
     /// The column as the configuration names it.
     pub column: String,
-    pattern: Option<Pattern>,
+    pattern: Option<TextPattern>,
     /// The text is taken in lower case.
     lower: bool,
 }
 
 /// A regular expression. Its engine takes time in proportion to the text, whatever the pattern is.
 #[derive(Debug, Clone)]
-struct Pattern {
+struct TextPattern {
     text: String,
     regex: Regex,
     /// What each text that matches begins with. Most rows of a server's list are told by it, without the engine.
     prefix: String,
 }
 
-impl PartialEq for Pattern {
+impl PartialEq for TextPattern {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
 }
 
-impl Eq for Pattern {}
+impl Eq for TextPattern {}
 
 impl ColumnText {
     /// The whole text of a column.
@@ -52,7 +52,7 @@ impl ColumnText {
     /// # Errors
     /// Why it is not a pattern, as a message.
     pub fn part(column: impl Into<String>, pattern: &str) -> Result<ColumnText, String> {
-        Ok(ColumnText { pattern: Some(Pattern::new(pattern)?), ..ColumnText::whole(column) })
+        Ok(ColumnText { pattern: Some(TextPattern::new(pattern)?), ..ColumnText::whole(column) })
     }
 
     /// Takes `column`, `pattern` and `lower`: the long form of a label's column. `None` after a recorded fault.
@@ -63,7 +63,7 @@ impl ColumnText {
             keys.lacks("", &["column"], message, None);
         }
         keys.one_of(&["column"]);
-        let pattern = keys.text("pattern").map(|text| Pattern::new(&text)).transpose();
+        let pattern = keys.text("pattern").map(|text| TextPattern::new(&text)).transpose();
         let pattern = keys.valid("pattern", pattern);
         let lower = keys.flag("lower").unwrap_or(false);
         keys.finish();
@@ -87,7 +87,7 @@ impl ColumnText {
     /// # Errors
     /// `missing_column`.
     pub fn bind(&self, columns: &[Column]) -> Result<BoundText<'_>> {
-        let search = self.pattern.as_ref().map(|Pattern { regex, prefix, .. }| Search {
+        let search = self.pattern.as_ref().map(|TextPattern { regex, prefix, .. }| Search {
             regex,
             prefix,
             group: usize::from(regex.captures_len() > 1),
@@ -99,13 +99,13 @@ impl ColumnText {
     }
 }
 
-impl Pattern {
-    fn new(text: &str) -> Result<Pattern, String> {
+impl TextPattern {
+    fn new(text: &str) -> Result<TextPattern, String> {
         if text.is_empty() {
             return Err("the pattern is empty".to_owned());
         }
         match RegexBuilder::new(text).size_limit(LARGEST).build() {
-            Ok(regex) => Ok(Pattern { text: text.to_owned(), regex, prefix: prefix(text).to_owned() }),
+            Ok(regex) => Ok(TextPattern { text: text.to_owned(), regex, prefix: prefix(text).to_owned() }),
             Err(why) => Err(format!("the pattern `{text}` is not a regular expression: {why}")),
         }
     }

@@ -177,6 +177,9 @@ impl Document {
             other => unreadable(file, format!("the file {other}")),
         })?;
         String::from_utf8(bytes).map_err(|error| {
+            if file::is_utf_16(error.as_bytes()) {
+                return unreadable(file, format!("the file {}", ReadError::NotText(true)));
+            }
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
             let place = SourceLines::new(&text, 0).place(file, &text, Some(good), "");

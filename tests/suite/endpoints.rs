@@ -54,7 +54,39 @@ fn a_probe_shows_one_target_with_its_own_rows_and_no_other() {
     assert!(narrow.text().contains("\ntwo{") && !narrow.text().contains("\none{"), "{}", narrow.text());
     let down = checked(exporter.get("/probe?target=gone").text());
     assert_eq!(down.value("sql_exporter_target_up", &[("target", "gone")]), Some(0.0));
-    assert_eq!(exporter.request("HEAD", "/probe?target=shop", &[]).status, 200);
+}
+
+#[test]
+fn head_has_the_status_of_get_and_runs_no_query() {
+    let exporter = exporter("");
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/metrics?target=shop&query=two&collect[]=default", 200),
+        ("/metrics?target=wrong", 400),
+        ("/metrics?collect[]=wrong", 400),
+        ("/metrics?query=wrong", 400),
+        ("/probe?target=shop", 200),
+        ("/probe?target=off", 200),
+        ("/probe?target=wrong", 400),
+        ("/probe?target=shop&query=wrong", 400),
+        ("/probe?target=shop&target=mill", 400),
+        ("/probe", 400),
+        ("/", 200),
+        ("/sd", 200),
+        ("/config", 200),
+        ("/-/metrics", 200),
+        ("/-/ready", 200),
+        ("/-/reload", 405),
+        ("/nothing", 404),
+    ] {
+        let head = exporter.request("HEAD", path, &[]);
+        assert_eq!((head.status, head.text()), (status, ""), "HEAD {path}");
+        if !path.contains("metrics") || status != 200 {
+            let get = exporter.get(path);
+            assert_eq!(get.status, status, "GET {path}");
+            assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
+        }
+    }
 }
 
 #[test]
@@ -87,6 +119,13 @@ fn only_a_configured_name_is_probed() {
         assert_eq!(status, 400, "{text}");
     }
     assert!(listener.accept().is_err(), "somebody was connected to");
+}
+
+#[test]
+fn pages_and_reload_take_the_words_of_flags() {
+    let exporter = exporter("exporter: {enable_pages: OFF, enable_reload: yes}\n");
+    assert_eq!(exporter.get("/config").status, 404);
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
 }
 
 #[test]
@@ -199,8 +238,8 @@ fn with_a_prefix_everything_lies_below_it() {
         assert!(reply.text().contains("\n  /a/sql/metrics "), "{}", reply.text());
     }
     for path in ["/", "/a/sql"] {
-        let reply = get(path);
-        assert_eq!((reply.status, reply.header("location")), (302, Some("/a/sql/")), "{path}");
+        let reply = get(&format!("{path}?q=shop"));
+        assert_eq!((reply.status, reply.header("location")), (302, Some("/a/sql/?q=shop")), "{path}");
     }
     assert!(
         checked(get("/a/sql/metrics").text())

@@ -101,7 +101,11 @@ fn conditions() -> Exporter {
         query("replica", "role: replica"),
         query("yes", "sql: SELECT 1 = 1"),
         query("no", "sql: SELECT 1 = 2"),
+        query("unknown", "sql: SELECT NULL"),
         query("wrong", "sql: SELECT nothing FROM nowhere"),
+        query("rows", "sql: SELECT 1 UNION ALL SELECT 0"),
+        query("columns", "sql: 'SELECT 1, 0'"),
+        query("nothing", "sql: SELECT a FROM (SELECT 1 AS a) AS t WHERE a = 2"),
     ];
     let (postgres, mariadb) = (postgres.entry(), mariadb.entry());
     let sqlite = "{driver: sqlite, database: shop.db}";
@@ -124,7 +128,7 @@ fn a_query_that_does_not_apply_is_skipped_not_an_error_on_all_three() {
                 "{turn} {target}\n{}",
                 exporter.log()
             );
-            for name in ["old", "replica", "no"] {
+            for name in ["old", "replica", "no", "unknown"] {
                 assert!(skipped(&page, target, name), "{turn} {target} {name}");
             }
             assert_eq!(
@@ -133,7 +137,18 @@ fn a_query_that_does_not_apply_is_skipped_not_an_error_on_all_three() {
                 "{turn} {target}"
             );
             assert!(fails(&page, target, "wrong", Reason::Sql), "{turn} {target}");
+            for name in ["rows", "columns", "nothing"] {
+                assert!(
+                    fails(&page, target, name, Reason::Value),
+                    "{turn} {target} {name}\n{}",
+                    exporter.log()
+                );
+            }
         }
+    }
+    for (name, found) in [("rows", "more than one row"), ("columns", "2 columns"), ("nothing", "no row")] {
+        let line = format!("query {name} on target maria fails: value: when.sql: returns {found}");
+        assert!(exporter.log().contains(&line), "{line} in {}", exporter.log());
     }
     assert!(
         exporter.log().contains("query wrong on target lite fails: sql: when.sql: "),

@@ -70,7 +70,7 @@ const COLLATION: u8 = 45;
 const PROGRAM: &str = "sql-exporter";
 
 /// One configured server.
-pub(super) struct Server {
+pub(super) struct LoginServer {
     pub(super) config: ConnectionConfig,
     /// A file with the key that encrypts a password where the connection is not encrypted.
     pub(super) server_public_key: Option<PathBuf>,
@@ -102,9 +102,9 @@ pub(super) struct MySqlLoggedIn {
     pub(super) version: String,
 }
 
-impl Server {
+impl LoginServer {
     pub(super) fn new(config: ConnectionConfig, server_public_key: Option<PathBuf>) -> Self {
-        Server {
+        LoginServer {
             config,
             server_public_key,
             refused_password: RefusedPassword::default(),
@@ -127,7 +127,7 @@ impl Server {
     /// Logs in at a server that was reached before.
     ///
     /// # Errors
-    /// As [`Server::log_in`].
+    /// As [`LoginServer::log_in`].
     pub(super) fn log_in_again(&self, address: &MySqlServerAddress, by: Deadline) -> Result<MySqlLoggedIn> {
         let by = by.or_within(self.config.connect_timeout);
         self.refused_password
@@ -386,7 +386,7 @@ mod tests {
 
     const SECRET: &str = "c4nary-secret";
 
-    fn server(mode: TlsMode) -> Server {
+    fn server(mode: TlsMode) -> LoginServer {
         let login = ConnectionConfig {
             hosts: Vec::new(),
             socket: None,
@@ -399,12 +399,12 @@ mod tests {
             session_sql: Vec::new(),
             connect_timeout: Duration::from_secs(10),
         };
-        Server::new(login, None)
+        LoginServer::new(login, None)
     }
 
     /// Logs in at `peer`, where `said` answers: a greeting, then a packet for each of ours. What came of it, and all that
     /// was sent there.
-    fn log_in(server: &Server, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
+    fn log_in(server: &LoginServer, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let script: Vec<Vec<u8>> = said.iter().map(|part| part.to_vec()).collect();
         let stranger = std::thread::spawn(move || {
@@ -508,7 +508,7 @@ YQIDAQAB
     fn a_configured_key_lets_the_password_go_to_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
-        let with_key = || Server { server_public_key: Some(path.clone()), ..server(TlsMode::Prefer) };
+        let with_key = || LoginServer { server_public_key: Some(path.clone()), ..server(TlsMode::Prefer) };
         let sha2 = greeting("caching_sha2_password");
         let (done, heard) = log_in(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
         assert!(done.unwrap_err().to_string().contains("server_public_key") && heard.is_empty());

@@ -73,14 +73,14 @@ pub fn endpoint(config: ConnectionConfig) -> Arc<dyn Endpoint> {
 }
 
 fn endpoint_with_key(config: ConnectionConfig, server_public_key: Option<PathBuf>) -> Arc<dyn Endpoint> {
-    Arc::new(MySqlEndpoint(Arc::new(login::Server::new(config, server_public_key))))
+    Arc::new(MySqlEndpoint(Arc::new(login::LoginServer::new(config, server_public_key))))
 }
 
 /// The databases that the user sees; what is stored in those of the server itself is for packs.
 const DATABASES: &str = "SELECT schema_name AS `database` FROM information_schema.schemata \
     WHERE schema_name NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
 
-struct MySqlEndpoint(Arc<login::Server>);
+struct MySqlEndpoint(Arc<login::LoginServer>);
 
 impl Endpoint for MySqlEndpoint {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {

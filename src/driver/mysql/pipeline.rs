@@ -18,7 +18,7 @@ use crate::driver::{Job, RowSink, Sql, too_few_parameters};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
-use super::login::Server;
+use super::login::LoginServer;
 use super::packet::{ColumnDefinition, PreparedStatement, RowFormat};
 use super::protocol::{MySqlAnswer, ProtocolClient, answer};
 use super::result_reader::{ConnectionHealth, GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
@@ -72,7 +72,7 @@ fn remember(statements: &mut PreparedStatements, sql: &Sql, execution: Execution
 pub(super) struct Pipeline {
     pub(super) client: ProtocolClient,
     pub(super) info: ServerInfo,
-    server: Arc<Server>,
+    server: Arc<LoginServer>,
     statements: PreparedStatements,
     /// How many statements the server's limit has ended, as it counts them; `None` while that is not known.
     timeouts: Option<u64>,
@@ -86,7 +86,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// Of a connection that was set up.
-    pub(super) fn new(client: ProtocolClient, info: ServerInfo, server: &Arc<Server>) -> Self {
+    pub(super) fn new(client: ProtocolClient, info: ServerInfo, server: &Arc<LoginServer>) -> Self {
         Pipeline {
             client,
             info,

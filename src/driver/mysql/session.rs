@@ -14,7 +14,7 @@ use crate::driver::{
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
-use super::login::{MySqlLoggedIn, MySqlServerAddress, Server};
+use super::login::{MySqlLoggedIn, MySqlServerAddress, LoginServer};
 use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;
@@ -32,7 +32,7 @@ const MAX_SHOWN_STATEMENT: usize = 120;
 /// A live connection.
 pub(super) struct MySqlSession {
     pipeline: Pipeline,
-    server: Arc<Server>,
+    server: Arc<LoginServer>,
     address: MySqlServerAddress,
     /// The number of the server's thread.
     thread: u32,
@@ -42,7 +42,7 @@ pub(super) struct MySqlSession {
 
 impl MySqlSession {
     /// Logs in, runs `session_sql`, learns what the server is.
-    pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
+    pub(super) fn open(server: &Arc<LoginServer>, by: Deadline) -> Result<Self> {
         let by = by.or_within(server.config.connect_timeout);
         let MySqlLoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
         match ServerInfo::set_up(&mut client, &server.config, &version, tls, by) {
@@ -249,7 +249,7 @@ impl Drop for MySqlSession {
 
 /// Ends what one connection runs, by a KILL on a connection of its own. The server never reuses a thread's number.
 struct KillCanceller {
-    server: Arc<Server>,
+    server: Arc<LoginServer>,
     address: MySqlServerAddress,
     thread: u32,
 }

@@ -20,7 +20,7 @@ const NAMING: [&str; 4] = ["url", "connection_string", "url_file", "database"];
 
 /// The file and what its URL's query says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct FileAddress {
+struct SqliteAddress {
     path: PathBuf,
     immutable: bool,
 }
@@ -50,7 +50,7 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<SqliteFile> {
     Some(SqliteFile { path: address.path, immutable, read_only, session_sql, connect_timeout })
 }
 
-fn address(keys: &mut Keys<'_>) -> Option<FileAddress> {
+fn address(keys: &mut Keys<'_>) -> Option<SqliteAddress> {
     let own: Vec<&str> = NAMING.into_iter().filter(|key| keys.origin(key) == Some(Origin::Own)).collect();
     if let [first, second, ..] = own.as_slice() {
         keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
@@ -88,7 +88,7 @@ fn address(keys: &mut Keys<'_>) -> Option<FileAddress> {
 /// A longer file does not contain a path.
 const LONGEST_URL: u64 = 64 << 10;
 
-fn from_file(path: &Path) -> Result<FileAddress, String> {
+fn from_file(path: &Path) -> Result<SqliteAddress, String> {
     let text = file::read_text(path, LONGEST_URL).map_err(|unread| match unread {
         ReadError::System(cause) => format!("cannot read {}: {cause}", path.display()),
         other => format!("{} {other}", path.display()),
@@ -122,7 +122,7 @@ fn parameter(name: &str, value: &str) -> Result<bool, String> {
 }
 
 /// The path in `database`.
-fn plain(text: &str) -> Result<FileAddress, String> {
+fn plain(text: &str) -> Result<SqliteAddress, String> {
     if text == ":memory:" || text.is_empty() {
         return Err("a database in memory is a new, empty one in each session: name a file".to_owned());
     }
@@ -132,11 +132,11 @@ fn plain(text: &str) -> Result<FileAddress, String> {
                 .to_owned(),
         );
     }
-    Ok(FileAddress { path: PathBuf::from(text), immutable: false })
+    Ok(SqliteAddress { path: PathBuf::from(text), immutable: false })
 }
 
 /// `sqlite:RELATIVE` or `sqlite:///ABSOLUTE`, with `%41` escapes and `?immutable=true`.
-fn address_of(text: &str) -> Result<FileAddress, String> {
+fn address_of(text: &str) -> Result<SqliteAddress, String> {
     let form = || "write sqlite:RELATIVE/PATH or sqlite:///ABSOLUTE/PATH".to_owned();
     let rest = text.strip_prefix("sqlite3:").or_else(|| text.strip_prefix("sqlite:")).ok_or_else(form)?;
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));

@@ -9,12 +9,12 @@ use crate::metric::values::{read_numbered_columns, read_scale};
 use crate::metric::{Bind, ColumnUse, Emit, Recipe};
 use crate::yaml::keys::Keys;
 
-use super::{Bucket, Layout, Totals, read_bound, recipe};
+use super::{Bucket, Layout, SumAndCount, read_bound, recipe};
 
 /// Takes `bucket_columns`, `sum_column`, `count_column` and `scale`, which multiplies the sum.
 pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Recipe> {
     let buckets = read_numbered_columns(keys, "bucket_columns", ("bound", "a number or +Inf"), read_bound);
-    let totals = Totals::read(keys);
+    let totals = SumAndCount::read(keys);
     let scale = read_scale(keys);
     let buckets = buckets?;
     if keys.count("bucket_columns") == 0 {
@@ -46,7 +46,7 @@ struct ColumnShape {
     marks: Vec<Vec<u8>>,
     /// One a bound; without the last one the count stands for it.
     columns: Vec<String>,
-    totals: Totals<String>,
+    totals: SumAndCount<String>,
     scale: f64,
 }
 
@@ -65,7 +65,7 @@ impl Bind for ColumnShape {
 struct BoundShape<'r> {
     shape: &'r ColumnShape,
     buckets: Vec<BoundColumn>,
-    totals: Totals<BoundColumn>,
+    totals: SumAndCount<BoundColumn>,
     /// Of the row at hand, one a bucket.
     counts: Vec<f64>,
 }

@@ -67,14 +67,14 @@ fn recipe(le: LabelName, uses: Vec<ColumnUse>, shape: impl Bind + 'static) -> Re
 }
 
 /// The columns of sum and count, where a shape has them.
-struct Totals<C> {
+struct SumAndCount<C> {
     sum: Option<C>,
     count: Option<C>,
 }
 
-impl Totals<String> {
+impl SumAndCount<String> {
     fn read(keys: &mut Keys<'_>) -> Self {
-        Totals { sum: keys.text("sum_column"), count: keys.text("count_column") }
+        SumAndCount { sum: keys.text("sum_column"), count: keys.text("count_column") }
     }
 
     fn uses(&self) -> impl Iterator<Item = ColumnUse> {
@@ -82,10 +82,10 @@ impl Totals<String> {
         parts.filter_map(|(part, column)| Some(ColumnUse::number(column.as_ref()?, part, "")))
     }
 
-    fn bind(&self, columns: &[Column]) -> Result<Totals<BoundColumn>> {
+    fn bind(&self, columns: &[Column]) -> Result<SumAndCount<BoundColumn>> {
         let bind =
             |name: &Option<String>| name.as_ref().map(|name| BoundColumn::new(columns, name)).transpose();
-        Ok(Totals { sum: bind(&self.sum)?, count: bind(&self.count)? })
+        Ok(SumAndCount { sum: bind(&self.sum)?, count: bind(&self.count)? })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::metric::values::{BoundValues, Values};
 use crate::metric::{Bind, ColumnUse, Emit, Recipe};
 use crate::yaml::keys::Keys;
 
-use super::{Bucket, LabelSets, Layout, Totals, of_labels, recipe, refuse_count};
+use super::{Bucket, LabelSets, Layout, SumAndCount, of_labels, recipe, refuse_count};
 
 /// Takes `le_column`, `value_column` (the count), `cumulative`, `sum_column`, `count_column` and `scale`, which
 /// multiplies bounds and sum.
@@ -19,7 +19,7 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Recipe> {
     let le_column = keys.text("le_column");
     let values = Values::read_column(keys, refuse_count);
     let is_cumulative = keys.flag("cumulative").unwrap_or(true);
-    let totals = Totals::read(keys);
+    let totals = SumAndCount::read(keys);
     let (values, scale) = values?.unscaled();
     if scale < 0.0 {
         keys.fault("scale", "a negative factor would turn the order of the bounds");
@@ -44,7 +44,7 @@ struct RowShape {
     le_column: String,
     values: Values,
     is_cumulative: bool,
-    totals: Totals<String>,
+    totals: SumAndCount<String>,
     scale: f64,
 }
 
@@ -65,7 +65,7 @@ struct Gathering<'r> {
     shape: &'r RowShape,
     le: BoundColumn,
     values: BoundValues<'r>,
-    totals: Totals<BoundColumn>,
+    totals: SumAndCount<BoundColumn>,
     sets: LabelSets<GatheredRows>,
     /// Of all label sets.
     buckets: usize,

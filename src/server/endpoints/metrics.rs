@@ -57,11 +57,16 @@ pub(super) fn own_metrics(endpoints: &Endpoints, request: &Request) -> Response 
 /// The page of a selection; the exporter's own metrics are on that of everything.
 fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &ScrapeSelection) -> Response {
     let format = negotiate::format(request);
-    if request.method == Method::Head {
-        return Response::exposition(&Families::new(), format);
-    }
+    let unknown_name = |error| Response::text(400, format!("{error}\n"));
     endpoints.refresh();
     let targets = endpoints.targets();
+    if request.method == Method::Head {
+        // No query runs, so a name that a discovery may still find is not refused.
+        return match targets.select(selection) {
+            Err(error) if !discovery::is_outstanding(&targets) => unknown_name(error),
+            _ => Response::exposition(&Families::new(), format),
+        };
+    }
     let time = ScrapeTime { began: request.received, budget: time_budget(request, &targets.exporter) };
     discovery::run(&targets, selection, time);
     endpoints.refresh();
@@ -83,7 +88,7 @@ fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &Scrape
             }
             Response::exposition(&families, format)
         }
-        Err(error) => Response::text(400, format!("{error}\n")),
+        Err(error) => unknown_name(error),
     }
 }
 

@@ -60,7 +60,7 @@ const REFRESH_WAIT: Duration = Duration::from_secs(1);
 const ROUTES: &[Route] = &[
     get("/", "status of the targets and queries", BrowserRule::Pages, status_page::answer),
     get("/metrics", "runs the queries of all targets", BrowserRule::Queries, metrics::metrics),
-    get("/probe", "runs the queries of one target: /probe?target=NAME", BrowserRule::Queries, metrics::probe),
+    get("/probe", "runs the queries of one target: ?target=NAME", BrowserRule::Queries, metrics::probe),
     get("/sd", "the targets for Prometheus' HTTP service discovery", BrowserRule::Anyone, sd::answer),
     get("/config", "the effective configuration without its secrets", BrowserRule::Pages, simple::config),
     get("/-/metrics", "the exporter's own metrics", BrowserRule::Anyone, metrics::own_metrics),
@@ -240,14 +240,25 @@ fn route(
     answer: impl FnOnce(&Route) -> Response,
 ) -> (&'static str, Response) {
     let path = match prefix.strip(&request.path) {
-        Some("") => return ("/", Response::redirect(&prefix.path("/"))),
-        None if request.path == "/" => return ("/", Response::redirect(&prefix.path("/"))),
+        Some("") => return ("/", to_status_page(prefix, request)),
+        None if request.path == "/" => return ("/", to_status_page(prefix, request)),
         path => path,
     };
     match routes.iter().find(|route| Some(route.path) == path) {
         None => ("other", not_found(routes, prefix)),
         Some(route) if route.methods.contains(&request.method) => (route.path, answer(route)),
         Some(route) => (route.path, not_allowed(route, prefix)),
+    }
+}
+
+/// With the request's parameters, where these fit into the head of a response.
+fn to_status_page(prefix: &RoutePrefix, request: &Request) -> Response {
+    const LONGEST: usize = 4096;
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
+    let page = prefix.path("/");
+    match query.len() {
+        1..=LONGEST => Response::redirect(&format!("{page}?{query}")),
+        _ => Response::redirect(&page),
     }
 }
 
@@ -323,8 +334,25 @@ mod tests {
         }
         let (_, missing) = ask_below("a/b", Method::Get, "/a/metrics");
         assert_eq!(missing.status, 404);
+        let of_ours = |word: &str| word.starts_with('/') && !word.starts_with("/a/b/");
+        assert!(!body(&missing).split_whitespace().any(of_ours), "{}", body(&missing));
         assert!(body(&missing).contains("\n  /a/b/metrics    runs"), "{}", body(&missing));
         assert_eq!(body(&ask_below("sql", Method::Post, "/sql/sd").1), "/sql/sd answers GET and HEAD\n");
+    }
+
+    #[test]
+    fn a_redirect_keeps_the_parameters() {
+        let query = [("q", "a b&c"), ("order", "name"), ("q", "é\r\n")];
+        let query = query.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let request = Request { query, ..message::tests::get("/") };
+        let (_, response) =
+            route(ROUTES, &RoutePrefix::parse("sql").unwrap(), &request, |_| panic!("routed"));
+        let expected = "/sql/?q=a+b%26c&order=name&q=%C3%A9%0D%0A";
+        assert!(response.headers.contains(&("Location", expected.to_owned())), "{:?}", response.headers);
+        let request = Request { query: vec![("q".to_owned(), "{".repeat(4096))], ..request };
+        let (_, response) =
+            route(ROUTES, &RoutePrefix::parse("sql").unwrap(), &request, |_| panic!("routed"));
+        assert!(response.headers.contains(&("Location", "/sql/".to_owned())), "{:?}", response.headers);
     }
 
     #[test]

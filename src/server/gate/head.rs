@@ -3,6 +3,7 @@
 //! `httparse` reads the syntax. The checks on top of it are stricter than HTTP where leniency is how requests are
 //! smuggled (RFC 9112): one `Host`, no body at all. Pure functions over bounded bytes: no socket, no clock, no panic.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use httparse::{EMPTY_HEADER, Error, Header, Status};
@@ -48,7 +49,7 @@ pub struct Head<'b> {
     /// The method.
     pub method: Method,
     /// Origin form: `/path?query`, visible ASCII.
-    pub target: &'b str,
+    pub target: Cow<'b, str>,
     /// Whether the client keeps the connection open after the answer.
     pub keep_alive: bool,
     /// HTTP/1.0: the answer must say so when the connection stays open.
@@ -69,16 +70,18 @@ impl<'b> Head<'b> {
         let mut request = httparse::Request::new(&mut headers);
         let status = request.parse(bytes).map_err(|error| syntax_error(error, bytes))?;
         let method = request.method.map(method).transpose()?;
-        let target = request.path.map(origin_form).transpose()?;
+        let target = request.path.map(RequestTarget::parse).transpose()?;
         let (Status::Complete(end), Some(method), Some(target)) = (status, method, target) else {
             return Ok(None);
         };
+        let RequestTarget { authority, origin_form: target } = target;
         let is_http_1_0 = request.version == Some(0);
         let fields = HeaderFields(request.headers);
         fields.check(is_http_1_0)?;
         let keep_alive =
             !fields.has("connection", "close") && (!is_http_1_0 || fields.has("connection", "keep-alive"));
-        Ok(Some((Head { method, target, keep_alive, is_http_1_0, headers: fields.end_to_end() }, end)))
+        let headers = fields.end_to_end(authority);
+        Ok(Some((Head { method, target, keep_alive, is_http_1_0, headers }, end)))
     }
 
     /// The first value of a header.
@@ -137,20 +140,33 @@ fn method(name: &str) -> Result<Method, Rejection> {
     }
 }
 
-/// `/path?query`, also from `http://host/path?query` as clients send it to a proxy.
-fn origin_form(target: &str) -> Result<&str, Rejection> {
-    const NOT_A_PATH: Rejection = malformed("the request target is not a path");
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(NOT_A_PATH);
+/// `/path?query`, or `http://host/path?query` as clients send it to a proxy.
+struct RequestTarget<'b> {
+    /// Of the second form.
+    authority: Option<&'b str>,
+    origin_form: Cow<'b, str>,
+}
+
+impl<'b> RequestTarget<'b> {
+    fn parse(target: &'b str) -> Result<Self, Rejection> {
+        const NOT_A_PATH: Rejection = malformed("the request target is not a path");
+        if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(NOT_A_PATH);
+        }
+        if target.starts_with('/') {
+            return Ok(RequestTarget { authority: None, origin_form: target.into() });
+        }
+        let (scheme, rest) = target.split_once("://").ok_or(NOT_A_PATH)?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) || authority.is_empty() {
+            return Err(NOT_A_PATH);
+        }
+        if !authority.bytes().all(is_of_host) {
+            return Err(malformed("the host of the request target is not a host name"));
+        }
+        let origin_form = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
+        Ok(RequestTarget { authority: Some(authority), origin_form })
     }
-    if target.starts_with('/') {
-        return Ok(target);
-    }
-    let (scheme, rest) = target.split_once("://").ok_or(NOT_A_PATH)?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(NOT_A_PATH);
-    }
-    Ok(rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"))
 }
 
 /// A byte of a token (RFC 9110, 5.6.2).
@@ -195,17 +211,19 @@ impl<'h, 'b> HeaderFields<'h, 'b> {
         self.tokens(name).any(|token| token.eq_ignore_ascii_case(wanted.as_bytes()))
     }
 
-    /// Those that are passed on. One that is not ASCII is left out: tiny_http would close the connection, and no
-    /// endpoint reads such a header.
-    fn end_to_end(&self) -> Vec<(&'b str, &'b str)> {
+    /// Those that are passed on; `authority` takes the place of `Host` (RFC 9112, 3.2.2). One that is not ASCII is left
+    /// out: tiny_http would close the connection, and no endpoint reads such a header.
+    fn end_to_end(&self, authority: Option<&'b str>) -> Vec<(&'b str, &'b str)> {
         // A set, as there may be thousands.
         let named: HashSet<Vec<u8>> = self.tokens("connection").map(<[u8]>::to_ascii_lowercase).collect();
         let is_hop_by_hop = |name: &str| {
             let name = name.to_ascii_lowercase();
-            HOP_BY_HOP.contains(&name.as_str()) || named.contains(name.as_bytes())
+            let is_replaced = authority.is_some() && name == "host";
+            is_replaced || HOP_BY_HOP.contains(&name.as_str()) || named.contains(name.as_bytes())
         };
         let passed = self.0.iter().filter(|field| field.value.is_ascii() && !is_hop_by_hop(field.name));
-        passed.filter_map(|field| Some((field.name, std::str::from_utf8(field.value).ok()?))).collect()
+        let passed = passed.filter_map(|field| Some((field.name, std::str::from_utf8(field.value).ok()?)));
+        authority.map(|authority| ("Host", authority)).into_iter().chain(passed).collect()
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {

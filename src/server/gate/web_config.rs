@@ -338,6 +338,10 @@ fn users(keys: &mut Keys<'_>) -> Users {
     keys.conceal("basic_auth_users");
     let pairs = keys.pairs("basic_auth_users").unwrap_or_default();
     for (name, hash) in &pairs {
+        if name.contains(':') {
+            let message = format!("user {name:?} can never log in: a name ends at its first `:`");
+            keys.fault_with_hint("basic_auth_users", message, "choose a name without `:`");
+        }
         match bcrypt::HashParts::from_str(hash) {
             Ok(parts) if parts.get_cost() <= MAX_BCRYPT_COST => {}
             Ok(parts) => {

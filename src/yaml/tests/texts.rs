@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{environment, taken};
-use crate::yaml::document::Document;
+use crate::yaml::document::{Document, NodeValue};
 use crate::yaml::keys::{Keys, Reader};
 
 /// What is wrong with the text, whatever its keys mean.
@@ -181,8 +181,10 @@ fn limits_hold_and_cost_little() {
             ),
             "nested deeper",
         ),
-        ("[".repeat(1 << 20), "brackets nested deeper than 1000 levels"),
-        ("{a: ".repeat(200_000), "brackets nested deeper than 1000 levels"),
+        ("[".repeat(1 << 20), "too many brackets are open"),
+        ("[".repeat(19_000), "nested deeper than 128 levels"),
+        ("{a: ".repeat(200_000), "too many brackets are open"),
+        (format!("{}{}", "[".repeat(1000), "a,".repeat(500_000)), "too many brackets are open"),
         ("a: 1\n".repeat(40_000), "repeated key"),
         (format!("? {}\n: {{{}}}", "k".repeat(500_000), "a: 1,".repeat(45_000)), "repeated key"),
         (format!("? {}\n: [{}]", "k".repeat(500_000), "!!str 1,".repeat(45_000)), "a tag"),
@@ -194,6 +196,17 @@ fn limits_hold_and_cost_little() {
         let took = cpu_time() - before;
         assert!(took < Duration::from_secs(10), "{expected}: {took:?}");
     }
+}
+
+#[test]
+fn brackets_in_comments_and_texts_need_no_partner() {
+    let open = "[{".repeat(1_500);
+    let text = format!("# {open}\na: \"{open}\"\nb: '{open}'\nsql: |\n  {open}\n  -- done\nc: x{open}\n");
+    let document = Document::parse("f.yaml", Path::new("."), text).expect("valid");
+    let NodeValue::Map(entries) = &document.tree.value else { panic!("a mapping") };
+    let values: Vec<_> = entries.iter().map(|entry| &entry.node.value).collect();
+    assert_eq!(values[0], &NodeValue::Scalar(open.clone()));
+    assert_eq!(values[2], &NodeValue::Scalar(format!("{open}\n-- done\n")));
 }
 
 #[test]
@@ -209,6 +222,7 @@ fn a_file_is_read_within_its_limits() {
         open(b"a: 1\nb: \xff").unwrap_err(),
         "conf/a.yaml:2:4: the file is not UTF-8 text\n  | b: \u{fffd}\n  |    ^"
     );
+    assert_eq!(open(b"\xff\xfea\0").unwrap_err(), "conf/a.yaml: the file is UTF-16 text: save it as UTF-8");
     assert!(open(&vec![b'#'; (1 << 20) + 1]).unwrap_err().contains("larger than 1 MiB"));
     assert!(open(&vec![b'#'; 1 << 20]).unwrap_err().contains("the file is empty"));
     let missing = Document::open("b.yaml", &folder.path().join("b.yaml")).unwrap_err().to_string();

@@ -15,7 +15,7 @@ fn paths_patterns_and_packs_are_read_in_order_and_each_file_once() {
         .with(
             "main.yaml",
             &format!(
-                "{ONE}queries:\n{}include: [last.yaml, 'c/*.yaml', './c/b.yaml', '*.yaml', 'd/**/*.yaml']\n",
+                "{ONE}queries:\n{}include: [last.yaml, 'c/*.yaml', './c/b.yaml', '*.yaml', './/d//**/./*.yaml']\n",
                 entry("own", "")
             ),
         )

@@ -1,15 +1,15 @@
-//! Why something fails, as far as the reader may know: everybody sees the reason and the database's code, trusted clients
+//! Why something fails, as far as the viewer may know: everybody sees the reason and the database's code, trusted clients
 //! also the message.
 
 use crate::error::{Error, Reason};
 
-use super::Reader;
+use super::Viewer;
 use super::command_line::command_line;
 
 #[derive(Debug, Clone)]
 pub(super) struct ShownFailure {
     pub(super) reason: Reason,
-    /// What stands behind the reason: the code, the reason in a sentence, and the message for a reader who may see it.
+    /// What stands behind the reason: the code, the reason in a sentence, and the message for a viewer who may see it.
     pub(super) text: String,
     /// The command that shows it again, where there is one.
     pub(super) command: Option<String>,
@@ -17,15 +17,15 @@ pub(super) struct ShownFailure {
 
 impl ShownFailure {
     /// `command` shows it again.
-    pub(super) fn of(error: &Error, command: &[&str], reader: &Reader<'_>) -> ShownFailure {
+    pub(super) fn of(error: &Error, command: &[&str], viewer: &Viewer<'_>) -> ShownFailure {
         let reason = error.reason();
         let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         let mut text = format!("{code}: {}", explanation(reason));
-        if reader.is_trusted && !error.message().is_empty() {
+        if viewer.is_trusted && !error.message().is_empty() {
             text += "; ";
             text += error.message();
         }
-        ShownFailure { reason, text, command: command_line(reader.config_file, command) }
+        ShownFailure { reason, text, command: command_line(viewer.config_file, command) }
     }
 
     /// All of it, in parts.
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_stranger_reads_reason_and_code_but_no_message() {
         let error = Error::new(Reason::Sql, "no relation secret_orders").with_sqlstate("42P01");
-        let text = |is_trusted| ShownFailure::of(&error, &[], &Reader { is_trusted, config_file: None }).text;
+        let text = |is_trusted| ShownFailure::of(&error, &[], &Viewer { is_trusted, config_file: None }).text;
         assert_eq!(text(true), " [42P01]: the SQL is wrong for this database; no relation secret_orders");
         assert_eq!(text(false), " [42P01]: the SQL is wrong for this database");
     }

@@ -1,6 +1,6 @@
 //! `/`: the state of targets and queries as of the last scrapes, for people. Useful without JavaScript and on a phone; runs
-//! no query, opens no connection. [`StatusView`] collects the state that this reader may see, `listing` selects and sorts,
-//! `render` writes HTML. What is hidden from a reader is not in the view: it can neither be shown nor searched for.
+//! no query, opens no connection. [`StatusView`] collects the state that this viewer may see, `listing` selects and sorts,
+//! `render` writes HTML. What is hidden from a viewer is not in the view: it can neither be shown nor searched for.
 
 mod command_line;
 mod failure;
@@ -30,8 +30,8 @@ pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
         Ok(()) => {
             let is_trusted = request.is_trusted();
             let config_file = endpoints.config_file.as_deref().filter(|_| is_trusted);
-            let reader = Reader { is_trusted, config_file };
-            let view = StatusView::of(&targets, Listing::of(&request.query), &reader);
+            let viewer = Viewer { is_trusted, config_file };
+            let view = StatusView::of(&targets, Listing::of(&request.query), &viewer);
             Response::html(render::render(&view), &render::SCRIPT)
         }
         Err(refusal) => refusal,
@@ -39,10 +39,10 @@ pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
 }
 
 /// Whom the page is for.
-struct Reader<'r> {
+struct Viewer<'r> {
     /// May read messages of databases.
     is_trusted: bool,
-    /// The configuration, for a reader who may know it.
+    /// The configuration, for a viewer who may know it.
     config_file: Option<&'r Path>,
 }
 
@@ -54,14 +54,14 @@ struct StatusView {
     /// Messages of databases are left out.
     is_reduced: bool,
     /// Of all targets, found or not.
-    totals: Totals,
+    totals: StatusTotals,
     listing: Listing,
     /// Those that fit the listing, in its order.
     targets: Vec<TargetView>,
 }
 
 #[derive(Debug, Default)]
-struct Totals {
+struct StatusTotals {
     targets: usize,
     down: usize,
     queries: usize,
@@ -129,19 +129,19 @@ struct QueryView {
 
 impl StatusView {
     /// The state as of the last scrapes. A query of a target that is down keeps its last state.
-    fn of(all: &Targets, listing: Listing, reader: &Reader<'_>) -> StatusView {
+    fn of(all: &Targets, listing: Listing, viewer: &Viewer<'_>) -> StatusView {
         let mut targets: Vec<TargetView> =
-            all.targets.iter().map(|target| TargetView::of(target, reader)).collect();
-        let totals = Totals::of(&targets);
+            all.targets.iter().map(|target| TargetView::of(target, viewer)).collect();
+        let totals = StatusTotals::of(&targets);
         listing.apply(&mut targets);
         let prefix = all.exporter.route_prefix.clone();
-        StatusView { prefix, is_reduced: !reader.is_trusted, totals, listing, targets }
+        StatusView { prefix, is_reduced: !viewer.is_trusted, totals, listing, targets }
     }
 }
 
-impl Totals {
-    fn of(targets: &[TargetView]) -> Totals {
-        Totals {
+impl StatusTotals {
+    fn of(targets: &[TargetView]) -> StatusTotals {
+        StatusTotals {
             targets: targets.len(),
             down: targets.iter().filter(|target| target.state == TargetState::Down).count(),
             queries: targets.iter().map(|target| target.queries.len()).sum(),
@@ -151,7 +151,7 @@ impl Totals {
 }
 
 impl TargetView {
-    fn of(target: &Target, reader: &Reader<'_>) -> TargetView {
+    fn of(target: &Target, viewer: &Viewer<'_>) -> TargetView {
         let database = &target.database;
         let (facts, down) = (target.facts(), target.down());
         let state = match (&facts, &down) {
@@ -163,9 +163,9 @@ impl TargetView {
         let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
         let mut queries: Vec<QueryView> =
-            (0..database.queries.len()).filter_map(|index| QueryView::of(target, index, reader)).collect();
+            (0..database.queries.len()).filter_map(|index| QueryView::of(target, index, viewer)).collect();
         queries
-            .extend(target.discovery().map(|discovery| QueryView::of_discovery(target, discovery, reader)));
+            .extend(target.discovery().map(|discovery| QueryView::of_discovery(target, discovery, viewer)));
         let test = ["test", "--target", &database.name];
         TargetView {
             name: database.name.clone(),
@@ -174,7 +174,7 @@ impl TargetView {
             state,
             facts: facts.unwrap_or_default(),
             backoff: target.backoff(),
-            failure: down.as_ref().map(|error| ShownFailure::of(error, &test, reader)),
+            failure: down.as_ref().map(|error| ShownFailure::of(error, &test, viewer)),
             scrapes: target.scrape_times(),
             queries,
         }
@@ -234,7 +234,7 @@ impl TargetView {
 
 impl QueryView {
     /// The query that lists databases.
-    fn of_discovery(target: &Target, discovery: &Discovery, reader: &Reader<'_>) -> QueryView {
+    fn of_discovery(target: &Target, discovery: &Discovery, viewer: &Viewer<'_>) -> QueryView {
         let past = discovery.cache.history();
         // It lists the databases, too.
         let test = ["test", "--target", &target.database.name];
@@ -244,13 +244,13 @@ impl QueryView {
             took: past.stopped.or(past.took),
             rows: past.succeeded.map(|_| past.rows),
             age: past.succeeded.map(Timestamp::age),
-            failure: discovery.error().map(|error| ShownFailure::of(&error, &test, reader)),
+            failure: discovery.error().map(|error| ShownFailure::of(&error, &test, viewer)),
             state: state.to_owned(),
             ..QueryView::default()
         }
     }
 
-    fn of(target: &Target, index: usize, reader: &Reader<'_>) -> Option<QueryView> {
+    fn of(target: &Target, index: usize, viewer: &Viewer<'_>) -> Option<QueryView> {
         let query = target.database.queries.get(index)?;
         let past = target.history(index);
         let again = ["try", "--query", &query.name, "--target", &target.database.name];
@@ -258,7 +258,7 @@ impl QueryView {
         let state = match &past.skipped {
             _ if !query.enabled => "disabled".to_owned(),
             // The text may be the database's, as the message of a failure is.
-            Some(cause) if reader.is_trusted => format!("skipped: {}, {}", cause.reason(), cause.text()),
+            Some(cause) if viewer.is_trusted => format!("skipped: {}, {}", cause.reason(), cause.text()),
             Some(cause) => format!("skipped: {}", cause.reason()),
             None if past.succeeded.is_some() => "good".to_owned(),
             None => "not run yet".to_owned(),
@@ -270,7 +270,7 @@ impl QueryView {
             rows: past.succeeded.map(|_| past.rows),
             series: past.succeeded.map(|_| past.series),
             age: past.succeeded.map(Timestamp::age),
-            failure: failing.map(|error| ShownFailure::of(&error, &again, reader)),
+            failure: failing.map(|error| ShownFailure::of(&error, &again, viewer)),
             state,
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::failure::ShownFailure;
 use super::listing::{MAX_SEARCH, Sort};
 use super::sparkline;
-use super::{QueryView, StatusView, TargetState, TargetView, Totals};
+use super::{QueryView, StatusTotals, StatusView, TargetState, TargetView};
 
 static STYLE: LazyLock<String> = LazyLock::new(|| compact(include_str!("style.css")));
 /// The page's only script; its policy names it by its hash.
@@ -98,8 +98,8 @@ pub(super) fn render(view: &StatusView) -> String {
     html.0
 }
 
-fn summary(totals: &Totals) -> String {
-    let Totals { targets, down, queries, failing } = totals;
+fn summary(totals: &StatusTotals) -> String {
+    let StatusTotals { targets, down, queries, failing } = totals;
     let (target, query) = (plural(*targets, "target", "targets"), plural(*queries, "query", "queries"));
     format!("{targets} {target}, {down} down; {queries} {query}, {failing} failing")
 }
@@ -276,7 +276,7 @@ mod tests {
     use crate::error::Reason;
 
     fn shown(targets: Vec<TargetView>) -> StatusView {
-        StatusView { totals: Totals::of(&targets), targets, ..StatusView::default() }
+        StatusView { totals: StatusTotals::of(&targets), targets, ..StatusView::default() }
     }
 
     fn view() -> StatusView {

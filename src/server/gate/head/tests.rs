@@ -42,7 +42,7 @@ fn a_request_of_prometheus_is_read_and_passed_on_without_hop_headers() {
          Content-Length: 0\r\nCookie: \u{e9}\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n",
     );
     assert_eq!(
-        (head.method, head.target, head.keep_alive, head.is_http_1_0),
+        (head.method, &*head.target, head.keep_alive, head.is_http_1_0),
         (Method::Get, "/metrics?target=a", true, false)
     );
     let expected = [
@@ -95,9 +95,23 @@ fn bare_line_feeds_and_empty_lines_before_a_request_are_borne_with() {
 }
 
 #[test]
-fn a_target_with_host_is_cut_to_its_path() {
-    assert_eq!(head("GET http://a:9399/metrics?x=/ HTTP/1.1\r\nHost: a\r\n\r\n").target, "/metrics?x=/");
-    assert_eq!(head("GET HTTPS://a HTTP/1.1\r\nHost: a\r\n\r\n").target, "/");
+fn a_target_with_host_is_cut_to_its_path_and_its_host_counts() {
+    for (sent, target, host) in [
+        ("http://a:9399/metrics?x=/", "/metrics?x=/", "a:9399"),
+        ("HTTPS://a", "/", "a"),
+        ("http://[::1]:80?x=/probe", "/?x=/probe", "[::1]:80"),
+        ("/metrics?x=http://a/b", "/metrics?x=http://a/b", "other"),
+    ] {
+        let text = format!("GET {sent} HTTP/1.1\r\nX: 1\r\nHost: other\r\n\r\n");
+        let head = head(&text);
+        assert_eq!((&*head.target, head.header("host")), (target, Some(host)), "{sent}");
+        assert_eq!(head.headers.len(), 2, "{sent}");
+    }
+    assert_eq!(head("GET http://a/ HTTP/1.0\r\n\r\n").header("host"), Some("a"));
+    for sent in ["http:///metrics", "http://", "http://u:p@a/", "http://<a>/", "ftp://a/", "a/metrics", "*"] {
+        let text = format!("GET {sent} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(fault(text.as_bytes()), (400, "malformed"), "{sent}");
+    }
 }
 
 #[test]
@@ -221,7 +235,7 @@ proptest! {
         if let Ok(Some((head, end))) = at_once {
             prop_assert!(end <= limits.max_head_bytes);
             prop_assert!(head.target.starts_with('/'));
-            let text = head.headers.iter().flat_map(|(name, value)| [*name, *value]).chain([head.target]);
+            let text = head.headers.iter().flat_map(|(name, value)| [*name, *value]).chain([&*head.target]);
             for piece in text {
                 prop_assert!(!piece.contains(['\r', '\n', '\0']), "{:?}", piece);
             }

@@ -57,7 +57,9 @@ pub(crate) fn run(data: &[u8]) {
     if let Ok(Some((head, _))) = Head::parse(&data[..end], &limits()) {
         legal(&head);
         let text = written(&head);
-        let again = Head::parse(text.as_bytes(), &limits()).expect("what is passed on is a head");
+        // One line more: the host of the target, where HTTP/1.0 has no `Host`.
+        let limits = HttpLimits { max_header_lines: limits().max_header_lines + 1, ..limits() };
+        let again = Head::parse(text.as_bytes(), &limits).expect("what is passed on is a head");
         let (again, _) = again.expect("it is complete");
         assert_eq!((again.method, again.target, &again.headers), (head.method, head.target, &head.headers));
     }
