@@ -253,6 +253,9 @@ impl Conversion<'_> {
             "a label that is NULL is empty, and one that is not text is shown: there such a sample is left out",
         );
         note(
+            "a column that the result lacks fails its query: there a label of that name is empty, and a value is 0",
+        );
+        note(
             "a query that fails shows nothing (`keep_last` keeps its last samples): there its last samples stay",
         );
     }
