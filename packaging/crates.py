@@ -13,12 +13,13 @@ def metadata():
 
 
 def compiled():
-    """Our package's id, all packages by id, and which depends on which: neither tests nor what runs only during a build."""
+    """Our package's id, all packages by id, and which depends on which: neither tests nor what runs only during a build,
+    such as procedural macros."""
     found = metadata()
-    edges = {
-        node["id"]: [dep["pkg"] for dep in node["deps"] if any(kind["kind"] is None for kind in dep["dep_kinds"])]
-        for node in found["resolve"]["nodes"]
-    }
+    # They run in the compiler, and so does what they depend on.
+    macros = {package["id"] for package in found["packages"] for target in package["targets"] if "proc-macro" in target["kind"]}
+    normal = lambda dep: dep["pkg"] not in macros and any(kind["kind"] is None for kind in dep["dep_kinds"])
+    edges = {node["id"]: [dep["pkg"] for dep in node["deps"] if normal(dep)] for node in found["resolve"]["nodes"]}
     root, graph = found["resolve"]["root"], {}
     waiting = [root]
     while waiting:

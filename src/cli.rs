@@ -32,7 +32,7 @@ struct Arguments {
     #[argh(option)]
     listen: Option<String>,
 
-    /// error, warn, info, debug or trace
+    /// error, warn, info, debug, trace or off
     #[argh(option)]
     log_level: Option<String>,
 

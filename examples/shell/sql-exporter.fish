@@ -4,7 +4,7 @@ complete -c sql-exporter -f
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -l help -d 'display usage information'
 complete -c sql-exporter -s c -l config -r -F -d 'configuration file (default: ./sql-exporter.yaml, then /etc/sql-exporter/config.yaml)'
 complete -c sql-exporter -l listen -x -d 'address to listen on instead of the configured ones: host:port, :port, unix:PATH or systemd'
-complete -c sql-exporter -l log-level -x -a 'error warn info debug trace off' -d 'error, warn, info, debug or trace'
+complete -c sql-exporter -l log-level -x -a 'error warn info debug trace off' -d 'error, warn, info, debug, trace or off'
 complete -c sql-exporter -l log-format -x -a 'text json' -d 'text or json'
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -l once -d 'the same as the command collect: one scrape to stdout'
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -l version -d 'print the version and exit'

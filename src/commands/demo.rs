@@ -7,8 +7,6 @@ use argh::{ArgsInfo, FromArgs};
 use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::{BOLD, TerminalText};
 use super::{CommandResult, print_stdout, run};
-use crate::config::listen::ListenAddress;
-use crate::driver::Drivers;
 use crate::error::Error;
 
 const SHOP: &str = include_str!("../../examples/demo/shop.sql");
@@ -41,12 +39,10 @@ pub fn run(args: &GlobalArgs, _: &DemoArgs) -> CommandResult {
     write(folder.path())?;
     let config = Some(folder.path().join(CONFIGURATION_FILE));
     let settings = CommandSettings::new(&GlobalArgs { config, ..args.clone() }, &environment)?;
-    let listen = settings.load(&environment, &Drivers::built_in())?.exporter.listen;
-    if let Some(address) = listen.first() {
-        print_stdout(&introduction(address, folder.path()))?;
-    }
     // The folder is removed when it goes out of scope, after the last request has ended.
-    run::serve(settings)
+    run::serve(settings, |addresses| {
+        addresses.first().map_or(Ok(()), |address| print_stdout(&introduction(address, folder.path())))
+    })
 }
 
 /// Writes the demo's database and configuration into a folder.
@@ -63,12 +59,13 @@ pub fn write(folder: &Path) -> Result<(), Error> {
         .map_err(|error| failed(&error))
 }
 
-fn introduction(address: &ListenAddress, folder: &Path) -> TerminalText {
-    let curl = match address {
-        ListenAddress::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
-        ListenAddress::AnyAddress(port) => format!("curl http://127.0.0.1:{port}"),
-        ListenAddress::Tcp(address) => format!("curl http://{address}"),
-        ListenAddress::Systemd => "curl http://ADDRESS-OF-THE-SOCKET-UNIT".to_owned(),
+fn introduction(address: &str, folder: &Path) -> TerminalText {
+    let curl = match address.strip_prefix("unix:") {
+        Some(path) => format!("curl --unix-socket {path} http://localhost"),
+        None => format!(
+            "curl {}",
+            address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
+        ),
     };
     let mut out = TerminalText::default();
     out.styled_line(BOLD, "Try in a second terminal (Ctrl-C ends the demo):");

@@ -67,6 +67,10 @@ pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
             print_stdout(&TerminalText::document("healthy"))?;
             return Ok(0);
         }
+        // What this command takes for no TLS and no `route_prefix` may be another configuration.
+        Ok(status) if matches!(status.as_str(), "400" | "404") => format!(
+            "{listen} answers {status}; if the exporter has TLS or a `route_prefix`, name its configuration with -c"
+        ),
         Ok(status) => format!("{listen} answers {status}"),
         Err(error) => format!("{listen} does not answer: {error}"),
     };

@@ -24,6 +24,8 @@ pub(super) struct ConfigParts {
     pub(super) overrides: Overrides,
     /// True where `target_files` may bring other targets.
     pub(super) has_files: bool,
+    /// True where none of these files is there yet.
+    pub(super) awaits_files: bool,
     /// False when an entry of `databases` could not be read: it may be the target that is missing.
     pub(super) all_targets: bool,
     /// False when an included file or a query's name could not be read: a name that is missing may stand there.
@@ -104,6 +106,7 @@ fn check_selectors(parts: &ConfigParts, reader: &Reader<'_>) {
         drivers: parts.targets.iter().map(|target| target.driver).collect(),
         parents,
         has_files: parts.has_files,
+        awaits_files: parts.awaits_files,
     };
     for query in &parts.queries {
         match &query.selector {

@@ -22,6 +22,8 @@ pub(super) struct KnownTargets<'t> {
     pub(super) parents: Vec<&'t str>,
     /// There are files that may name others later.
     pub(super) has_files: bool,
+    /// None of these files is there yet.
+    pub(super) awaits_files: bool,
 }
 
 impl KnownTargets<'_> {
@@ -100,6 +102,8 @@ impl TargetSelector {
     pub(super) fn check(&self, known: &KnownTargets<'_>, reader: &Reader<'_>) {
         let names = || known.names.iter().copied();
         match &self.targets {
+            // What matches nothing yet may match what the files bring.
+            SelectedTargets::Names(_) if known.awaits_files => {}
             SelectedTargets::Names(patterns) => {
                 let is_known = |pattern: &Pattern| match pattern.is_plain() {
                     true => known.names.contains(pattern.text()),

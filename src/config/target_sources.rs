@@ -125,7 +125,9 @@ impl LoadedFiles {
         let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
         let all_queries = self.included.whole && all_named;
         let has_files = !self.patterns.is_empty();
-        let parts = ConfigParts { targets, queries, overrides, has_files, all_targets, all_queries };
+        let awaits_files = has_files && added.files.is_empty();
+        let parts =
+            ConfigParts { targets, queries, overrides, has_files, awaits_files, all_targets, all_queries };
         let (mut targets, queries) = assignment::assign(parts, reader);
         aliases::assign(aliases, &mut targets, reader);
         let pairs = targets.iter().map(|target| target.queries.len()).sum();

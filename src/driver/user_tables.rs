@@ -1,5 +1,5 @@
 //! The tables of a database's users: which is the largest, and a statement about it, for the configuration that `init`
-//! writes. Neither reads a row of a table.
+//! writes. Neither reads a row of a table; SQLite's counts some.
 //!
 //! Each driver has its statements in its file `user_tables`. A statement of these becomes part of a configuration, where
 //! it is the user's own: names in it are quoted, and it says of which schema its relations are.

@@ -281,4 +281,15 @@ FAIL sql-exporter.yaml:6: one: it is two
     assert_eq!(document["tests"][1]["why"][1], "- one 2");
     let good = Setup::new(&config.replace("one 2", "one 1")).args(&["check", "--strict"]).output();
     assert_eq!(good.code(), 0, "{}", good.text());
+    // The tests of a pack run, and do not hide the lines of one's own.
+    let pack = format!("{}include: ['builtin:sqlite/tables']\n", config.replace("one 2", "one 1"));
+    let pack = Setup::new(&pack).args(&["check"]).output();
+    let lines: Vec<&str> = pack.text().lines().collect();
+    let [one, two, count, _] = lines.as_slice() else { panic!("{}", pack.text()) };
+    assert!(
+        one.starts_with("PASS sql-exporter.yaml:5:") && two.starts_with("PASS sql-exporter.yaml:6:"),
+        "{lines:?}"
+    );
+    let all: usize = count.split(' ').next().and_then(|count| count.parse().ok()).expect("a number");
+    assert!(all > 2 && count.ends_with(&format!(" tests: {all} passed, 0 failed")), "{count}");
 }

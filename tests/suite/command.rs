@@ -262,7 +262,10 @@ fn health_asks_a_running_exporter() {
     };
     let asked = ask(&below.file("sql-exporter.yaml").display().to_string());
     assert_eq!((asked.code(), asked.text()), (0, "healthy\n"));
-    assert_eq!(ask("/nowhere.yaml").code(), 1, "without the configuration the prefix is not known");
+    let unknown = ask("/nowhere.yaml");
+    assert_eq!(unknown.code(), 1, "without the configuration the prefix is not known");
+    let hint = " answers 404; if the exporter has TLS or a `route_prefix`, name its configuration with -c";
+    assert!(one_line(&unknown).contains(hint), "{}", unknown.errors());
     // A broken file is not a broken exporter: it still serves what it has loaded.
     let broken = format!(
         "databases: {{shop: {{drover: sqlite}}}}\nqueries: [{{}}]\nexporter: {{route_prefix: sql, listen: \"{}\"}}\n",

@@ -205,6 +205,23 @@ fn the_crate_packs_without_the_tests_and_with_what_it_is_built_from() {
     assert_eq!(other, Some(&".cargo_vcs_info.json"), "in the crate");
 }
 
+/// Procedural macros run in the compiler, and so does what only they need.
+#[test]
+fn the_sbom_lists_what_is_in_the_binary() {
+    let list = "from crates import compiled; _, packages, graph = compiled(); print(*(packages[key]['name'] for key in graph))";
+    let mut python = Command::new("python3");
+    python.args(["-B", "-c", list]).env("PYTHONPATH", root().join("packaging")).current_dir(root());
+    let done = python.output().expect("python3 runs");
+    let names = String::from_utf8(done.stdout).expect("text");
+    let names: BTreeSet<&str> = names.split_whitespace().collect();
+    assert!(
+        names.contains("serde") && names.contains("libsqlite3-sys"),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(["serde_derive", "syn", "quote"].iter().all(|name| !names.contains(name)), "{names:?}");
+}
+
 /// The packed crates below a target folder.
 fn crates(target: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(target.join("package")).expect("a folder");

@@ -7,6 +7,7 @@ use sql_exporter::commands::demo::write;
 use crate::checker::Page;
 use crate::exporter::Setup;
 use crate::judges::judge;
+use crate::process::wait_for;
 use crate::servers::{MariaDb, Postgres};
 
 fn example(path: &str) -> PathBuf {
@@ -90,7 +91,13 @@ fn the_command_demo_serves_the_shop_and_leaves_no_folder() {
         let page = exporter.metrics();
         assert_eq!(only(&page, &["shop_"]), golden("demo.prom"));
         assert_eq!(exporter.get("/-/healthy").status, 200);
-        assert!(exporter.log().contains("  curl http://127.0.0.1:0/metrics  "), "{}", exporter.log());
+        // The port that the system chose, not the 0 that asks for one.
+        wait_for("the introduction", || {
+            let log = exporter.log();
+            let (_, address) = log.split_once("listening on http://")?;
+            let address = address.lines().next()?;
+            log.contains(&format!("  curl http://{address}/metrics  ")).then_some(())
+        });
         assert_eq!(demo_folders(temporary.path()).len(), 1);
         let (code, log) = exporter.stop(signal);
         assert_eq!(code, Some(0), "{log}");
@@ -110,6 +117,7 @@ fn the_command_demo_that_cannot_serve_leaves_no_folder() {
     let refused = demo(&["--listen", &address]);
     assert_eq!(refused.code(), 1, "{}", refused.errors());
     assert!(refused.errors().contains("the port is in use"), "{}", refused.errors());
+    assert_eq!(refused.text(), "", "nothing to try");
     let configured = demo(&["-c", "shop.yaml"]);
     let expected =
         "error: the demo has its own configuration; leave out -c, or serve your configuration with `run`\n";

@@ -174,6 +174,16 @@ fn a_sqlite_file_has_its_packs_and_its_largest_table() {
         "{text}"
     );
     assert_eq!(value(&place.page(), "app_orders_last_row_id"), 41.0);
+    // A queue whose rows come and go has few, whatever their IDs are.
+    place.sqlite(
+        "queue.db",
+        "CREATE TABLE queue (id INTEGER PRIMARY KEY); INSERT INTO queue VALUES (900000); \
+         CREATE TABLE \"it's NAME\"\"d\" (x); INSERT INTO \"it's NAME\"\"d\" VALUES (1), (2)",
+    );
+    let queue = place.run(&["init", "sqlite:queue.db", "-o", "queue.yaml"]);
+    assert_eq!(queue.code(), 0, "{}", queue.errors());
+    let text = place.written("queue.yaml");
+    assert!(text.contains("The largest table of queue is it's NAME\"d."), "{text}");
 }
 
 #[test]

@@ -106,10 +106,10 @@ fn the_locks_pack_shows_a_session_that_waits_and_the_connections_pack_its_transa
 
 #[test]
 fn the_replication_pack_shows_both_ends_and_what_a_slot_holds_back() {
-    let primary = OwnPostgres::start(&["wal_level=replica"]);
+    let mut primary = OwnPostgres::start(&["wal_level=replica"]);
     let access = primary.access();
     access.run("SELECT pg_create_physical_replication_slot('spare', true)");
-    let replica = OwnPostgres::standby_of(access);
+    let mut replica = OwnPostgres::standby_of(access);
     wait_for("the standby to stream", || {
         let query = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn IS NOT NULL";
         access.client().query_opt(query, &[]).expect("asked")
@@ -129,6 +129,20 @@ fn the_replication_pack_shows_both_ends_and_what_a_slot_holds_back() {
     assert_eq!(failed(&page), [""; 0]);
     assert_eq!(page.value("pg_replication_is_replica", &[]), Some(1.0));
     assert!(page.value("pg_replication_lag_seconds", &[]).expect("the lag") >= 0.0);
+
+    // Started again without its primary, it knows no transaction that it replayed: that is not a lag of 0.
+    primary.kill();
+    replica.restart();
+    let page = scrape(&replica.access().entry(), "postgres/{replication,essential}");
+    assert_eq!(page.value("pg_receiver_streaming", &[]), Some(0.0));
+    let ages = [
+        "pg_replication_lag_seconds",
+        "pg_server_replay_lag_seconds",
+        "pg_replay_last_transaction_age_seconds",
+    ];
+    for family in ages {
+        assert_ne!(page.value(family, &[]), Some(0.0), "{family}");
+    }
 }
 
 #[test]
@@ -161,18 +175,29 @@ fn mysql_packs_succeed_for_a_monitoring_user_and_what_another_one_lacks_is_a_pri
     }
 }
 
-/// `sql_mode` EMPTY_STRING_IS_NULL is MariaDB's alone.
+/// In that mode of MariaDB `''` in a statement is NULL, and so are most functions of it.
 #[test]
-fn the_settings_of_a_server_on_which_an_empty_text_is_null_are_shown() {
-    let server = MariaDb::fresh("packs_null");
-    let families = |entry: &str| {
-        let page = scrape(entry, "mysql/settings");
-        assert_eq!(failed(&page), [""; 0]);
-        page.types.keys().filter(|name| name.starts_with("mysql_")).cloned().collect::<Vec<_>>()
-    };
-    let usual = families(&server.entry());
-    assert!(usual.len() > 60, "{usual:?}");
-    assert_eq!(families(&server.entry_with("session_sql: [\"SET sql_mode='EMPTY_STRING_IS_NULL'\"]")), usual);
+fn mysql_packs_show_the_same_where_an_empty_text_is_null() {
+    let server = MariaDb::fresh("packs_empty");
+    let entry = server.entry();
+    let mode = "SET SESSION sql_mode = concat(@@sql_mode /*M! , ',EMPTY_STRING_IS_NULL' */)";
+    let other = entry.replacen('{', &format!("{{session_sql: [\"{mode}\"], "), 1);
+    for packs in [
+        "m{ysql,ariadb}/*",
+        "compat/mysqld_exporter",
+        "compat/mysqld_exporter_optional/info_schema_processlist",
+    ] {
+        let (page, other) = (scrape(&entry, packs), scrape(&other, packs));
+        assert_eq!(failed(&other), [""; 0], "{packs}");
+        for family in ["mysql_setting_", "mariadb_gtid_"] {
+            let names = |page: &Page| -> Vec<String> {
+                page.types.keys().filter(|name| name.starts_with(family)).cloned().collect()
+            };
+            assert_eq!(names(&page), names(&other), "{packs}");
+        }
+        let nameless = other.series("mysql_info_schema_processlist_threads").into_iter();
+        assert_eq!(nameless.filter(|row| row.labels["command"].is_empty()).count(), 0, "{packs}");
+    }
 }
 
 #[test]

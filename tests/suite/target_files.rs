@@ -260,6 +260,24 @@ fn without_a_place_to_run_a_query_is_refused_where_targets_may_come() {
     assert_eq!(none.code(), 0, "{}", none.errors());
 }
 
+/// An empty folder is not a mistake: the targets come later. Once there are some, a name that none of them has is worth a warning.
+#[test]
+fn an_empty_folder_passes_a_strict_check() {
+    for name in ["app-*", "app-1"] {
+        let text = format!(
+            "databases:\n  main: {{{SQLITE}}}\ntarget_files: [targets/*.yaml]\nqueries:\n  - {{name: q, databases: [{name}], \
+             sql: SELECT 1 AS value, metrics: [{{name: m, help: M.}}]}}\n"
+        );
+        let check = |setup: Setup| setup.args(&["check", "--strict"]).output();
+        let empty = check(setup(&text));
+        assert_eq!((empty.code(), empty.text()), (0, "0 errors, 0 warnings in 1 file: 1 target, 1 query\n"));
+        let others = check(setup(&text).file("targets/a.yaml", &entries(&["other"])));
+        assert_eq!(others.code(), 1, "{}", others.text());
+        let there = check(setup(&text).file("targets/a.yaml", &entries(&["app-1"])));
+        assert_eq!(there.code(), 0, "{}", there.text());
+    }
+}
+
 /// What is wrong with the databases of a server is a fault of the file that brings the server, before it is asked.
 #[test]
 fn a_file_whose_databases_cannot_be_targets_is_refused() {

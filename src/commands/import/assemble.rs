@@ -23,6 +23,11 @@ pub(super) fn files(
     report: &Report,
 ) -> Result<Vec<OutputFile>, Error> {
     let Imported { main, mut included, needs_files } = imported;
+    // A target without an origin is that of `--url`.
+    let is_named = |main: &OutputFile| main.databases.iter().all(|target| target.entry.origin.is_some());
+    if options.url.is_some() && main.as_ref().is_some_and(is_named) {
+        report.left_out(None, "--url: the source names its databases, so this one is not used");
+    }
     let mut main = match (main, &options.url) {
         (Some(main), _) => Some(main),
         (None, Some(url)) => {

@@ -213,7 +213,9 @@ impl<'s> Source<'s> {
         if *is_socket && !path.is_empty() {
             let (folder, port, name) = socket_folder(path);
             (host, database) = (String::new(), self.text(name));
-            query.insert(0, ("host".to_owned(), self.text(folder)));
+            if !folder.is_empty() {
+                query.insert(0, ("host".to_owned(), self.text(folder)));
+            }
             query.extend(port.map(|port| ("port".to_owned(), port.to_owned())));
         }
         let (port, sslmode) = match scheme.as_str() {
@@ -368,6 +370,11 @@ fn variable(after: &str) -> Option<(&str, &str)> {
     let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && !name.contains(|c: char| c.is_ascii_lowercase());
     is_name.then_some((name, after))
+}
+
+/// Whether an address is a variable as a whole: `$DSN`.
+pub(super) fn is_variable(address: &str) -> bool {
+    whole_variable(address.trim()).is_some()
 }
 
 /// The name of the variable that a text is as a whole.

@@ -108,6 +108,17 @@ impl Entry {
         Some(self.keys.remove(at).1)
     }
 
+    /// Removes an item of a list; the key with its last one.
+    pub(super) fn remove_item(&mut self, key: &str, item: &Value) {
+        self.keys.retain_mut(|(known, value)| match value {
+            Value::List(items) if *known == key => {
+                items.retain(|known| known != item);
+                !items.is_empty()
+            }
+            _ => true,
+        });
+    }
+
     /// Removes what a path names, `exporter.port`; false where there is no such key.
     pub(super) fn remove_at(&mut self, path: &str) -> bool {
         remove_at(&mut self.keys, path)

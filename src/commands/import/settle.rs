@@ -65,7 +65,9 @@ fn without_empty(files: &mut Vec<OutputFile>) {
     for file in files {
         if let Some(Value::List(mut names)) = file.top.remove("include") {
             names.retain(|name| !gone.contains(name));
-            file.top.set_nonempty("include", Value::List(names));
+            if !names.is_empty() {
+                file.top.set("include", Value::List(names));
+            }
         }
     }
 }
@@ -267,17 +269,10 @@ fn on_the_query(file: &mut OutputFile) {
             let value = Value::from(code);
             let has = |metric: &Entry| matches!(metric.get("lint_off"), Some(Value::List(codes)) if codes.contains(&value));
             if first.contains(&value) && query.metrics.iter().all(has) {
-                query.metrics.iter_mut().for_each(|metric| unsilence(metric, &value));
+                query.metrics.iter_mut().for_each(|metric| metric.remove_item("lint_off", &value));
                 query.entry.silence(code);
             }
         }
-    }
-}
-
-fn unsilence(metric: &mut Entry, code: &Value) {
-    if let Some(Value::List(mut codes)) = metric.remove("lint_off") {
-        codes.retain(|known| known != code);
-        metric.set_nonempty("lint_off", Value::List(codes));
     }
 }
 

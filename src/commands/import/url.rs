@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::report::Report;
-use crate::driver::connection::AddressSyntax;
+use crate::driver::connection::{AddressSyntax, keywords};
 
 /// How a password is written in a URL.
 pub(super) const AS_IN_URL: &str = ", as the URL had it (percent-encoded)";
@@ -57,9 +57,9 @@ fn is_variable(text: &str) -> bool {
 /// Where the passwords of an address stand, in order; none of them is empty.
 fn passwords(url: &str) -> Vec<Range<usize>> {
     if AddressSyntax::of(url) == AddressSyntax::Keywords {
-        let found =
-            keywords(url).into_iter().filter(|(name, value)| name.contains("password") && !value.is_empty());
-        return found.map(|(_, value)| value).collect();
+        let found = keywords(url).into_iter();
+        let found = found.filter(|keyword| keyword.name.contains("password") && !keyword.value.is_empty());
+        return found.map(|keyword| keyword.value).collect();
     }
     let of_the_user = of_the_user(url);
     let from = of_the_user.as_ref().map_or(0, |range| range.end);
@@ -75,28 +75,6 @@ fn parameters(text: &str, mut from: usize, is_end: fn(char) -> bool) -> impl Ite
         Some(range)
     });
     values.filter(|range| !range.is_empty())
-}
-
-/// libpq's `name=value` and `name = 'value'`: each name, and where its value stands inside its quotes. A value without quotes
-/// ends at a blank, and a backslash takes the next character as it is.
-fn keywords(text: &str) -> Vec<(&str, Range<usize>)> {
-    let mut found = Vec::new();
-    let mut from = 0;
-    while let Some((name, value)) = text.get(from..).and_then(|rest| rest.split_once('=')) {
-        let value = value.trim_start();
-        let is_quoted = value.starts_with('\'');
-        let start = text.len() - value.len() + usize::from(is_quoted);
-        let mut is_escaped = false;
-        let end = text.get(start..).unwrap_or_default().find(|c: char| {
-            let is_end = !is_escaped && if is_quoted { c == '\'' } else { c.is_whitespace() };
-            is_escaped = !is_escaped && c == '\\';
-            is_end
-        });
-        let end = end.map_or(text.len(), |end| start + end);
-        found.push((name.trim(), start..end));
-        from = (end + usize::from(is_quoted)).min(text.len());
-    }
-    found
 }
 
 /// A URL, and what stands behind its `?`; a `?` in the password does not count.
@@ -224,8 +202,8 @@ pub(super) fn database(url: &str) -> Option<String> {
     if AddressSyntax::of(url) == AddressSyntax::Keywords {
         let values = keywords(url);
         let value = |wanted: &str| {
-            let (_, place) = values.iter().rev().find(|(name, _)| *name == wanted)?;
-            Some(clean(url.get(place.clone())?))
+            let found = values.iter().rev().find(|keyword| keyword.name == wanted)?;
+            Some(clean(url.get(found.value.clone())?))
         };
         return ["dbname", "host"].into_iter().filter_map(value).find(|name| !name.is_empty());
     }

@@ -8,7 +8,8 @@ use std::ops::Range;
 use percent_encoding::percent_decode_str;
 
 use super::variables::Variables;
-use crate::driver::connection::AddressSyntax;
+use crate::driver::connection;
+use crate::driver::connection::{AddressSyntax, Keyword};
 use crate::secret::Secret;
 
 /// Words in the name of a parameter, or in its value, that make it a secret.
@@ -152,36 +153,11 @@ fn url_parts(typed: &str) -> Vec<SecretPart> {
 
 /// The secrets among libpq's `name=value` and `name = 'value'`.
 fn keywords(typed: &str) -> Vec<SecretPart> {
-    let text = masked(typed);
-    let mut parts = Vec::new();
-    let mut from = 0;
-    while let Some(equals) = text.get(from..).and_then(|rest| rest.find('=')).map(|at| from + at) {
-        let name = text.get(from..equals).unwrap_or_default();
-        let start = from + (name.len() - name.trim_start().len());
-        let rest = text.get(equals + 1..).unwrap_or_default();
-        let begin = equals + 1 + (rest.len() - rest.trim_start().len());
-        let is_quoted = text.get(begin..).is_some_and(|rest| rest.starts_with('\''));
-        let inner = begin + usize::from(is_quoted);
-        let end = end_of_value(text.get(inner..).unwrap_or_default(), is_quoted) + inner;
-        let after = (end + usize::from(is_quoted)).min(text.len());
-        if let Some(kind) = kind(name.trim(), typed.get(inner..end).unwrap_or_default()) {
-            parts.push(SecretPart { kind, whole: start..after, value: inner..end });
-        }
-        from = after;
-    }
-    parts
-}
-
-/// Where a value of a keyword ends: at its quote, or at a blank; a backslash escapes.
-fn end_of_value(text: &str, is_quoted: bool) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if !escaped && (if is_quoted { c == '\'' } else { c.is_whitespace() }) {
-            return at;
-        }
-        escaped = !escaped && c == '\\';
-    }
-    text.len()
+    let part = |Keyword { name, value, whole, .. }: Keyword<'_>| {
+        let kind = kind(name, typed.get(value.clone()).unwrap_or_default())?;
+        Some(SecretPart { kind, whole, value })
+    };
+    connection::keywords(&masked(typed)).into_iter().filter_map(part).collect()
 }
 
 /// Whether a parameter is a secret.

@@ -12,6 +12,7 @@ use super::CommandResult;
 use super::settings::{CommandSettings, GlobalArgs, environment};
 use crate::config::InvalidConfig;
 use crate::driver::Drivers;
+use crate::error::Error;
 use crate::logging;
 
 /// Serve the metrics over HTTP (the default).
@@ -30,11 +31,14 @@ pub struct RunArgs {}
 /// # Errors
 /// Wrong arguments, a wrong configuration, an address that cannot be listened on.
 pub fn run(args: &GlobalArgs, _: &RunArgs) -> CommandResult {
-    serve(CommandSettings::new(args, &environment)?)
+    serve(CommandSettings::new(args, &environment)?, |_| Ok(()))
 }
 
-/// The same with settings.
-pub(super) fn serve(settings: CommandSettings) -> CommandResult {
+/// The same with settings. `on_listening` gets the addresses, such as `http://127.0.0.1:9399`, once clients can connect.
+pub(super) fn serve(
+    settings: CommandSettings,
+    on_listening: impl FnOnce(&[String]) -> Result<(), Error>,
+) -> CommandResult {
     allocator::set();
     let early = start::EarlyReload::new()?;
     let config = settings.examine(&environment, &Drivers::built_in());
@@ -48,6 +52,6 @@ pub(super) fn serve(settings: CommandSettings) -> CommandResult {
     // Whole, so that it is found from any folder.
     let file = config.files.first().and_then(|file| std::path::absolute(file).ok());
     let load = move || settings.load(&environment, &Drivers::built_in());
-    start::serve(start::make_targets(config), file, Box::new(load), &early)?;
+    start::serve(start::make_targets(config), file, Box::new(load), &early, on_listening)?;
     Ok(0)
 }

@@ -88,15 +88,16 @@ fn unhandled(error: &std::io::Error) -> Error {
 }
 
 /// Serves until SIGTERM, and `shutdown_delay` longer, or SIGINT; then stops accepting, lets requests in flight end, and
-/// returns. `load` reads the configuration again, from `file` where it comes from a file.
+/// returns. `load` reads the configuration again, from `file` where it comes from a file. `on_listening` gets the addresses.
 ///
 /// # Errors
-/// An address that cannot be listened on; all errors of the web-config file.
+/// An address that cannot be listened on; all errors of the web-config file; that of `on_listening`.
 pub fn serve(
     targets: Targets,
     file: Option<PathBuf>,
     load: Box<LoadConfig>,
     early: &EarlyReload,
+    on_listening: impl FnOnce(&[String]) -> Result<(), Error>,
 ) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
     let unhandled = |error| vec![unhandled(&error)];
@@ -124,6 +125,7 @@ pub fn serve(
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
+    on_listening(server.addresses()).map_err(|error| vec![error])?;
     let reload = start_reload_thread(&site)?;
     systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
     systemd::ready(Status::Serving);

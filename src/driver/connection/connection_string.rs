@@ -5,6 +5,7 @@
 //! it. Knows the meaning of no parameter; `address` does.
 
 use std::fmt;
+use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -168,38 +169,60 @@ fn decode(text: &str) -> Result<String, AddressError> {
     decoded.map(String::from).map_err(|_| ("the URL's percent-encoded bytes are not UTF-8", URL_HINT))
 }
 
-/// The rules are those of libpq's `conninfo_parse`.
+/// `NAME=VALUE` or `NAME = 'VALUE'` in a text of libpq's keywords.
+pub struct Keyword<'t> {
+    /// Its name; a text that is none where the syntax is wrong.
+    pub name: &'t str,
+    /// Where the value stands, inside its quotes and with its backslashes.
+    pub value: Range<usize>,
+    /// Where all of it stands.
+    pub whole: Range<usize>,
+    /// False where the quote that begins the value does not end.
+    is_closed: bool,
+}
+
+/// The keywords of a text, by the rules of libpq's `conninfo_parse`: a value without quotes ends at a blank, and a backslash takes
+/// the next character as it is. What is behind the last one is no keyword.
+#[must_use]
+pub fn keywords(text: &str) -> Vec<Keyword<'_>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some((name, after)) = text.get(from..).and_then(|rest| rest.split_once('=')) {
+        let start = from + name.len() - name.trim_start().len();
+        let after = after.trim_start();
+        let value = after.strip_prefix('\'');
+        let is_quoted = value.is_some();
+        let (value, mut is_escaped) = (value.unwrap_or(after), false);
+        let length = value.find(|c: char| {
+            let is_end = !is_escaped && if is_quoted { c == '\'' } else { c.is_whitespace() };
+            is_escaped = !is_escaped && c == '\\';
+            is_end
+        });
+        let begin = text.len() - value.len();
+        let end = begin + length.unwrap_or(value.len());
+        let is_closed = length.is_some() || !is_quoted;
+        from = end + usize::from(is_quoted && is_closed);
+        found.push(Keyword { name: name.trim(), value: begin..end, whole: start..from, is_closed });
+    }
+    found
+}
+
 fn parse_keywords(text: &str) -> Result<Vec<(String, String)>, AddressError> {
     let no_value = ("a keyword of the connection string has no `=`", KEYWORDS_HINT);
     let unclosed = ("a value of the connection string has no closing `'`", KEYWORDS_HINT);
-    let mut pairs = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').ok_or(no_value)?;
-        let (name, after) = (name.trim_end(), after.trim_start());
+    let (mut pairs, mut end) = (Vec::new(), 0);
+    for Keyword { name, value, whole, is_closed } in keywords(text) {
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err(no_value);
         }
-        let (value, after) = match after.strip_prefix('\'') {
-            Some(quoted) => split_value(quoted, |c| c == '\'').ok_or(unclosed)?,
-            None => split_value(after, char::is_whitespace).unwrap_or_else(|| (unescaped(after), "")),
-        };
-        pairs.push((name.to_owned(), value));
-        rest = after.trim_start();
-    }
-    Ok(pairs)
-}
-
-/// The value before the first character that ends it, without its backslashes, and what follows that character.
-fn split_value(text: &str, ends: impl Fn(char) -> bool) -> Option<(String, &str)> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if !escaped && ends(c) {
-            return Some((unescaped(text.get(..at)?), text.get(at + c.len_utf8()..)?));
+        if !is_closed {
+            return Err(unclosed);
         }
-        escaped = !escaped && c == '\\';
+        pairs.push((name.to_owned(), unescaped(text.get(value).unwrap_or_default())));
+        end = whole.end;
     }
-    None
+    let rest = text.get(end..).unwrap_or_default();
+    if rest.trim().is_empty() { Ok(pairs) } else { Err(no_value) }
 }
 
 /// Without the backslashes that escape characters.

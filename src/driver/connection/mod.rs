@@ -27,7 +27,7 @@ use self::password::PasswordSource;
 use self::tls::{TLS_MODES, TlsConfig, TlsMode, TlsRequirement};
 
 pub use self::address::UrlRules;
-pub use self::connection_string::AddressSyntax;
+pub use self::connection_string::{AddressSyntax, Keyword, keywords};
 
 /// The default of `connect_timeout`.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -14,7 +14,7 @@ use crate::driver::{
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
-use super::login::{MySqlLoggedIn, MySqlServerAddress, LoginServer};
+use super::login::{LoginServer, MySqlLoggedIn, MySqlServerAddress};
 use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;

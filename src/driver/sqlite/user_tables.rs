@@ -1,12 +1,14 @@
-//! The user's tables in a SQLite file. It keeps no sizes: the highest row ID, which is at the end of a table's tree, stands for
-//! the number of rows.
+//! The user's tables in a SQLite file. It keeps no sizes. Up to a bound the rows are counted; beyond it the highest row ID, which
+//! is at the end of a table's tree, stands for their number, those that were deleted included.
 
 use crate::driver::Sql;
 use crate::driver::user_tables::{StatisticsStatement, StatisticsValue, UserTable, UserTables};
 
 /// A column called `rowid` would stand for the row ID, and may have no index.
 const LIST: &str = r#"
-SELECT l.schema, l.name, 0, 'SELECT max(rowid) FROM main."' || replace(l.name, '"', '""') || '"'
+SELECT l.schema, l.name, 0, replace(
+  'SELECT CASE WHEN n < 10000 THEN n ELSE (SELECT max(rowid) FROM main."NAME") END
+   FROM (SELECT count(*) AS n FROM (SELECT 1 FROM main."NAME" LIMIT 10000))', 'NAME', replace(l.name, '"', '""'))
 FROM pragma_table_list AS l
 WHERE l.schema = 'main' AND l.type = 'table' AND l.wr = 0 AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\'
   AND NOT EXISTS (SELECT 1 FROM pragma_table_xinfo(l.name, l.schema) AS c WHERE lower(c.name) = 'rowid')

@@ -76,6 +76,26 @@ fn it_shows_on_a_server_what_the_other_exporter_defines() {
     assert_eq!(page.value("sql_exporter_query_success", &[("query", "replication_lag")]), Some(0.0));
 }
 
+/// The label of an iterator is one of `labels` there, and one of `foreach` here.
+#[test]
+fn an_iterator_runs_with_the_label_that_its_queries_name() {
+    let server = Postgres::fresh("justwatch_iterator");
+    server.run("CREATE TABLE orders (region text, state text); INSERT INTO orders VALUES ('n', 'open'), ('s', 'open'), ('s', 'done')");
+    let output = import("justwatch", &[&super::folder().join("justwatch/iterator.yaml")], &[]);
+    let Postgres { port, password, database } = &server;
+    let theirs = "postgres://exporter@db.example/shop?sslmode=verify-full";
+    let ours = format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}");
+    assert!(output.text().contains(theirs), "{}", output.text());
+    let text = output.text().replace(theirs, &ours);
+    let run = configuration(&output, "postgres").file("sql-exporter.yaml", &text).once();
+    assert_eq!(run.code(), 0, "{}", run.errors());
+    let page = checked(run.text());
+    let orders = |state| page.value("sql_orders", &[("region", "s"), ("state", state)]);
+    assert_eq!((orders("open"), orders("done"), page.series("sql_orders").len()), (Some(1.0), Some(1.0), 3));
+    assert_eq!(page.value("sql_only", &[("region", "s")]), Some(2.0));
+    assert_eq!(page.value("sql_all", &[("region", "n")]), Some(1.0));
+}
+
 #[test]
 fn its_labels_stay_where_they_are_to_be_kept() {
     let Some((page, _)) = page("justwatch_labels", &["--keep-labels"]) else { return };

@@ -129,7 +129,10 @@ impl Targets<'_, '_> {
             return;
         }
         let address = section.text("data_source_name").or_else(|| section.text("dsn"));
-        let given = address.or_else(|| self.options.url.clone()).unwrap_or_default();
+        // An address that the environment holds names no database either.
+        let named = address.filter(|address| self.options.url.is_none() || !dburl::is_variable(address));
+        let is_ours = named.is_none() && self.options.url.is_some();
+        let given = named.or_else(|| self.options.url.clone()).unwrap_or_default();
         // Of another text, any part may be a piece of a password.
         let of_url = || url::database(&given).filter(|_| given.contains("://"));
         let name = section.text("name").or_else(of_url).unwrap_or_else(|| "db".to_owned());
@@ -144,7 +147,8 @@ impl Targets<'_, '_> {
         if !self.budget.take_for(section, collectors.len()) {
             return;
         }
-        let entry = section.entry();
+        let mut entry = if is_ours { Entry::default() } else { Entry::at(section.place()) };
+        entry.comments = section.comments();
         let described = Described {
             second_name: None,
             login: self.login(section, &name),
@@ -231,12 +235,19 @@ impl Targets<'_, '_> {
             dburl::Source { target: &unique, report: self.report, fallback: self.told(&collectors), login };
         let driver = match address.as_str() {
             "template" => source.template(&mut entry),
+            // That of `--url`.
+            url if place.is_none() => {
+                entry.set("url", Value::Expanded(url::without_password(url, &unique, self.report)));
+                url.split(':').next().and_then(Driver::known).unwrap_or(Driver::Ours("postgres")).ours()
+            }
             address => source.set(&mut entry, address),
         };
         if let Err(why) = &driver {
             self.report.left_out(place, format!("the target {unique} {why}"));
         }
-        entry.set_nonempty("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
+        if !labels.is_empty() {
+            entry.set("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
+        }
         found.by_identity.insert(identity, found.list.len());
         found.list.push(Found { target: Target { name: unique, entry }, driver, collectors });
     }

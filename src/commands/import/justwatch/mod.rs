@@ -19,12 +19,13 @@ use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::{Section, indented, without_semicolon};
 use super::unique_names::UniqueNames;
+use crate::commands::counted;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "justwatch", signs, convert };
 
-/// How many statements may tell a driver that nothing names, and how many drivers a message names.
+/// How many statements may tell a driver that nothing names, and how many drivers a message names; it counts the others.
 const HINTS: usize = 4;
 const ITERATOR: &str = "a value of `iterator` is bound, so it can only stand where a statement has a text: ";
 
@@ -252,6 +253,9 @@ impl Conversion<'_> {
             "a label that is NULL is empty, and one that is not text is shown: there such a sample is left out",
         );
         note(
+            "a column that the result lacks fails its query: there a label of that name is empty, and a value is 0",
+        );
+        note(
             "a query that fails shows nothing (`keep_last` keeps its last samples): there its last samples stay",
         );
     }
@@ -306,7 +310,7 @@ impl Conversion<'_> {
         let Some(sql) = sql else {
             return self.report.note(place(), "without a statement a query makes no metrics");
         };
-        let Some(metric) = metric else {
+        let Some(mut metric) = metric else {
             return self.report.note(place(), "without `values` a query makes no metrics");
         };
         if !allows_zero_rows {
@@ -329,6 +333,10 @@ impl Conversion<'_> {
         }
         let Some(sql) = bound(job, section, sql, driver, &mut entry) else { return };
         entry.set("sql", Value::Sql(sql));
+        // There, `labels` names the label of the iterator, too, and its value is not that of a column.
+        if let (Some(iterator), Some(_)) = (&job.iterator, entry.get("foreach")) {
+            metric.remove_item("labels", &Value::from(iterator.label.as_str()));
+        }
         self.add(Made {
             name,
             query: Query { entry, metrics: vec![metric] },
@@ -411,7 +419,11 @@ impl<'d> Job<'d> {
             }
         }
         job.weight = job.selected.iter().map(|name| name.len() + 2).sum();
+        let others = lacking.len().saturating_sub(HINTS);
         job.lacking = lacking.into_iter().take(HINTS).collect::<Vec<_>>().join(", ");
+        if others > 0 {
+            job.lacking += &format!(" and {}", counted(others, "other", "others"));
+        }
         let scheme = schemes.pop_first().filter(|scheme| schemes.is_empty() && !scheme.is_empty());
         job.scheme = scheme;
         job

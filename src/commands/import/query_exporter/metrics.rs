@@ -79,9 +79,11 @@ impl<'d> Metrics<'d> {
         if !budget.take_for(query, found.weight) {
             return OfQuery::default();
         }
+        let is_observed = |metric: &&Metric<'_>| matches!(metric.kind.as_str(), "histogram" | "summary");
+        let has_observations = metrics.iter().any(is_observed);
         for metric in metrics {
             if metric.kind != "summary" {
-                found.metrics.push(metric.with_rows_of(columns.len()));
+                found.metrics.push(metric.beside(columns.len(), has_observations));
                 continue;
             }
             let at = *by_labels.entry(&metric.labels).or_insert(found.summaries.len());
@@ -173,15 +175,16 @@ impl<'d> Metric<'d> {
         self
     }
 
-    /// In a query whose rows have so many label columns.
-    fn with_rows_of(&self, columns: usize) -> Entry {
+    /// In a query whose metrics have so many label columns, or of whose rows others observe each.
+    fn beside(&self, columns: usize, has_observations: bool) -> Entry {
         let mut entry = self.entry.clone();
-        if self.labels.len() < columns && self.kind != "histogram" && entry.get("duplicates").is_none() {
+        let has_several = self.labels.len() < columns || has_observations;
+        if has_several && self.kind != "histogram" && entry.get("duplicates").is_none() {
             entry.set("duplicates", "first");
             self.section.report.note(
                 self.section.place(),
-                "other metrics of the query have more labels, so several rows have the labels of this one: the first one \
-                 counts, there the last one",
+                "other metrics of the query have more labels, or observe each row, so several rows have the labels of this \
+                 one: the first one counts, there the last one",
             );
         }
         entry

@@ -255,7 +255,7 @@ impl Conversion<'_> {
         let mut entry = section.entry();
         entry.run_on(&databases, self.has_one_target);
         pace(section, &mut entry);
-        let made = self.metrics.of(section, &self.budget);
+        let mut made = self.metrics.of(section, &self.budget);
         let names_of_databases: usize = databases.iter().map(String::len).sum();
         let of_summaries = made.summaries.len() * (sql.len() + names_of_databases);
         let weight = made.weight + names_of_databases + of_summaries;
@@ -268,15 +268,15 @@ impl Conversion<'_> {
                 query.entry.set("sql", Value::Sql(sql.clone()));
                 query.entry.set("name", names.take(name));
                 queries.push(query);
-                entry.comments.clear();
+                without_comments(&mut entry, &mut made.metrics);
             }
-            for summaries in &made.summaries {
+            for summaries in &mut made.summaries {
                 let mut query = Query { entry: entry.clone(), metrics: summaries.metrics.clone() };
                 query.entry.set("sql", Value::Sql(summaries.sql(&sql, driver)));
                 let suffix = if made.metrics.is_empty() { "" } else { "_summary" };
                 query.entry.set("name", names.take(&format!("{name}{suffix}")));
                 queries.push(query);
-                entry.comments.clear();
+                without_comments(&mut entry, &mut summaries.metrics);
             }
         }
         if made.metrics.is_empty() && made.summaries.is_empty() {
@@ -304,6 +304,11 @@ impl Conversion<'_> {
         }
         ours
     }
+}
+
+/// Comments stand above the first of several queries that one becomes.
+fn without_comments(query: &mut Entry, metrics: &mut [Entry]) {
+    std::iter::once(query).chain(metrics).for_each(|entry| entry.comments.clear());
 }
 
 /// `timeout`, `interval` and `schedule`.
