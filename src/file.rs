@@ -362,23 +362,23 @@ mod tests {
     fn a_file_that_is_written_replaced_or_removed_has_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let stamps = || {
-            let mut stamps = FileFingerprint::default();
-            stamps.add(&path);
-            stamps
+        let fingerprint = || {
+            let mut fingerprint = FileFingerprint::default();
+            fingerprint.add(&path);
+            fingerprint
         };
         std::fs::write(&path, "one").unwrap();
-        let first = stamps();
+        let first = fingerprint();
         assert!(!first.changed());
         std::fs::write(&path, "three").unwrap();
         assert!(first.changed());
-        let second = stamps();
+        let second = fingerprint();
         std::fs::write(folder.path().join("b"), "three").unwrap();
         std::fs::rename(folder.path().join("b"), &path).unwrap();
         assert!(second.changed());
-        let third = stamps();
+        let third = fingerprint();
         std::fs::remove_file(&path).unwrap();
         assert!(third.changed());
-        assert!(!stamps().changed());
+        assert!(!fingerprint().changed());
     }
 }

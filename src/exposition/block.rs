@@ -20,7 +20,7 @@ pub struct Block {
     pub series: usize,
     /// Explicit timestamps: where in `lines` one goes (the end of its line), and Unix milliseconds. In order; a format
     /// writes them in its own way ([`Block::write`]), so that `lines` serve all formats.
-    pub stamps: Vec<(usize, i64)>,
+    pub timestamps: Vec<(usize, i64)>,
 }
 
 impl AsRef<[u8]> for Block {
@@ -42,7 +42,7 @@ impl Block {
     /// The same, with capacity for so many bytes of lines.
     #[must_use]
     pub fn with_capacity(family: Arc<Family>, bytes: usize) -> Self {
-        Block { family, lines: Vec::with_capacity(bytes), series: 0, stamps: Vec::new() }
+        Block { family, lines: Vec::with_capacity(bytes), series: 0, timestamps: Vec::new() }
     }
 
     /// Appends one sample of the family's own name, with `own` in the gap of `labels`. The caller makes sure that series
@@ -70,25 +70,25 @@ impl Block {
     pub fn append(&mut self, other: &Block) {
         let start = self.lines.len();
         self.lines.extend_from_slice(&other.lines);
-        self.stamps.extend(other.stamps.iter().map(|(place, ms)| (start + place, *ms)));
+        self.timestamps.extend(other.timestamps.iter().map(|(place, ms)| (start + place, *ms)));
         self.series += other.series;
     }
 
     /// At most the bytes that it takes on a page, whatever the format.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.lines.len() + self.stamps.len() * MAX_TIMESTAMP_BYTES
+        self.lines.len() + self.timestamps.len() * MAX_TIMESTAMP_BYTES
     }
 
     /// Appends the lines with their explicit timestamps as `format` writes them.
     pub fn write(&self, format: &dyn Format, out: &mut Vec<u8>) {
         let mut rest = self.lines.as_slice();
         let mut at = 0;
-        for (place, ms) in &self.stamps {
+        for (place, ms) in &self.timestamps {
             // Invariant: places rise and lie within the lines; one that did not would add no bytes.
             let (before, after) = rest.split_at_checked(place.saturating_sub(at)).unwrap_or((rest, &[]));
             out.extend_from_slice(before);
-            format.stamp(*ms, out);
+            format.timestamp(*ms, out);
             (rest, at) = (after, *place);
         }
         out.extend_from_slice(rest);
@@ -169,8 +169,8 @@ impl BlockBuilder {
     }
 
     /// Gives the sample that was added last an explicit timestamp, in Unix milliseconds.
-    pub fn stamp(&mut self, ms: i64) {
-        self.block.stamps.push((self.block.lines.len().saturating_sub(1), ms));
+    pub fn timestamp(&mut self, ms: i64) {
+        self.block.timestamps.push((self.block.lines.len().saturating_sub(1), ms));
     }
 
     /// How many series it has.
@@ -192,7 +192,7 @@ impl BlockBuilder {
         if block.lines.capacity() - block.lines.len() > block.lines.len() / SPARE_FRACTION {
             block.lines.shrink_to_fit();
         }
-        block.stamps.shrink_to_fit();
+        block.timestamps.shrink_to_fit();
         (block.series > 0).then_some(block)
     }
 }
@@ -288,10 +288,10 @@ mod tests {
     fn explicit_timestamps_are_spliced_into_lines_that_stay_as_they_are() {
         let mut draft = BlockBuilder::new(family("x"));
         draft.add("", &labels(&[("a", "1")]), b"", 1.0);
-        draft.stamp(1_500);
+        draft.timestamp(1_500);
         draft.add("", &labels(&[("a", "2")]), b"", 2.0);
         draft.add("", &labels(&[("a", "3")]), b"", 3.0);
-        draft.stamp(-1);
+        draft.timestamp(-1);
         let block = draft.finish().unwrap();
         assert_eq!(text(&block.lines), "x{a=\"1\"} 1\nx{a=\"2\"} 2\nx{a=\"3\"} 3\n");
         let mut out = Vec::new();
@@ -300,7 +300,7 @@ mod tests {
         assert!(out.len() <= block.size());
         let mut more = BlockBuilder::new(family("x"));
         more.add("", &labels(&[("a", "4")]), b"", 4.0);
-        more.stamp(7);
+        more.timestamp(7);
         let (mut both, mut out) = (block, Vec::new());
         both.append(&more.finish().unwrap());
         both.write(&Text, &mut out);

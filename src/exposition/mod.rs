@@ -96,7 +96,7 @@ pub trait Format: Sync {
     fn head(&self, family: &Family, out: &mut Vec<u8>);
 
     /// Appends a sample's explicit timestamp, the blank before it included. `ms` is Unix time in milliseconds.
-    fn stamp(&self, ms: i64, out: &mut Vec<u8>);
+    fn timestamp(&self, ms: i64, out: &mut Vec<u8>);
 
     /// Appends what ends the page (OpenMetrics: `# EOF`).
     fn end(&self, out: &mut Vec<u8>);

@@ -39,7 +39,7 @@ impl Format for OpenMetrics {
     }
 
     /// In seconds, with three decimals.
-    fn stamp(&self, ms: i64, out: &mut Vec<u8>) {
+    fn timestamp(&self, ms: i64, out: &mut Vec<u8>) {
         let (sign, ms) = (if ms < 0 { "-" } else { "" }, ms.unsigned_abs());
         // Writing into memory does not fail.
         let _ = write!(out, " {sign}{}.{:03}", ms / 1000, ms % 1000);
@@ -117,8 +117,8 @@ mod tests {
         let cases =
             [(0, " 0.000"), (1_500, " 1.500"), (-1, " -0.001"), (1_700_000_000_042, " 1700000000.042")];
         for (ms, expected) in cases {
-            assert_eq!(written(|out| OpenMetrics.stamp(ms, out)), expected);
+            assert_eq!(written(|out| OpenMetrics.timestamp(ms, out)), expected);
         }
-        assert_eq!(written(|out| OpenMetrics.stamp(i64::MIN, out)), " -9223372036854775.808");
+        assert_eq!(written(|out| OpenMetrics.timestamp(i64::MIN, out)), " -9223372036854775.808");
     }
 }

@@ -49,16 +49,16 @@ pub fn without(block: &Block, lines: &[usize]) -> Remainder {
 /// The lines that are kept, with their timestamps.
 fn copy(block: &Block, kept: &[bool]) -> Option<Block> {
     let mut left = Block::new(Arc::clone(&block.family));
-    let mut stamps = block.stamps.iter().copied().peekable();
+    let mut timestamps = block.timestamps.iter().copied().peekable();
     let mut end = 0;
     for (line, kept) in block.lines.split_inclusive(|byte| *byte == b'\n').zip(kept) {
         end += line.len();
-        // A stamp stands before the line feed of its line.
-        let stamp = stamps.next_if(|(place, _)| *place < end);
+        // A timestamp stands before the line feed of its line.
+        let timestamp = timestamps.next_if(|(place, _)| *place < end);
         if *kept {
             left.lines.extend_from_slice(line);
             left.series += 1;
-            left.stamps.extend(stamp.map(|(_, ms)| (left.lines.len() - 1, ms)));
+            left.timestamps.extend(timestamp.map(|(_, ms)| (left.lines.len() - 1, ms)));
         }
     }
     (left.series > 0).then_some(left)
@@ -111,7 +111,7 @@ mod tests {
     fn block(kind: FamilyKind, lines: &str) -> Block {
         let family = Arc::new(Family::new(MetricName::new("x").unwrap(), kind, ""));
         let series = lines.lines().count();
-        Block { family, lines: lines.into(), series, stamps: Vec::new() }
+        Block { family, lines: lines.into(), series, timestamps: Vec::new() }
     }
 
     fn left(block: &Block, lines: &[usize]) -> String {
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn timestamps_stay_with_their_lines() {
         let mut block = block(FamilyKind::Gauge, "x{a=\"1\"} 1\nx{a=\"2\"} 2\nx{a=\"3\"} 3\n");
-        block.stamps = vec![(9, 1000), (19, 2000), (29, 3000)];
+        block.timestamps = vec![(9, 1000), (19, 2000), (29, 3000)];
         let left = without(&block, &[1]).block.unwrap();
         let mut out = Vec::new();
         left.write(&Text, &mut out);

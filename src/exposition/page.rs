@@ -46,7 +46,7 @@ pub fn pieces(families: &Families, format: &dyn Format) -> Vec<PagePiece> {
     {
         format.head(family, &mut text);
         for block in blocks {
-            if !block.stamps.is_empty() {
+            if !block.timestamps.is_empty() {
                 block.write(format, &mut text);
             } else if block.lines.len() <= MAX_COPIED {
                 text.extend_from_slice(&block.lines);

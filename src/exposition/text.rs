@@ -36,7 +36,7 @@ impl Format for Text {
     }
 
     /// In whole milliseconds.
-    fn stamp(&self, ms: i64, out: &mut Vec<u8>) {
+    fn timestamp(&self, ms: i64, out: &mut Vec<u8>) {
         out.push(b' ');
         out.extend_from_slice(itoa::Buffer::new().format(ms).as_bytes());
     }

@@ -87,7 +87,7 @@ pub struct Samples<'b> {
     /// Where samples wait for others of their label set, with `duplicates: sum`.
     pub sums: Option<&'b mut Sums>,
     /// The explicit timestamp of what is written, in Unix milliseconds.
-    pub stamp: Option<i64>,
+    pub timestamp: Option<i64>,
 }
 
 impl Samples<'_> {
@@ -110,8 +110,8 @@ impl Samples<'_> {
         match self.draft.add(suffix, labels, own, value) {
             Inserted::New => {
                 self.tally.take_room()?;
-                if let Some(ms) = self.stamp {
-                    self.draft.stamp(ms);
+                if let Some(ms) = self.timestamp {
+                    self.draft.timestamp(ms);
                 }
                 Ok(())
             }

@@ -415,10 +415,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_query_with_the_timeout_of_the_one_before_has_a_tick_for_its_marker() {
+    fn only_a_query_with_the_limits_of_the_one_before_has_a_row_for_its_guard() {
         let (long, short) = (Duration::from_secs(10), Duration::from_millis(50));
         // Which of the two guard statements is before each query.
-        let markers = |has_guard_rows: bool| {
+        let guards = |has_guard_rows: bool| {
             let writer = writer(has_guard_rows);
             let mut group = GroupWriter::new(&writer);
             [long, long, short, long, long].map(|left| {
@@ -428,8 +428,8 @@ mod tests {
                 (text.contains("sqlexp_guard\0"), text.contains(GUARD_ROWS))
             })
         };
-        let (whole, opens, tick) = ((true, false), (true, true), (false, true));
-        assert_eq!(markers(true), [opens, tick, whole, whole, tick]);
-        assert_eq!(markers(false), [whole; 5]);
+        let (whole, opens, row) = ((true, false), (true, true), (false, true));
+        assert_eq!(guards(true), [opens, row, whole, whole, row]);
+        assert_eq!(guards(false), [whole; 5]);
     }
 }

@@ -303,9 +303,9 @@ impl<'q> BoundQuery<'q> {
             let labels = set.write(row, context, scratch)?;
             let FamilyWriter { emit, draft, sums } = writers.of_row(row, drafts, context.limit.bytes)?;
             let Some(draft) = drafts.get_mut(*draft) else { continue };
-            let stamp = timestamp.as_ref().map(|column| column.moment(row)).transpose()?;
+            let timestamp = timestamp.as_ref().map(|column| column.moment(row)).transpose()?;
             let (duplicates, sums) = (metric.duplicates, sums.as_mut());
-            emit.row(row, labels, &mut Samples { draft, tally, duplicates, sums, stamp })?;
+            emit.row(row, labels, &mut Samples { draft, tally, duplicates, sums, timestamp })?;
             writers.settle(drafts)?;
         }
         Ok(())
@@ -322,7 +322,7 @@ impl<'q> BoundQuery<'q> {
             writers.each(|FamilyWriter { emit, draft, sums }| {
                 let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
                 let (duplicates, sums) = (metric.duplicates, sums.as_mut());
-                let mut samples = Samples { draft, tally, duplicates, sums, stamp: None };
+                let mut samples = Samples { draft, tally, duplicates, sums, timestamp: None };
                 call(metric, &mut **emit, &set.bytes, &mut samples)
             })?;
         }
