@@ -126,9 +126,12 @@ fn is_whole_from_afar(entry: &str, port: u16, warm: usize) {
         let page = page();
         let failing = page.series("sql_exporter_query_failure_reason");
         assert!(failing.is_empty(), "{failing:?}\n{}", far.exporter.log());
-        for row in page.series("sql_exporter_query_duration_seconds") {
-            assert!(row.labels["target"] == "well" || row.value < 0.1, "the network counts: {row:?}");
-        }
+        let rows = page.series("sql_exporter_query_duration_seconds").into_iter();
+        let mut took: Vec<f64> =
+            rows.filter(|row| row.labels["target"] != "well").map(|row| row.value).collect();
+        took.sort_by(f64::total_cmp);
+        // If the network counted, no query would be below; a busy machine holds up a few.
+        assert!(took[took.len() * 3 / 4] < 0.1, "the network counts: {took:?}");
         let cold = far.proxy.most_turns();
         assert!(turn > 0 || cold <= 25, "{cold} turns for a first page on one connection");
     }

@@ -160,6 +160,8 @@ pub(super) fn odd_targets(victim: &Victim) -> Aftermath {
         "metrics",
         "example.org:443",
         "ftp://example.org/metrics",
+        "HTTP://a:99999/",
+        "http://",
         "://a/",
         "/metrics#part",
         "/a\0b",
@@ -193,7 +195,7 @@ pub(super) fn strange_paths(victim: &Victim) -> Aftermath {
 /// Ours, in the form that is sent to a proxy: nobody is asked but ourselves.
 pub(super) fn requests_to_a_proxy(victim: &Victim) -> Aftermath {
     let targets =
-        ["http://example.org/metrics", "https://169.254.169.254/-/healthy", "HTTP://a:99999/", "http://"];
+        ["http://example.org/metrics", "https://169.254.169.254/-/healthy", "HTTP://a:9999/-/metrics"];
     lines(victim, targets.map(|target| format!("GET {target} HTTP/1.1")))
 }
 
@@ -242,6 +244,7 @@ pub(super) fn requests_of_other_sites(victim: &Victim) -> Aftermath {
     assert_eq!(say("POST /-/reload", "Host: localhost"), 200);
     let foreign = [
         ("GET /", "Host: evil.example"),
+        ("GET http://evil.example/", "Host: localhost"),
         ("GET /config", "Host: evil.example:9399"),
         ("POST /-/reload", "Host: evil.example\r\nOrigin: http://evil.example"),
         (
