@@ -233,7 +233,7 @@ impl BoundMember {
         allowed > 0
     }
 
-    /// It has a lane less: idle sessions may be for others that wait.
+    /// It has one lane less: idle sessions may be for others that wait.
     pub fn no_longer_busy(&self) {
         self.bound.state.lock().wake_first();
     }
