@@ -244,7 +244,7 @@ impl BoundState {
         self.members.iter().filter_map(Weak::upgrade)
     }
 
-    /// What the configuration allows: of targets that differ, the least. Not kept: nothing says when a target is gone.
+    /// What the configuration allows: of targets that differ, the least. It is not kept, because nothing says when a target is gone.
     fn most(&self) -> usize {
         self.members().map(|member| member.most.load(Ordering::Relaxed)).min().unwrap_or(usize::MAX)
     }
