@@ -67,7 +67,7 @@ pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
             print_stdout(&TerminalText::document("healthy"))?;
             return Ok(0);
         }
-        // What this command takes for no TLS and no `route_prefix` may be another configuration.
+        // Without the exporter's configuration this command knows neither its TLS nor its `route_prefix`.
         Ok(status) if matches!(status.as_str(), "400" | "404") => format!(
             "{listen} answers {status}; if the exporter has TLS or a `route_prefix`, name its configuration with -c"
         ),

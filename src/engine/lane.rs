@@ -250,7 +250,7 @@ impl BatchExecution<'_> {
     }
 
     /// Opens a session where there is none; true when it was there before. A full server is asked again where another
-    /// target of its group closes an idle session.
+    /// target of that server and user closes an idle session.
     fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
             return Ok(true);

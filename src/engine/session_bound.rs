@@ -233,7 +233,7 @@ impl BoundMember {
         allowed > 0
     }
 
-    /// It has a lane less: idle sessions may be for others that wait.
+    /// It has one lane less: idle sessions may be for others that wait.
     pub fn no_longer_busy(&self) {
         self.bound.state.lock().wake_first();
     }
@@ -244,7 +244,7 @@ impl BoundState {
         self.members.iter().filter_map(Weak::upgrade)
     }
 
-    /// What the configuration allows: of targets that differ, the least. Not kept: nothing says when a target is gone.
+    /// What the configuration allows: of targets that differ, the least. It is not kept, because nothing says when a target is gone.
     fn most(&self) -> usize {
         self.members().map(|member| member.most.load(Ordering::Relaxed)).min().unwrap_or(usize::MAX)
     }

@@ -65,9 +65,9 @@ pub struct TargetSessions {
     pub ping: Arc<ResultCache>,
     /// The databases that it found.
     pub discovery: Discovery,
-    /// It among the targets that log in to the same server as the same user.
+    /// This target among those that log in to the same server as the same user.
     pub on_server: Arc<BoundMember>,
-    /// It among the databases of the target that discovered it.
+    /// This target among the databases of the one that discovered it.
     discovered: Option<Arc<BoundMember>>,
     /// What all targets share.
     pub shared: Arc<SharedResources>,

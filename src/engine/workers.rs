@@ -143,7 +143,7 @@ impl Workers {
         Workers::named("lane", max)
     }
 
-    /// The same, with another name of the threads than `lane`.
+    /// The same, with threads of another name than `lane`.
     pub fn named(name: &'static str, max: usize) -> Self {
         let (state, servers) = Default::default();
         let workers = Workers(Arc::new(WorkerPool { name, state, servers }));

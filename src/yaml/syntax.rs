@@ -150,8 +150,8 @@ pub(super) fn second_document(text: &str) -> Option<usize> {
 const MOST_BRACKET_LOOKS: usize = 200_000_000;
 
 /// What is refused before libyaml sees the text: characters that YAML does not allow (reported there without a
-/// place), and brackets without end. Gives the offset and a message. Brackets in comments and texts count too: what is in
-/// one only a parser knows, and no file that a person writes has so many.
+/// place), and brackets without end. Gives the offset and a message. Brackets in comments and texts count too: only a
+/// parser knows what is in one, and no file that a person writes has so many.
 pub(super) fn precheck(text: &str) -> Result<(), (usize, String)> {
     let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     let (mut depth, mut looks) = (0_usize, 0_usize);

@@ -437,7 +437,7 @@ pub(crate) fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// What certificates can be verified.
+/// Which certificates can be verified.
 const VERIFIABLE: &str = "certificates of RSA (2,048 to 8,192 bits, SHA-256 to SHA-512), of ECDSA P-256 or P-384 (SHA-256 or \
      SHA-384) and of Ed25519 can be verified, and those of their authorities; or verify nothing: tls: {mode: require} without `ca`";
 

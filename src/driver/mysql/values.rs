@@ -243,13 +243,15 @@ fn binary_integer(bytes: &[u8], unsigned: bool) -> Option<Cell<'static>> {
 /// A number of which the server shows so many decimal places. It stores -0.01 in a `DOUBLE(10,2)` as -0.010000000000000009: an
 /// error of its arithmetic is left out, and no digit more, as an expression may have more places than are shown.
 fn rounded(value: f64, decimals: Option<u8>) -> f64 {
-    /// The largest power of ten that a `f64` holds exactly.
-    const MOST_DECIMALS: u8 = 22;
+    /// A `f64` holds 15 digits of any number. With more of them the server shows the error, too.
+    const MOST_DECIMALS: u8 = 15;
+    const MOST_UNITS: f64 = 1e15;
     let Some(decimals) = decimals.filter(|decimals| *decimals <= MOST_DECIMALS) else { return value };
     let unit = 10_f64.powi(decimals.into());
-    let shown = (value * unit).round() / unit;
-    let is_meant = shown != 0.0 && (shown - value).abs() <= f64::EPSILON * value.abs().max(1.0);
-    if is_meant { shown } else { value }
+    let scaled = value * unit;
+    let shown = scaled.round() / unit;
+    let is_error = scaled.abs() < MOST_UNITS && (shown - value).abs() <= f64::EPSILON * value.abs().max(1.0);
+    if is_error && shown != 0.0 { shown } else { value }
 }
 
 /// A value in the text format, or of a type that is text in both. What cannot be read is given as it is.
@@ -516,6 +518,7 @@ mod tests {
             (-0.010_000_000_000_000_009, Some(2), -0.01),
             (-0.010_000_000_000_000_009, None, -0.010_000_000_000_000_009),
             (123_456_789_012.349_99, Some(2), 123_456_789_012.35),
+            (2_387_266_624_647.994_6, Some(6), 2_387_266_624_647.994_6),
             // An average, a quotient.
             (0.333_333_333_333_333_3, Some(6), 0.333_333_333_333_333_3),
             (-1e-11, Some(6), -1e-11),

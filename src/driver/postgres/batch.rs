@@ -45,7 +45,7 @@ enum Settled {
 type SentGroup = Vec<(Arc<ResultShape>, QueryLimits)>;
 
 /// The answer to one job.
-struct RanJob {
+struct PgJobAnswer {
     outcome: Result<JobOutcome, ExchangeError>,
     /// Since when the server has worked on it.
     start: Instant,
@@ -244,7 +244,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 left_open = outcome.remaining == Remaining::OpenTransaction && !is_undone;
                 health = self.end_transaction(outcome, is_undone, is_last, left_open && is_reset, soon);
             }
-            let settled = self.settle(place, RanJob { outcome, start, limits: sent.limits, until })?;
+            let settled = self.settle(place, PgJobAnswer { outcome, start, limits: sent.limits, until })?;
             if let Some(health) = health {
                 return Err(health);
             }
@@ -384,7 +384,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         group: &SentGroup,
         place: usize,
         start: &mut Instant,
-    ) -> Result<(Vec<RanJob>, Option<RanJob>), Health> {
+    ) -> Result<(Vec<PgJobAnswer>, Option<PgJobAnswer>), Health> {
         let (mut began, mut first_settings) = (None, None);
         let mut ran = Vec::with_capacity(group.len());
         for (index, (shape, limits)) in group.iter().enumerate() {
@@ -404,7 +404,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             let (role, last_settings) = (reader.role(), reader.settings_behind());
             began = reader.ended();
             self.session.note_role(role);
-            let answer = RanJob { start: *start, limits: *limits, until, outcome };
+            let answer = PgJobAnswer { start: *start, limits: *limits, until, outcome };
             match &answer.outcome {
                 Ok(outcome) if outcome.has_run() => *start = outcome.at,
                 outcome => {
@@ -448,8 +448,8 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     }
 
     /// Ends the job at `place`, or leaves it there for another try when there is another way to send it.
-    fn settle(&mut self, place: usize, answer: RanJob) -> Result<Settled, Health> {
-        let RanJob { outcome, start, limits, until } = answer;
+    fn settle(&mut self, place: usize, answer: PgJobAnswer) -> Result<Settled, Health> {
+        let PgJobAnswer { outcome, start, limits, until } = answer;
         match outcome {
             Ok(JobOutcome {
                 verdict: Err(JobFailure::Server(error)), has_begun: false, remaining, ..
@@ -478,8 +478,8 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     }
 
     /// Tells the sinks of the jobs from `place` on, which have run.
-    fn tell_all(&mut self, place: usize, ran: Vec<RanJob>) {
-        for RanJob { outcome, start, limits, .. } in ran {
+    fn tell_all(&mut self, place: usize, ran: Vec<PgJobAnswer>) {
+        for PgJobAnswer { outcome, start, limits, .. } in ran {
             if let Ok(outcome) = outcome {
                 let job = self.jobs.remove(place).job;
                 self.tell(job, outcome, start, limits, self.by);

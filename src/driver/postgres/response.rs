@@ -187,7 +187,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             let next = connection.next(by, self.bounds).and_then(|message| {
                 notices = match message.tag {
                     tags::DATA_ROW_TAG => 0,
-                    // Of others, for a session whose function has said LISTEN.
+                    // From other sessions, to one whose function has said LISTEN.
                     tags::NOTIFICATION_RESPONSE_TAG => notices,
                     _ => notices + message.len(),
                 };

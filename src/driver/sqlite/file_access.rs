@@ -59,7 +59,7 @@ pub(super) struct FileAccess {
     content: Vec<FileContent>,
 }
 
-/// Whatever writes a file changes one of them: its size, the time of its last change.
+/// A file's size, and the time of its last change: whatever writes it changes one of them.
 type FileContent = (u64, Option<SystemTime>);
 
 fn content_of(metadata: &Metadata) -> FileContent {

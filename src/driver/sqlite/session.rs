@@ -85,7 +85,7 @@ impl SqliteSession {
         }
     }
 
-    /// Whether the session may go on. It reads a file that was written anew, not from its memory.
+    /// Whether the session may go on. A file that was written since the last batch is read again, not taken from SQLite's cache.
     fn check_unchanged(&mut self) -> Result<()> {
         match self.access.as_mut().map_or(Ok(false), FileAccess::check_unchanged)? {
             true => self.connection.release_memory().map_err(|cause| self.error(&cause)),

@@ -175,7 +175,7 @@ impl<'d> Metric<'d> {
         self
     }
 
-    /// In a query whose metrics have so many label columns, or of whose rows others observe each.
+    /// In a query whose metrics have so many label columns. `has_observations`: others observe each of its rows.
     fn beside(&self, columns: usize, has_observations: bool) -> Entry {
         let mut entry = self.entry.clone();
         let has_several = self.labels.len() < columns || has_observations;
