@@ -2,7 +2,7 @@
 //! while it stands open. The client is curl.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::exporter::{Exporter, Setup, assert_clean};
 use crate::process::{processor_time, wait_for};

@@ -41,6 +41,8 @@ const PROCESS_WIDE: &[&str] =
 /// For a session that only reads. SQLite calls it for each thing a statement would do, while it is prepared.
 pub(super) fn authorize_reader(context: AuthContext<'_>) -> Authorization {
     allow_if(match context.action {
+        // The session's own: SQLite reads the schema again.
+        AuthAction::Pragma { pragma_name: "writable_schema", pragma_value: Some("RESET") } => true,
         AuthAction::Pragma { pragma_name, pragma_value } => reads(pragma_name, pragma_value.is_some()),
         AuthAction::Function { function_name } => !contains(REACHING_OUTSIDE, function_name),
         AuthAction::Select

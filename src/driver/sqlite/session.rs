@@ -87,10 +87,12 @@ impl SqliteSession {
 
     /// Whether the session may go on. A file that was written since the last batch is read again, not taken from SQLite's cache.
     fn check_unchanged(&mut self) -> Result<()> {
-        match self.access.as_mut().map_or(Ok(false), FileAccess::check_unchanged)? {
-            true => self.connection.release_memory().map_err(|cause| self.error(&cause)),
-            false => Ok(()),
+        if !self.access.as_mut().map_or(Ok(false), FileAccess::check_unchanged)? {
+            return Ok(());
         }
+        // The schema too: that of a restored dump may have the number of the old one, and its tables on other pages.
+        let schema = || self.connection.execute_batch("PRAGMA writable_schema = RESET");
+        self.connection.release_memory().and_then(|()| schema()).map_err(|cause| self.error(&cause))
     }
 
     fn error(&self, cause: &rusqlite::Error) -> Error {

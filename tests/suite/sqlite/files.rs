@@ -111,6 +111,21 @@ fn a_backup_that_is_copied_over_the_file_is_read() {
     }
 }
 
+/// A dump that was restored has its tables on other pages, and may have the number of the old schema.
+#[test]
+fn a_restored_dump_that_is_copied_over_the_file_has_its_own_schema() {
+    let (shop, restored) = (Shop::new(), Shop::new());
+    let fill = "INSERT INTO a WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5000) SELECT n FROM t";
+    shop.write(&format!("CREATE TABLE a (x); CREATE TABLE b (x); {fill}; INSERT INTO b VALUES (1), (2)"));
+    restored.write(&format!("CREATE TABLE a (x); {fill}; CREATE TABLE b (x); INSERT INTO b VALUES (1), (2)"));
+    let mut session = shop.session();
+    let query = "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)";
+    assert_eq!(run(&mut *session, query, LONG).0.good(), [["Int(5000)", "Int(2)"]]);
+    let copied = std::process::Command::new("cp").args([restored.path(), shop.path()]).status();
+    assert!(copied.expect("cp").success());
+    assert_eq!(run(&mut *session, query, LONG).0.good(), [["Int(5000)", "Int(2)"]]);
+}
+
 #[test]
 fn an_immutable_file_is_read_without_its_wal_and_without_making_files() {
     let shop = Shop::new();
