@@ -102,6 +102,23 @@ fn a_target_that_is_gone_no_longer_bounds_the_sessions_of_its_server() {
 }
 
 #[test]
+fn a_bound_that_a_reload_lowers_leaves_a_place_for_a_new_target() {
+    let room = Arc::new(Room::default());
+    let faults: Vec<(&'static str, Arc<Fault>)> = (0..31)
+        .map(|n| -> &'static str { Box::leak(format!("t{n:02}").into_boxed_str()) })
+        .map(|name| (name, room.database(usize::MAX)))
+        .collect();
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    let fleet = fleet_with("host: one, max_server_connections: 40", &faults[1..], &queries);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.open.load(Ordering::SeqCst), 30);
+    let (next, _) = fleet.renew(plan_with("host: one, max_server_connections: 1", &faults, &queries));
+    assert_eq!(scraped(&next, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.open.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_target_that_is_not_enabled_bounds_no_sessions() {
     let room = Arc::new(Room::default());
     let faults = ["off", "t0", "t1", "t2"].map(|name| (name, room.database(usize::MAX)));
