@@ -180,7 +180,7 @@ impl BoundMember {
                 Err(none) => break Err(none),
             }
             if is_first && closed.is_none_or(|when| when.elapsed() > SESSION_END_TIME) {
-                if state.close_idle(self) {
+                if state.make_room(self) {
                     closed = Some(Instant::now());
                 } else if let Some(most) = state.wedged() {
                     let taken = "held by queries that do not end";
@@ -300,6 +300,13 @@ impl BoundState {
     fn wedged(&self) -> Option<usize> {
         let late = self.members().map(|member| member.pool.late()).sum::<usize>();
         self.allowed().ok().filter(|allowed| late >= *allowed)
+    }
+
+    /// Closes idle sessions of other targets than `member`: one, and as many more as a reload has lowered the bound by. False
+    /// when there is none.
+    fn make_room(&self, member: &BoundMember) -> bool {
+        let missing = self.allowed().map_or(0, |allowed| (self.taken + 1).saturating_sub(allowed));
+        (0..missing).take_while(|_| self.close_idle(member)).count() > 0
     }
 
     /// Closes an idle session of another target than `member`. Of those at rest the one that was used last: targets that are

@@ -88,10 +88,11 @@ fn pool_limits(database: &config::database::Database) -> PoolLimits {
     }
 }
 
-/// How many sessions the targets of its server and user may have together. A file has no such bound.
+/// How many sessions the targets of its server and user may have together. A file has no such bound, and a target where
+/// nothing runs bounds nobody.
 fn most_on_server(database: &config::database::Database) -> usize {
     let has_login = database.endpoint.as_ref().is_some_and(|endpoint| endpoint.connection_config().is_some());
-    if has_login { database.max_server_connections as usize } else { usize::MAX }
+    if has_login && database.enabled { database.max_server_connections as usize } else { usize::MAX }
 }
 
 impl Drop for TargetSessions {
@@ -232,8 +233,12 @@ impl TargetSessions {
     /// target is down. Blocks for a `password_command` and for other targets' attempts, at most until `by`.
     ///
     /// # Errors
-    /// The back-off; the refusal of another target's attempt with the same password; a password that cannot be read.
+    /// The process ends; the back-off; the refusal of another target's attempt with the same password; a password that
+    /// cannot be read.
     pub fn admit(&self, alone: bool, by: Deadline) -> Result<Option<LoginAttempt>, Error> {
+        if self.shared.is_stopping() {
+            return Err(stopping());
+        }
         if let Some(error) = self.held_back() {
             if error.reason() != Reason::Auth || !self.endpoint.has_new_password(by) {
                 return Err(error);

@@ -15,7 +15,7 @@ use crate::command::setup;
 use crate::exporter::Exporter;
 use crate::fault::{Act, Call, Fault};
 use crate::process::wait_for;
-use crate::scrape::{LONG, SHORT, fails, fleet_of, fleet_with, plan_with, query, scraped, success};
+use crate::scrape::{LONG, SHORT, fails, fleet_of, fleet_with, own, plan_with, query, scraped, success};
 use crate::servers::own::OwnPostgres;
 use crate::servers::{MariaDb, Postgres};
 
@@ -99,6 +99,68 @@ fn a_target_that_is_gone_no_longer_bounds_the_sessions_of_its_server() {
         assert_eq!(scraped(&next, LONG).1, ScrapeOutcome::Complete);
         (room.open.load(Ordering::SeqCst) == 4).then_some(())
     });
+}
+
+#[test]
+fn a_bound_that_a_reload_lowers_leaves_a_place_for_a_new_target() {
+    let room = Arc::new(Room::default());
+    let faults: Vec<(&'static str, Arc<Fault>)> = (0..31)
+        .map(|n| -> &'static str { Box::leak(format!("t{n:02}").into_boxed_str()) })
+        .map(|name| (name, room.database(usize::MAX)))
+        .collect();
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    let fleet = fleet_with("host: one, max_server_connections: 40", &faults[1..], &queries);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.open.load(Ordering::SeqCst), 30);
+    let (next, _) = fleet.renew(plan_with("host: one, max_server_connections: 1", &faults, &queries));
+    assert_eq!(scraped(&next, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.open.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_target_that_is_not_enabled_bounds_no_sessions() {
+    let room = Arc::new(Room::default());
+    let faults = ["off", "t0", "t1", "t2"].map(|name| (name, room.database(usize::MAX)));
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let entry = |(name, _): &(&str, _)| {
+        let more = if *name == "off" {
+            "max_server_connections: 1, enabled: false"
+        } else {
+            "max_server_connections: 4"
+        };
+        format!("  {name}: {{driver: fault, database: {name}, host: one, {more}}}\n")
+    };
+    let targets: String = faults.iter().map(entry).collect();
+    let fleet = fleet_of(&format!("databases:\n{targets}queries:\n{}", query("q", "'*'", "")), &faults);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.open.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn an_end_opens_no_session_for_a_lane_that_waits_for_a_place() {
+    let busy = Fault::new(|call| match call {
+        Call::Run(_) => Act::HangUntilCancelled,
+        _ => Act::Rows(1),
+    });
+    let names = ["a", "b", "c"];
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    let fleet =
+        fleet_with("host: one, max_server_connections: 1", &names.map(|name| (name, &busy)), &queries);
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(scraped(&fleet, LONG)));
+        busy.saw(Call::Run(1));
+        wait_for("a lane of each target", || {
+            let own = own(&fleet);
+            let is_busy = |name: &&str| {
+                own.value("sql_exporter_sessions", &[("target", *name), ("state", "busy")]) == Some(1.0)
+            };
+            names.iter().all(is_busy).then_some(())
+        });
+        fleet.stop();
+    });
+    let logins = busy.log().iter().filter(|call| matches!(call, Call::Connect(_))).count();
+    assert_eq!(logins, 1, "{:?}", busy.log());
 }
 
 #[test]
