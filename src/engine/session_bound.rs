@@ -148,11 +148,19 @@ impl SessionBound {
 
 impl BoundMember {
     /// Sets how many sessions its configuration allows for all, and forgets what the server refused: it may allow more now.
+    /// Closes idle sessions of its own where there are more than that.
     pub fn renew(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
         let mut state = self.bound.state.lock();
         state.shortfall = None;
         state.wake_first();
+        let excess = state.taken.saturating_sub(state.most());
+        drop(state);
+        for _ in 0..excess {
+            if !self.pool.close_idle() {
+                break;
+            }
+        }
     }
 
     /// Takes a place for a session that has `other` already. `waits`: until `by` for a place that another target leaves; an
@@ -198,11 +206,11 @@ impl BoundMember {
     /// The server let a session in.
     pub fn opened(&self) {
         let mut state = self.bound.state.lock();
-        let (taken, most) = (state.taken, state.most());
+        let taken = state.taken;
         let Some(shortfall) = state.shortfall.as_mut().filter(|known| taken > known.allowed) else { return };
         // It may allow more than that: the next one is tried at once.
         (shortfall.allowed, shortfall.until) = (taken, Instant::now());
-        if taken >= most {
+        if taken >= state.most() {
             state.shortfall = None;
         }
         state.wake_first();

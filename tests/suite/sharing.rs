@@ -119,6 +119,19 @@ fn a_bound_that_a_reload_lowers_leaves_a_place_for_a_new_target() {
 }
 
 #[test]
+fn a_bound_that_a_reload_lowers_closes_idle_sessions() {
+    let room = Arc::new(Room::default());
+    let faults = ["t0", "t1", "t2", "t3"].map(|name| (name, room.database(usize::MAX)));
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    let fleet = fleet_with("host: one, max_server_connections: 20", &faults, &queries);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(room.open.load(Ordering::SeqCst), 4);
+    let (_next, _) = fleet.renew(plan_with("host: one, max_server_connections: 2", &faults, &queries));
+    wait_for("no more sessions than the bound", || (room.open.load(Ordering::SeqCst) <= 2).then_some(()));
+}
+
+#[test]
 fn a_target_that_is_not_enabled_bounds_no_sessions() {
     let room = Arc::new(Room::default());
     let faults = ["off", "t0", "t1", "t2"].map(|name| (name, room.database(usize::MAX)));
