@@ -275,7 +275,11 @@ impl BatchExecution<'_> {
                 return Err(self.refused(error, alone));
             }
             if refusals > 0 && pause <= LAST_PAUSE {
-                std::thread::sleep(pause.min(self.by.left()));
+                // At its deadline the page would say `timeout`, and not what the server said.
+                if pause > self.by.left() / 2 {
+                    return Err(self.refused(error, alone));
+                }
+                std::thread::sleep(pause);
                 pause *= 2;
                 continue;
             }
