@@ -230,6 +230,28 @@ fn a_server_that_lets_nobody_in_is_asked_by_one_target_for_all() {
     });
 }
 
+/// The second refusal comes after the session of another target was closed for this one: the server is asked again, but not
+/// until the deadline, at which the page would say `timeout`.
+#[test]
+fn a_full_server_is_told_as_such_where_a_scrape_has_little_time() {
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    // A machine that was too busy for the few milliseconds tries once more.
+    wait_for("a page that says what the server said", || {
+        let idle = Fault::new(|_| Act::Rows(1));
+        let full = Fault::new(|call| match call {
+            Call::Connect(_) => {
+                std::thread::sleep(Duration::from_millis(60));
+                Act::Full
+            }
+            _ => Act::Rows(1),
+        });
+        let fleet = fleet_with("host: one", &[("idle", &idle), ("full", &full)], &queries);
+        let (page, _) = scraped(&fleet, SHORT);
+        let logins = full.log().iter().filter(|call| matches!(call, Call::Connect(_))).count();
+        (fails(&page, "full", "q", Reason::Server) && logins > 2).then_some(())
+    });
+}
+
 /// All but one of its targets come first in the configuration; each would take a worker for the whole scrape.
 #[test]
 fn a_frozen_server_leaves_workers_for_others() {
