@@ -11,8 +11,10 @@ use super::render::span;
 const STEP: usize = 4;
 const WIDTH: usize = STEP * REMEMBERED;
 const HEIGHT: u32 = 26;
-/// What the longest scrape takes of it; above are the dots of those that failed.
-const LONGEST: u32 = 20;
+/// What the tallest bar takes of it; above are the dots of those that failed.
+const TALLEST: u32 = 20;
+/// One scrape in ten may be cut: it has the full height where it took more than so many times the longest of the others.
+const MOST_TIMES: f64 = 4.0;
 
 /// `0 0 240 26`
 pub(super) fn view_box() -> String {
@@ -20,16 +22,19 @@ pub(super) fn view_box() -> String {
 }
 
 /// The paths of an SVG: the outline of the good scrapes as bars side by side, to be filled, and a line for each that
-/// failed, with a dot at the top. The newest is at the right; the longest has the full height, the others their part of it.
+/// failed, with a dot at the top. The newest is at the right; the longest has the full height, the others their part of it. One slow scrape does
+/// not flatten the others.
 pub(super) fn paths(times: &ScrapeTimes) -> [String; 2] {
     let scrapes: Vec<PastScrape> = times.iter().collect();
-    let longest = scrapes.iter().map(|scrape| scrape.took).max().unwrap_or_default();
+    let sorted = sorted(times);
+    let longest_but = |count: usize| sorted.iter().rev().nth(count).map_or(0.0, Duration::as_secs_f64);
+    let tallest = longest_but(0).min(MOST_TIMES * longest_but(sorted.len().div_ceil(10)));
     // No scrape took any time: all bars are of the least height.
-    let longest = longest.as_secs_f64().max(f64::MIN_POSITIVE);
+    let tallest = tallest.max(f64::MIN_POSITIVE);
     let left = WIDTH - STEP * scrapes.len();
     let (mut good, mut failed) = (format!("M{left} {HEIGHT}"), String::new());
     for (index, scrape) in scrapes.iter().enumerate() {
-        let height = bar_height(scrape.took.as_secs_f64() / longest);
+        let height = bar_height(scrape.took.as_secs_f64() / tallest);
         // Writing to a string does not fail.
         let _ = if scrape.failed {
             let middle = left + STEP * index + STEP / 2;
@@ -44,16 +49,21 @@ pub(super) fn paths(times: &ScrapeTimes) -> [String; 2] {
 }
 
 /// At least one pixel: the scrape was there.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to LONGEST")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to TALLEST")]
 fn bar_height(part: f64) -> u32 {
-    (part * f64::from(LONGEST)).round().clamp(1.0, f64::from(LONGEST)) as u32
+    (part * f64::from(TALLEST)).round().clamp(1.0, f64::from(TALLEST)) as u32
+}
+
+fn sorted(times: &ScrapeTimes) -> Vec<Duration> {
+    let mut sorted: Vec<Duration> = times.iter().map(|scrape| scrape.took).collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// `last scrape 12 ms; of the last 60 scrapes: min 8.1 ms, median 10 ms, max 1.2 s; 2 failed (dotted)`
 pub(super) fn in_words(times: &ScrapeTimes) -> Option<String> {
     let last = times.last()?;
-    let mut sorted: Vec<Duration> = times.iter().map(|scrape| scrape.took).collect();
-    sorted.sort_unstable();
+    let sorted = sorted(times);
     let at = |index: usize| sorted.get(index).copied().map(span).unwrap_or_default();
     let count = match sorted.len() {
         1 => "1 scrape".to_owned(),
@@ -92,6 +102,12 @@ mod tests {
         assert_eq!(failed, "M234 26v-20M234 0v3");
         assert_eq!(paths(&ScrapeTimes::default()), ["M240 26V26", ""]);
         assert_eq!(paths(&times(&[(0, false)]))[0], "M236 26V25h4V26", "no time at all");
+    }
+
+    #[test]
+    fn one_slow_scrape_does_not_flatten_the_others() {
+        let [good, _] = paths(&times(&[(30_000, false), (20, false), (10, false), (20, false), (40, false)]));
+        assert_eq!(good, "M220 26V6h4V23h4V25h4V23h4V21h4V26");
     }
 
     #[test]
