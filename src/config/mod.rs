@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use crate::driver::Drivers;
 use crate::error::Error;
+use crate::file;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
@@ -71,6 +72,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// With the section of another configuration of the same file, but for the defaults that depend on the number of
+    /// targets.
+    #[must_use]
+    pub fn with_exporter(self, exporter: Exporter) -> Config {
+        let Exporter { query_metrics, max_workers, .. } = self.exporter;
+        Config { exporter: Exporter { query_metrics, max_workers, ..exporter }, ..self }
+    }
+
     /// The target files whose present content is not used, and why; their last good targets stay.
     #[must_use]
     pub fn target_file_faults(&self) -> Vec<Error> {
@@ -119,8 +128,8 @@ pub fn load_text(
     environment: &Environment,
     drivers: &Drivers,
 ) -> Result<Config, Vec<Error>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let main = Document::parse(&path.display().to_string(), folder, text).map_err(|error| vec![error])?;
+    let name = path.display().to_string();
+    let main = Document::parse(&name, file::folder(path), text).map_err(|error| vec![error])?;
     read_document(main, path, environment, drivers, Reader::new(environment)).map_err(|faulty| faulty.faults)
 }
 
@@ -168,9 +177,8 @@ fn read_document(
     if loaded.patterns.is_empty() && !discovers {
         return Ok(config);
     }
-    let sources = TargetSources::new(loaded);
-    match sources.inherit(None, &DatabaseLists::new(), environment) {
-        Ok(config) => Ok(Config { sources: Some(Arc::new(sources)), ..config }),
+    match Arc::new(TargetSources::new(loaded)).inherit(None, &DatabaseLists::new(), environment) {
+        Ok(config) => Ok(config),
         Err(faults) => {
             let Config { warnings, files, .. } = config;
             Err(InvalidConfig { faults, warnings, files, exporter: None })
