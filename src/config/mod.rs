@@ -188,7 +188,7 @@ fn read_document(
 
 /// The end of a load: the configuration with what only its reader knows.
 fn finished(config: Option<Config>, reader: Reader<'_>) -> Result<Config, InvalidConfig> {
-    let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
+    let LoadFindings { faults, warnings, files, secret_lines } = reader.finish();
     match config {
         Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
         config => {
@@ -230,6 +230,6 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
         root.finish();
         read.queries.first().map(|query| query.resolve(&query.written, 0))
     });
-    let faults = reader.close().faults;
+    let faults = reader.finish().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)
 }

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::exposition::page::Families;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
-use crate::metric::column::cut;
+use crate::plain_text;
 use crate::telemetry::{DiscoveryGauges, Telemetry, WorkerGauges};
 use crate::yaml::keys::{Environment, nearest_of};
 
@@ -390,7 +390,7 @@ pub fn check_names<'n, N: Iterator<Item = &'n str>>(
         return Ok(());
     };
     let close = nearest_of(unknown, names(), 3);
-    let shown = cut(unknown, SHOWN);
+    let shown = plain_text::start(unknown, SHOWN);
     let more = if shown.len() < unknown.len() { "…" } else { "" };
     let error = Error::config(format!("unknown {what} `{shown}{more}`"));
     Err(if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) })
