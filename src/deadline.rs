@@ -12,12 +12,6 @@ pub struct Deadline(Instant);
 const MAX_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Deadline {
-    /// A deadline at `moment`.
-    #[must_use]
-    pub fn at(moment: Instant) -> Self {
-        Deadline(moment)
-    }
-
     /// `span` from now; longer than a year counts as a year.
     #[must_use]
     pub fn within(span: Duration) -> Self {

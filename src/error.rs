@@ -15,9 +15,6 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason, in the order of docs/metrics.md.
-            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
-
             /// The label value.
             pub fn as_str(self) -> &'static str {
                 match self { $(Reason::$variant => $text,)* }
@@ -207,6 +204,15 @@ impl Error {
         self.0.message = message.into();
         self.0.sql_position = None;
         self
+    }
+
+    /// The same with the key that it is about before its message, unless that names its section: `when.sql: …`.
+    pub fn about_key(self, key: &str) -> Self {
+        if self.message().starts_with(key.split('.').next().unwrap_or(key)) {
+            return self;
+        }
+        let message = format!("{key}: {}", self.message());
+        self.with_message(message)
     }
 
     /// The same under another reason.

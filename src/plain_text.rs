@@ -39,9 +39,14 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_LINE {
         return Cow::Borrowed(text);
     }
-    let end = (0..=LONGEST_LINE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let (kept, rest) = text.split_at(end);
-    Cow::Owned(format!("{kept}… ({} more bytes)", rest.len()))
+    let kept = start(text, LONGEST_LINE);
+    Cow::Owned(format!("{kept}… ({} more bytes)", text.len() - kept.len()))
+}
+
+/// The start of `text`, at most `most` bytes, cut at a character.
+#[must_use]
+pub fn start(text: &str, most: usize) -> &str {
+    (0..=most.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// An equal JSON document with escapes for what JSON allows and a terminal may act on. Line feeds stay: they are only

@@ -77,7 +77,7 @@ impl Destination {
             if !found.is_symlink() {
                 return Destination::of_kind(path, found);
             }
-            let folder = folder(&path);
+            let folder = file::folder(&path);
             // A link to a descriptor leads to what was opened, whatever lies under its name now.
             if folder.canonicalize()?.starts_with("/proc") {
                 return Ok(Destination::Stream(path, None));
@@ -100,10 +100,6 @@ impl Destination {
     }
 }
 
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// In a folder where others write, anybody's link may lead to a file of ours. Links of root, of this user and of the
 /// folder's owner are followed.
 fn trusted(link: &Metadata, folder: &Path) -> io::Result<()> {
@@ -116,14 +112,14 @@ fn trusted(link: &Metadata, folder: &Path) -> io::Result<()> {
 }
 
 /// Writes a new file and gives it the place, the owner and the permissions of the old one.
-fn replace<B: AsRef<[u8]>>(file: &Path, old: Option<&Metadata>, pieces: &[B]) -> io::Result<()> {
+fn replace<B: AsRef<[u8]>>(path: &Path, old: Option<&Metadata>, pieces: &[B]) -> io::Result<()> {
     // Nobody else may read it until it has the permissions of the old file.
     let mode = if old.is_some() { 0o600 } else { 0o666 };
     let mut new = tempfile::Builder::new()
         .prefix(".sql-exporter-")
         .suffix(".tmp")
         .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder(file))?;
+        .tempfile_in(file::folder(path))?;
     pieces.iter().try_for_each(|piece| new.write_all(piece.as_ref()))?;
     if let Some(old) = old {
         // A user who may not give files away keeps what is allowed: the group, or nothing.
@@ -133,7 +129,7 @@ fn replace<B: AsRef<[u8]>>(file: &Path, old: Option<&Metadata>, pieces: &[B]) ->
         new.as_file().set_permissions(Permissions::from_mode(old.mode() & PERMISSIONS))?;
     }
     new.as_file().sync_all()?;
-    new.persist(file).map(drop).map_err(|failed| failed.error)
+    new.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
 /// Opens a device, or a pipe as soon as it has a reader. It must be the one that was `found`: another user may have put

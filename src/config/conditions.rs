@@ -7,6 +7,8 @@ use crate::driver::{RelationName, Sql};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
+use super::settings::parse_word;
+
 /// All conditions of one query; each must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct When {
@@ -139,7 +141,7 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
     let version: Vec<_> = bounds.filter_map(|word| keys.valid("version", VersionBound::new(word))).collect();
     keys.words("flavor", FLAVORS.iter().map(|(name, _)| *name));
-    let flavor = keys.parsed("flavor", read_flavor).unwrap_or_default();
+    let flavor = keys.parsed("flavor", |word| parse_word(word, FLAVORS)).unwrap_or_default();
     let role = keys.choice("role", ROLES);
     let extensions = keys.parsed("extension", ExtensionBound::new).unwrap_or_default();
     let relations = keys.parsed("relation", RelationName::new).unwrap_or_default();
@@ -153,14 +155,6 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     }
     keys.finish();
     Some(when)
-}
-
-fn read_flavor(word: &str) -> Result<&'static str, String> {
-    let found = FLAVORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-    found.map(|(_, flavor)| *flavor).ok_or_else(|| {
-        let all: Vec<&str> = FLAVORS.iter().map(|(name, _)| *name).collect();
-        format!("{word:?} is not one of {}", all.join(", "))
-    })
 }
 
 #[cfg(test)]

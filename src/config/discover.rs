@@ -63,6 +63,15 @@ pub struct DiscoveredBy {
     pub max_connections: u32,
 }
 
+/// True where a target, or one of the databases that it finds (`srv/db` of `srv`), is among `wanted`, or all are.
+#[must_use]
+pub fn is_meant(wanted: &[String], target: &str) -> bool {
+    let is_its = |name: &String| {
+        name.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    wanted.is_empty() || wanted.iter().any(is_its)
+}
+
 impl FoundDatabase {
     /// False for a name or a label that cannot be shown on a page.
     fn can_be_served(&self) -> bool {

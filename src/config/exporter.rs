@@ -222,12 +222,6 @@ impl Exporter {
         exporter
     }
 
-    /// With the defaults that depend on the number of targets as another configuration of the same file has them.
-    #[must_use]
-    pub fn sized_like(self, other: &Exporter) -> Exporter {
-        Exporter { query_metrics: other.query_metrics, max_workers: other.max_workers, ..self }
-    }
-
     /// The section with all its values.
     pub(super) fn redacted(&self) -> YamlValue {
         let hosts = match &self.hosts {

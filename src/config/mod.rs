@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use crate::driver::Drivers;
 use crate::error::Error;
+use crate::file;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
@@ -71,6 +72,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// With the section of another configuration of the same file, but for the defaults that depend on the number of
+    /// targets.
+    #[must_use]
+    pub fn with_exporter(self, exporter: Exporter) -> Config {
+        let Exporter { query_metrics, max_workers, .. } = self.exporter;
+        Config { exporter: Exporter { query_metrics, max_workers, ..exporter }, ..self }
+    }
+
     /// The target files whose present content is not used, and why; their last good targets stay.
     #[must_use]
     pub fn target_file_faults(&self) -> Vec<Error> {
@@ -119,8 +128,8 @@ pub fn load_text(
     environment: &Environment,
     drivers: &Drivers,
 ) -> Result<Config, Vec<Error>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let main = Document::parse(&path.display().to_string(), folder, text).map_err(|error| vec![error])?;
+    let name = path.display().to_string();
+    let main = Document::parse(&name, file::folder(path), text).map_err(|error| vec![error])?;
     read_document(main, path, environment, drivers, Reader::new(environment)).map_err(|faulty| faulty.faults)
 }
 
@@ -168,9 +177,8 @@ fn read_document(
     if loaded.patterns.is_empty() && !discovers {
         return Ok(config);
     }
-    let sources = TargetSources::new(loaded);
-    match sources.inherit(None, &DatabaseLists::new(), environment) {
-        Ok(config) => Ok(Config { sources: Some(Arc::new(sources)), ..config }),
+    match Arc::new(TargetSources::new(loaded)).inherit(None, &DatabaseLists::new(), environment) {
+        Ok(config) => Ok(config),
         Err(faults) => {
             let Config { warnings, files, .. } = config;
             Err(InvalidConfig { faults, warnings, files, exporter: None })
@@ -180,7 +188,7 @@ fn read_document(
 
 /// The end of a load: the configuration with what only its reader knows.
 fn finished(config: Option<Config>, reader: Reader<'_>) -> Result<Config, InvalidConfig> {
-    let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
+    let LoadFindings { faults, warnings, files, secret_lines } = reader.finish();
     match config {
         Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
         config => {
@@ -222,6 +230,6 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
         root.finish();
         read.queries.first().map(|query| query.resolve(&query.written, 0))
     });
-    let faults = reader.close().faults;
+    let faults = reader.finish().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)
 }

@@ -29,12 +29,6 @@ impl RoutePrefix {
         Ok(RoutePrefix(format!("/{inner}")))
     }
 
-    /// Without a slash at the end; empty where there is none.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// A path of ours as clients ask for it.
     #[must_use]
     pub fn path(&self, ours: &str) -> String {

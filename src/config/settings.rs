@@ -173,9 +173,17 @@ pub(super) fn choice<T: Choice>(keys: &mut Keys<'_>, key: &'static str) -> Optio
 /// # Errors
 /// A sentence that lists the words.
 pub(super) fn parse_choice<T: Choice>(text: &str) -> Result<T, String> {
-    let found = T::WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+    parse_word(text, T::WORDS)
+}
+
+/// Reads one of these words, in any case.
+///
+/// # Errors
+/// A sentence that lists the words.
+pub(super) fn parse_word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         format!("{text:?} is not one of {}", words.join(", "))
     })
 }

@@ -281,7 +281,7 @@ impl TargetSources {
 
     /// Looks at the target files, if it is time to. Makes the configuration with what changed in them and with these
     /// databases.
-    pub fn refresh(&self, lists: &DatabaseLists, environment: &Environment) -> Refreshed {
+    pub fn refresh(self: &Arc<Self>, lists: &DatabaseLists, environment: &Environment) -> Refreshed {
         let mut state = self.state.lock();
         let has_changed = state.watch.is_due() && state.watch.look(&self.loaded.patterns);
         let is_known = state.lists == *lists || state.refused.as_ref() == Some(lists);
@@ -312,7 +312,7 @@ impl TargetSources {
     /// # Errors
     /// The faults that the databases make.
     pub fn inherit(
-        &self,
+        self: &Arc<Self>,
         other: Option<&TargetSources>,
         lists: &DatabaseLists,
         environment: &Environment,
@@ -327,7 +327,7 @@ impl TargetSources {
     }
 
     /// Takes as many of the new contents of target files as go together; the others are refused.
-    fn accept(&self, watch: &mut TargetFileWatch, environment: &Environment) {
+    fn accept(self: &Arc<Self>, watch: &mut TargetFileWatch, environment: &Environment) {
         let with = |files: &[Arc<Document>]| self.with(files, Discovered::Sample, environment);
         let mut good: Vec<usize> = Vec::new();
         // Halves, and halves of these, until each file that does not go with the others is alone.
@@ -351,13 +351,14 @@ impl TargetSources {
     }
 
     fn with(
-        &self,
+        self: &Arc<Self>,
         files: &[Arc<Document>],
         discovered: Discovered<'_>,
         environment: &Environment,
     ) -> Result<Config, Vec<Error>> {
         let reader = Reader::new(environment);
         let config = self.loaded.read(&AddedTargets { files, discovered }, &reader);
-        super::finished(config, reader).map_err(|invalid| invalid.faults)
+        let config = super::finished(config, reader).map_err(|invalid| invalid.faults)?;
+        Ok(Config { sources: Some(Arc::clone(self)), ..config })
     }
 }

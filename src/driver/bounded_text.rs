@@ -2,6 +2,8 @@
 //!
 //! A server may send any number of bytes, and they reach logs, pages and metrics.
 
+use crate::plain_text;
+
 /// The longest message or hint, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
 /// The longest version, name of a column, type, role or setting, and the longest value of a setting, in bytes.
@@ -13,9 +15,7 @@ pub fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
-    let room = most.saturating_sub('…'.len_utf8());
-    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= room).last().unwrap_or_default();
-    format!("{}…", text.get(..end).unwrap_or_default())
+    format!("{}…", plain_text::start(text, most.saturating_sub('…'.len_utf8())))
 }
 
 /// A name, of [`MAX_NAME_BYTES`] at most.

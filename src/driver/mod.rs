@@ -4,6 +4,7 @@
 //! an [`Endpoint`], an endpoint opens [`Session`]s, a session runs [`Job`]s one batch at a time.
 
 pub mod advice;
+pub mod answer;
 pub mod bounded_text;
 pub mod connection;
 pub mod mysql;
@@ -226,6 +227,25 @@ pub enum Health {
     Spent,
     /// The session died under the first job that was not ended.
     Lost(Error),
+}
+
+impl Health {
+    /// Nothing for a session that can go on.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn usable(self) -> Result<()> {
+        match self {
+            Health::Clean => Ok(()),
+            Health::Spent => Err(Error::new(Reason::Lost, "the session could not go on")),
+            Health::Lost(error) => Err(error),
+        }
+    }
+
+    /// The same where runs that have not ended go to another session.
+    pub fn or_lost(self) -> Health {
+        self.usable().map_or_else(Health::Lost, |()| Health::Clean)
+    }
 }
 
 /// What protects the bytes between the exporter and the server.

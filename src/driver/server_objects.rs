@@ -4,9 +4,8 @@
 //! Rows of the answer: `relation`, its place among those that were asked for, `readable` or `refused`; and `extension`, its
 //! name, its version. A relation without a row does not exist.
 
-use std::time::Duration;
-
-use super::{Column, Flow, Row, RowSink, bounded_text};
+use super::answer::AnswerSink;
+use super::{Column, Flow, Row, bounded_text};
 use crate::error::{Error, Reason, Result};
 
 /// No server has more extensions or plugins.
@@ -96,60 +95,34 @@ impl ServerObjects {
     }
 }
 
-/// Reads the answer.
-pub struct ObjectsSink {
-    found: ServerObjects,
-    verdict: Option<Result<()>>,
+/// Reads the answer to a question about these relations.
+#[must_use]
+pub fn sink(relations: &[RelationName]) -> AnswerSink<ServerObjects> {
+    let key = "when.extension, when.relation";
+    AnswerSink::new(key, ServerObjects::none(relations), read_columns, read_row)
 }
 
-impl ObjectsSink {
-    /// For a question about these relations.
-    #[must_use]
-    pub fn new(relations: &[RelationName]) -> ObjectsSink {
-        ObjectsSink { found: ServerObjects::none(relations), verdict: None }
-    }
-
-    /// What the server said; `None` while the job has not ended.
-    #[must_use]
-    pub fn verdict(self) -> Option<Result<ServerObjects>> {
-        let ObjectsSink { found, verdict } = self;
-        verdict.map(|verdict| verdict.map(|()| found))
-    }
+fn read_columns(_: &mut ServerObjects, columns: &[Column]) -> Result<()> {
+    if columns.len() == 3 { Ok(()) } else { Err(odd("another number of columns")) }
 }
 
-impl RowSink for ObjectsSink {
-    fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        if columns.len() == 3 { Ok(()) } else { Err(odd("another number of columns")) }
-    }
-
-    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
-        let text = |column: usize| -> Result<String> {
-            let (cell, mut scratch) = (row.cell(column)?, String::new());
-            Ok(bounded_text::name(cell.label(&mut scratch)))
-        };
-        let (kind, name, detail) = (text(0)?, text(1)?, text(2)?);
-        match kind.as_str() {
-            "extension" if self.found.extensions.len() < MAX_EXTENSIONS => {
-                self.found.extensions.push((name, detail));
+fn read_row(found: &mut ServerObjects, row: &dyn Row) -> Result<Flow> {
+    let text = |column: usize| -> Result<String> {
+        let (cell, mut scratch) = (row.cell(column)?, String::new());
+        Ok(bounded_text::name(cell.label(&mut scratch)))
+    };
+    let (kind, name, detail) = (text(0)?, text(1)?, text(2)?);
+    match kind.as_str() {
+        "extension" if found.extensions.len() < MAX_EXTENSIONS => found.extensions.push((name, detail)),
+        "relation" => {
+            let place: usize = name.parse().map_err(|_| odd("a relation that was not asked for"))?;
+            if let Some((_, state)) = found.relations.get_mut(place) {
+                *state = if detail == "readable" { RelationState::Readable } else { RelationState::Refused };
             }
-            "relation" => {
-                let place: usize = name.parse().map_err(|_| odd("a relation that was not asked for"))?;
-                if let Some((_, state)) = self.found.relations.get_mut(place) {
-                    *state =
-                        if detail == "readable" { RelationState::Readable } else { RelationState::Refused };
-                }
-            }
-            _ => return Err(odd("an odd or endless list")),
         }
-        Ok(Flow::Continue)
+        _ => return Err(odd("an odd or endless list")),
     }
-
-    fn end(&mut self, result: Result<()>, _: Duration) {
-        self.verdict = Some(result.map_err(|error| {
-            let message = format!("when.extension, when.relation: {}", error.message());
-            error.code_for(Error::new(error.reason(), message))
-        }));
-    }
+    Ok(Flow::Continue)
 }
 
 fn odd(what: &str) -> Error {
@@ -191,9 +164,9 @@ mod tests {
                 Ok(Cell::Text(if column == 0 { "extension" } else { &self.0 }))
             }
         }
-        let mut sink = ObjectsSink::new(&[]);
-        sink.row(&LongRow("x".repeat(1 << 20))).unwrap();
-        let (name, version) = &sink.found.extensions[0];
+        let mut found = ServerObjects::default();
+        read_row(&mut found, &LongRow("x".repeat(1 << 20))).unwrap();
+        let (name, version) = &found.extensions[0];
         assert_eq!((name.len(), version.len()), (bounded_text::MAX_NAME_BYTES, bounded_text::MAX_NAME_BYTES));
     }
 }

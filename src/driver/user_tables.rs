@@ -4,11 +4,10 @@
 //! Each driver has its statements in its file `user_tables`. A statement of these becomes part of a configuration, where
 //! it is the user's own: names in it are quoted, and it says of which schema its relations are.
 
-use super::{Column, Flow, Row, RowSink, Sql};
+use super::answer::AnswerSink;
+use super::{Column, Flow, Row, Sql};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
-
-use std::time::Duration;
 
 /// The longest name of a table that is used, in bytes: only SQLite allows more than 256.
 pub const MAX_TABLE_NAME_BYTES: usize = 16 << 10;
@@ -69,45 +68,29 @@ pub struct ListedTable {
 }
 
 /// Reads the answer of [`UserTables::list`].
-#[derive(Default)]
-pub struct ListSink {
-    found: Vec<ListedTable>,
-    verdict: Option<Result<()>>,
+#[must_use]
+pub fn sink() -> AnswerSink<Vec<ListedTable>> {
+    AnswerSink::new("", Vec::new(), read_columns, read_row)
 }
 
-impl ListSink {
-    /// What came; `None` while the job has not ended.
-    #[must_use]
-    pub fn verdict(self) -> Option<Result<Vec<ListedTable>>> {
-        let ListSink { found, verdict } = self;
-        verdict.map(|verdict| verdict.map(|()| found))
-    }
+fn read_columns(_: &mut Vec<ListedTable>, columns: &[Column]) -> Result<()> {
+    if columns.len() == 4 { Ok(()) } else { Err(Error::new(Reason::Protocol, "not four columns")) }
 }
 
-impl RowSink for ListSink {
-    fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        if columns.len() == 4 { Ok(()) } else { Err(Error::new(Reason::Protocol, "not four columns")) }
-    }
-
-    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
-        let text = |column: usize| -> Result<String> {
-            let (cell, mut scratch) = (row.cell(column)?, String::new());
-            Ok(cell.label(&mut scratch).to_owned())
+fn read_row(found: &mut Vec<ListedTable>, row: &dyn Row) -> Result<Flow> {
+    let text = |column: usize| -> Result<String> {
+        let (cell, mut scratch) = (row.cell(column)?, String::new());
+        Ok(cell.label(&mut scratch).to_owned())
+    };
+    let (schema, name) = (text(0)?, text(1)?);
+    let is_usable = !name.is_empty() && name.len() <= MAX_TABLE_NAME_BYTES;
+    if is_usable && schema.len() <= MAX_TABLE_NAME_BYTES {
+        let has_parts = matches!(row.cell(2)?.number(), Number::Value(value) if value != 0.0);
+        let size = match row.cell(3)? {
+            Cell::Null => None,
+            _ => Some(Sql::new(&text(3)?)),
         };
-        let (schema, name) = (text(0)?, text(1)?);
-        let is_usable = !name.is_empty() && name.len() <= MAX_TABLE_NAME_BYTES;
-        if is_usable && schema.len() <= MAX_TABLE_NAME_BYTES {
-            let has_parts = matches!(row.cell(2)?.number(), Number::Value(value) if value != 0.0);
-            let size = match row.cell(3)? {
-                Cell::Null => None,
-                _ => Some(Sql::new(&text(3)?)),
-            };
-            self.found.push(ListedTable { table: UserTable { schema, name, has_parts }, size });
-        }
-        Ok(if self.found.len() < MAX_TABLES { Flow::Continue } else { Flow::Stop })
+        found.push(ListedTable { table: UserTable { schema, name, has_parts }, size });
     }
-
-    fn end(&mut self, result: Result<()>, _: Duration) {
-        self.verdict = Some(result);
-    }
+    Ok(if found.len() < MAX_TABLES { Flow::Continue } else { Flow::Stop })
 }

@@ -7,18 +7,23 @@
 use std::time::Duration;
 
 use super::pool::LeasedSession;
+use super::question;
+use super::question::NoAnswer;
 use super::run::SkipCause;
 use crate::config::conditions::{ExtensionBound, When, version_numbers};
 use crate::deadline::Deadline;
-use crate::driver::server_objects::{ObjectsSink, RelationState, ServerObjects};
-use crate::driver::{
-    Column, Flow, Health, Job, MAX_CELL_BYTES, RelationName, Row, RowSink, ServerFacts, Sql,
-};
+use crate::driver::answer::AnswerSink;
+use crate::driver::server_objects;
+use crate::driver::server_objects::{RelationState, ServerObjects};
+use crate::driver::{Column, Flow, Health, MAX_CELL_BYTES, RelationName, Row, ServerFacts};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
 
 /// How long a session's answer to a `when.sql`, and to the question what the server has, holds (docs/configuration.md).
 const ANSWER_LIFETIME: Duration = Duration::from_secs(300);
+
+/// The key of a condition that is a statement.
+const WHEN_SQL: &str = "when.sql";
 
 /// The first condition on the server's facts that does not hold.
 fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
@@ -67,30 +72,15 @@ fn needs_objects(when: &When, objects: Option<&ServerObjects>) -> bool {
     is_asked && !objects.is_some_and(tells)
 }
 
-/// Whether a query applies to a server.
-pub enum Applies {
-    /// It runs.
-    Yes,
-    /// It does not.
-    No(SkipCause),
-}
-
-impl From<Option<SkipCause>> for Applies {
-    fn from(unmet: Option<SkipCause>) -> Applies {
-        unmet.map_or(Applies::Yes, Applies::No)
-    }
-}
+/// Whether a query applies to a server, and why not.
+pub type Applies = Result<(), SkipCause>;
 
 /// Whether a query applies to the server of a session.
-pub enum WhenAnswer {
-    /// Known without a question to the server.
-    Known(Applies),
-    /// The server answered now.
-    Asked(Applies),
-    /// The statement failed: so does the query. The session may be of no more use.
-    Failed(Error, Health),
-    /// The session died under the question.
-    Broken(Health),
+pub struct WhenAnswer {
+    /// The answer.
+    pub applies: Applies,
+    /// The server was asked now.
+    pub is_fresh: bool,
 }
 
 /// Under what a session notes that it was asked for its role. No statement has this name.
@@ -98,111 +88,81 @@ pub const ROLE_NOTE: &str = "role";
 
 /// Decides `when` on a session. Asks the server for what it has and for `when.sql`, unless it answered lately. `relations`:
 /// all those of the target's conditions, so that one question serves them. Blocks until `by` at most.
+///
+/// # Errors
+/// A question has no answer.
 pub fn decide(
     live: &mut LeasedSession<'_>,
     when: &When,
     relations: impl FnOnce() -> Vec<RelationName>,
     by: Deadline,
-) -> WhenAnswer {
+) -> Result<WhenAnswer, NoAnswer> {
     if let Some(applies) = known(live, when) {
-        return WhenAnswer::Known(applies);
+        return Ok(WhenAnswer { applies, is_fresh: false });
     }
+    let fresh = |applies| Ok(WhenAnswer { applies, is_fresh: true });
     if needs_objects(when, live.notes.objects(ANSWER_LIFETIME)) {
-        if let Err(failed) = ask_for_objects(live, &relations(), by) {
-            return failed;
-        }
+        ask_for_objects(live, &relations(), by)?;
         if let Some(applies) = known(live, when) {
-            return WhenAnswer::Asked(applies);
+            return fresh(applies);
         }
     }
-    let Some(sql) = &when.sql else { return WhenAnswer::Known(Applies::Yes) };
-    let mut sink = BooleanSink::default();
-    let health = run(live, sql, &mut sink, by);
-    match (sink.verdict, health) {
-        (Some(Ok(holds)), Health::Clean) => {
-            live.notes.set(sql.name(), holds);
-            WhenAnswer::Asked(of_sql(holds))
-        }
-        (Some(Err(error)), health) => WhenAnswer::Failed(error, health),
-        (_, health) => WhenAnswer::Broken(health),
-    }
+    let Some(sql) = &when.sql else { return fresh(Ok(())) };
+    let sink = AnswerSink::new(WHEN_SQL, None, one_column, one_row);
+    let found = question::ask(live, sql, sink, MAX_CELL_BYTES, by)?;
+    let holds = found.ok_or_else(|| {
+        let error = not_one("no row").about_key(WHEN_SQL);
+        NoAnswer { error: Some(error), health: Health::Clean }
+    })?;
+    live.notes.set(sql.name(), holds);
+    fresh(of_sql(holds))
 }
 
 /// The same where the server need not be asked.
 pub fn known(live: &LeasedSession<'_>, when: &When) -> Option<Applies> {
     if let Some(cause) = unmet_facts(when, live.facts()) {
-        return Some(Applies::No(cause));
+        return Some(Err(cause));
     }
     let objects = live.notes.objects(ANSWER_LIFETIME);
     if needs_objects(when, objects) {
         return None;
     }
     if let Some(cause) = objects.and_then(|objects| unmet_objects(when, objects)) {
-        return Some(Applies::No(cause));
+        return Some(Err(cause));
     }
     match &when.sql {
-        None => Some(Applies::Yes),
+        None => Some(Ok(())),
         Some(sql) => live.notes.get(sql.name(), ANSWER_LIFETIME).map(of_sql),
     }
 }
 
 /// What the answer of a `when.sql` means.
 fn of_sql(holds: bool) -> Applies {
-    if holds { Applies::Yes } else { Applies::No(SkipCause::Condition("when.sql returns false".to_owned())) }
+    if holds { Ok(()) } else { Err(SkipCause::Condition("when.sql returns false".to_owned())) }
 }
 
 fn ask_for_objects(
     live: &mut LeasedSession<'_>,
     relations: &[RelationName],
     by: Deadline,
-) -> Result<(), WhenAnswer> {
-    let Some(question) = live.objects_question(relations) else {
-        live.notes.set_objects(ServerObjects::none(relations));
-        return Ok(());
+) -> Result<(), NoAnswer> {
+    let objects = match live.objects_question(relations) {
+        None => ServerObjects::none(relations),
+        Some(sql) => question::ask(live, &sql, server_objects::sink(relations), MAX_CELL_BYTES, by)?,
     };
-    let mut sink = ObjectsSink::new(relations);
-    let health = run(live, &question, &mut sink, by);
-    match (sink.verdict(), health) {
-        (Some(Ok(objects)), Health::Clean) => {
-            live.notes.set_objects(objects);
-            Ok(())
-        }
-        (Some(Err(error)), health) => Err(WhenAnswer::Failed(error, health)),
-        (_, health) => Err(WhenAnswer::Broken(health)),
-    }
+    live.notes.set_objects(objects);
+    Ok(())
 }
 
-fn run(live: &mut LeasedSession<'_>, sql: &Sql, sink: &mut dyn RowSink, by: Deadline) -> Health {
-    let job = Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink };
-    live.run(&mut [job], by)
+fn one_column(_: &mut Option<bool>, columns: &[Column]) -> Result<()> {
+    if columns.len() == 1 { Ok(()) } else { Err(not_one(format!("{} columns", columns.len()))) }
 }
 
-/// Takes the one value of the one row as yes or no.
-#[derive(Default)]
-struct BooleanSink {
-    found: Option<bool>,
-    /// `None` while the job has not ended.
-    verdict: Option<Result<bool>>,
-}
-
-impl RowSink for BooleanSink {
-    fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        if columns.len() == 1 { Ok(()) } else { Err(not_one(format!("{} columns", columns.len()))) }
-    }
-
-    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
-        match self.found.replace(truth(&row.cell(0)?)?) {
-            None => Ok(Flow::Continue),
-            Some(_) => Err(not_one("more than one row")),
-        }
-    }
-
-    fn end(&mut self, verdict: Result<()>, _: Duration) {
-        let verdict = verdict.and_then(|()| self.found.ok_or_else(|| not_one("no row")));
-        self.verdict = Some(verdict.map_err(|error| {
-            let message = format!("when.sql: {}", error.message());
-            error.with_message(message)
-        }));
+/// Takes the value of the only row as yes or no.
+fn one_row(found: &mut Option<bool>, row: &dyn Row) -> Result<Flow> {
+    match found.replace(truth(&row.cell(0)?)?) {
+        None => Ok(Flow::Continue),
+        Some(_) => Err(not_one("more than one row")),
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::config::discover::{DATABASE_COLUMN, Discover, FoundDatabase, MAX_NAME_BYTES};
 use crate::driver::{Column, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
-use crate::metric::column::{BoundColumn, cut};
+use crate::metric::column::BoundColumn;
+use crate::plain_text;
 
 use super::query_sink::{OnEnd, RenderedResult};
 
@@ -42,7 +43,9 @@ impl RowSink for DatabaseListSink<'_> {
         let mut texts = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             // One that is too long stays so, and is not served.
-            texts.push(cut(column.cell(row)?.label(&mut scratch), MAX_NAME_BYTES + 1).to_owned());
+            texts.push(
+                plain_text::start(column.cell(row)?.label(&mut scratch), MAX_NAME_BYTES + 1).to_owned(),
+            );
             scratch.clear();
         }
         self.bytes += texts.iter().map(String::len).sum::<usize>();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
-use crate::config::discover::{DatabaseList, Discover};
+use crate::config::discover::{DatabaseList, Discover, is_meant};
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::telemetry::DiscoveryGauges;
@@ -115,19 +115,11 @@ impl Discovery {
 /// scrape's time at most. Also for targets that are not known yet: `srv/db` may be one that `srv` finds.
 pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
     let parents = targets.targets.iter().filter(|target| target.database.enabled);
-    let meant = |parent: &&Arc<Target>| {
-        let name = parent.database.name.as_str();
-        let is_below = |wanted: &String| {
-            wanted.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        selection.targets.is_empty() || selection.targets.iter().any(is_below)
-    };
+    let meant = |parent: &&Arc<Target>| is_meant(&selection.targets, &parent.database.name);
     let mut awaited: Vec<Arc<Run>> = Vec::new();
     let mut share = WAIT_SHARE;
-    for parent in parents.filter(|target| target.database.discover.is_some()).filter(meant) {
-        let Some((discover, discovery)) = parent.database.discover.as_ref().zip(parent.discovery()) else {
-            continue;
-        };
+    for parent in parents.filter(meant) {
+        let Some((discover, discovery)) = parent.discovery() else { continue };
         let list = discovery.list(discover);
         if list.is_none() || has_lost_one(targets, parent, discovery) {
             discovery.cache.expire();
@@ -154,10 +146,8 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
 
 /// True where a target has not found its databases yet: they, and what is only theirs, have names that are not known.
 pub fn is_outstanding(targets: &Targets) -> bool {
-    targets.targets.iter().filter(|target| target.database.enabled).any(|target| {
-        let (discover, discovery) = (target.database.discover.as_ref(), target.discovery());
-        discover.zip(discovery).is_some_and(|(discover, discovery)| discovery.list(discover).is_none())
-    })
+    let mut enabled = targets.targets.iter().filter(|target| target.database.enabled);
+    enabled.any(|target| target.database.discover.is_some() && target.found().is_none())
 }
 
 /// True where a database of the list was dropped: the server said so when a session was opened.

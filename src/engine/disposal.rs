@@ -270,8 +270,12 @@ impl DisposalQueue {
         while !state.running.is_empty() {
             let is_new = !self.watch.wait_for(&mut state, pause).timed_out();
             let running = std::mem::take(&mut state.running);
-            let check =
-                || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
+            let check = || {
+                running
+                    .into_iter()
+                    .map(|mut one| (has_ended(&mut *one.session), one))
+                    .partition(|(ended, _)| *ended)
+            };
             let (ended, running): (Vec<(bool, RunningSession)>, Vec<_>) =
                 MutexGuard::unlocked(&mut state, check);
             pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
@@ -300,17 +304,12 @@ impl RunningSession {
         DisposalTask { work: action(session), target, permit }
     }
 
-    fn has_ended(&mut self) -> bool {
-        // A driver that panics cannot tell: the session is given up.
-        catch_unwind(AssertUnwindSafe(|| self.session.has_ended())).unwrap_or(true)
-    }
-
     /// Cancels once more and asks the server; the session, where it goes on, or may.
     fn ask_server(mut self) -> Option<RunningSession> {
         let canceller = self.session.canceller();
         // Whether it worked shows in the answer.
         let _ = canceller.cancel(Deadline::within(CANCEL_TIMEOUT));
-        let has_ended = self.has_ended()
+        let has_ended = has_ended(&mut *self.session)
             || match canceller.has_ended(Deadline::within(CANCEL_TIMEOUT)) {
                 Ok(Some(has_ended)) => has_ended,
                 Ok(None) => self.since.elapsed() > GIVE_UP_AFTER,
@@ -324,6 +323,11 @@ impl RunningSession {
         self.ask = (Instant::now() + self.ask.1, (self.ask.1 * 2).min(longest));
         (!has_ended).then_some(self)
     }
+}
+
+/// True where the session's server is done with it. A driver that panics cannot tell: the session is given up.
+pub(super) fn has_ended(session: &mut dyn Session) -> bool {
+    catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
 }
 
 impl DisposalTask {
@@ -363,6 +367,6 @@ impl DisposalTask {
         };
         let (since, pause) = (Instant::now(), ASK_SERVER_PAUSES.0);
         let mut running = RunningSession { session, target, permit, since, ask: (since + pause, pause) };
-        if running.has_ended() { None } else { Some(running) }
+        if has_ended(&mut *running.session) { None } else { Some(running) }
     }
 }

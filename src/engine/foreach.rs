@@ -14,7 +14,8 @@ use super::run::{RunEnd, is_server_answer};
 use crate::config::foreach::ForeachValues;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::{Column, Flow, Parameter, Row, RowSink};
+use crate::driver::answer::AnswerSink;
+use crate::driver::{Column, Flow, Parameter, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::Family;
 use crate::exposition::block::Block;
@@ -222,23 +223,23 @@ fn error(values: &ForeachValues, failed: &[(&Vec<Parameter>, Error)]) -> Option<
     Some(first.clone().with_message(message))
 }
 
-/// Takes the rows of `foreach.sql` as values.
-pub struct ValuesSink<'q> {
+/// What the rows of `foreach.sql` are read with, and their values so far.
+pub struct ValuesReader<'q> {
     query: &'q Query,
     context: &'q SampleContext,
     values: ForeachValues,
-    result: Option<Result<ForeachValues>>,
 }
 
-impl<'q> ValuesSink<'q> {
-    /// For the values of a query.
-    pub fn new(query: &'q Query, context: &'q SampleContext) -> Self {
-        ValuesSink { query, context, values: ForeachValues::default(), result: None }
-    }
+/// Takes the rows of `foreach.sql` as the values of a query.
+pub fn values_sink<'q>(query: &'q Query, context: &'q SampleContext) -> AnswerSink<ValuesReader<'q>> {
+    let reader = ValuesReader { query, context, values: ForeachValues::default() };
+    AnswerSink::new("foreach.sql", reader, ValuesReader::columns, ValuesReader::row)
+}
 
-    /// What came; `None` while the statement has not ended.
-    pub fn result(self) -> Option<Result<ForeachValues>> {
-        self.result
+impl ValuesReader<'_> {
+    /// What has come.
+    pub fn into_values(self) -> Arc<ForeachValues> {
+        Arc::new(self.values)
     }
 }
 
@@ -279,7 +280,7 @@ pub fn labels_of_columns(
     Ok(labels)
 }
 
-impl RowSink for ValuesSink<'_> {
+impl ValuesReader<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
         let labels = labels_of_columns(self.query, columns, |label| self.context.has_label(label))?;
         self.values = ForeachValues::new(labels);
@@ -304,16 +305,5 @@ impl RowSink for ValuesSink<'_> {
         let value = (0..self.values.labels.len()).map(&mut text).collect::<Result<_>>()?;
         self.values.add(value)?;
         Ok(Flow::Continue)
-    }
-
-    fn end(&mut self, verdict: Result<()>, _: Duration) {
-        let values = std::mem::take(&mut self.values);
-        self.result = Some(verdict.map(|()| values).map_err(|error| {
-            if error.message().starts_with("foreach") {
-                return error;
-            }
-            let message = format!("foreach.sql: {}", error.message());
-            error.with_message(message)
-        }));
     }
 }

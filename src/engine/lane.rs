@@ -24,7 +24,8 @@ use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 
 use super::conditions;
-use super::conditions::{Applies, WhenAnswer};
+use super::conditions::WhenAnswer;
+use super::question::NoAnswer;
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
 use super::session_bound::{NoPlace, SessionPlace};
@@ -411,10 +412,7 @@ impl BatchExecution<'_> {
         let queries = runs.filter_map(|run| run.query());
         // A statement for another server would be an error in this one's log.
         let is_known_to_apply = |query: &&Query| {
-            query
-                .when
-                .as_deref()
-                .is_none_or(|when| matches!(conditions::known(live, when), Some(Applies::Yes)))
+            query.when.as_deref().is_none_or(|when| matches!(conditions::known(live, when), Some(Ok(()))))
         };
         let mut statements: Vec<&Sql> = queries.filter(is_known_to_apply).map(|query| &*query.sql).collect();
         statements.sort_unstable_by_key(|sql| sql.name());
@@ -434,7 +432,7 @@ impl BatchExecution<'_> {
                 Ok(runs) if runs.is_empty() => Health::Clean,
                 Ok(runs) if runs[0].group.is_some() => self.snapshot(live, &runs, fresh),
                 Ok(runs) => self.queries(live, &runs, fresh),
-                Err(health) => health,
+                Err(error) => Health::Lost(error),
             },
         })
     }
@@ -453,13 +451,13 @@ impl BatchExecution<'_> {
         live: &mut LeasedSession<'_>,
         runs: &'r [Arc<Run>],
         fresh: bool,
-    ) -> Result<Vec<&'r Arc<Run>>, Health> {
+    ) -> Result<Vec<&'r Arc<Run>>, Error> {
         let mut answered = fresh;
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
             // Once a scrape on each session, however many batches it serves.
             let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
             if !fresh && live.notes.get(conditions::ROLE_NOTE, since).is_none() {
-                usable(live.refresh(self.by))?;
+                live.refresh(self.by).usable()?;
                 live.notes.set(conditions::ROLE_NOTE, true);
                 self.sessions.learned(live.facts());
             }
@@ -467,31 +465,25 @@ impl BatchExecution<'_> {
         }
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());
         for run in runs {
-            let answer = match when(run) {
-                None => WhenAnswer::Known(Applies::Yes),
-                Some(when) => {
-                    let relations = || run.spec.owner.database.relations();
-                    conditions::decide(live, when, relations, self.by)
-                }
+            let Some(when) = when(run) else {
+                apply.push(run);
+                continue;
             };
-            answered |= matches!(answer, WhenAnswer::Asked(_));
-            match answer {
-                WhenAnswer::Known(Applies::Yes) | WhenAnswer::Asked(Applies::Yes) => apply.push(run),
-                WhenAnswer::Known(Applies::No(cause)) | WhenAnswer::Asked(Applies::No(cause)) => {
-                    skipped.push((run, cause));
+            let relations = || run.spec.owner.database.relations();
+            match conditions::decide(live, when, relations, self.by) {
+                Err(none) => self.without_answer(run, none, fresh).usable()?,
+                Ok(WhenAnswer { applies, is_fresh }) => {
+                    answered |= is_fresh;
+                    match applies {
+                        Ok(()) => apply.push(run),
+                        Err(cause) => skipped.push((run, cause)),
+                    }
                 }
-                WhenAnswer::Failed(error, health) => {
-                    let reached = fresh || is_server_answer(&error);
-                    let end = RunEnd::of_error(run.query(), error);
-                    self.sessions.finish(run, end, Duration::ZERO, reached);
-                    usable(health)?;
-                }
-                WhenAnswer::Broken(health) => usable(health)?,
             }
         }
         // Facts of an old session do not prove that the target is up.
         if !answered && apply.is_empty() && !skipped.is_empty() {
-            usable(live.ping(self.by))?;
+            live.ping(self.by).usable()?;
         }
         for (run, cause) in skipped {
             self.sessions.finish(run, RunEnd::Skipped(cause), Duration::ZERO, true);
@@ -523,8 +515,8 @@ impl BatchExecution<'_> {
                 return health;
             }
             // The other parts go to another session.
-            if let Err(lost) = usable(health) {
-                return lost;
+            if let Err(error) = health.usable() {
+                return Health::Lost(error);
             }
         }
         Health::Clean
@@ -545,13 +537,11 @@ impl BatchExecution<'_> {
             Some(values) => values,
             None => match value_batch::read(live, query, foreach, context, by) {
                 Ok(values) => values,
-                Err((Some(error), health)) => {
-                    let reached = fresh || is_server_answer(&error);
-                    let end = RunEnd::of_error(Some(query), error);
-                    self.sessions.finish(run, end, Duration::ZERO, reached);
-                    return health;
+                Err(none) => {
+                    let health = self.without_answer(run, none, fresh);
+                    // Else the values are read again, on another session.
+                    return if run.is_over() { health } else { health.or_lost() };
                 }
-                Err((None, health)) => return health,
             },
         };
         if fresh || foreach.sql().is_some() {
@@ -569,7 +559,17 @@ impl BatchExecution<'_> {
             return health;
         }
         run.keep_values(values);
-        usable(health).err().unwrap_or(Health::Clean)
+        health.or_lost()
+    }
+
+    /// Ends a run for which a question failed. One whose session died under it goes on on another one.
+    fn without_answer(&self, run: &Arc<Run>, NoAnswer { error, health }: NoAnswer, fresh: bool) -> Health {
+        if let Some(error) = error {
+            let reached = fresh || is_server_answer(&error);
+            let end = RunEnd::of_error(run.query(), error);
+            self.sessions.finish(run, end, Duration::ZERO, reached);
+        }
+        health
     }
 
     fn statements(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
@@ -634,15 +634,6 @@ fn broken_snapshot(batch: &[Arc<Run>], error: &Error) -> Option<Error> {
 pub(super) fn guarded(work: impl FnOnce() -> Health) -> Health {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
-}
-
-/// Nothing for a session that can go on.
-pub(super) fn usable(health: Health) -> Result<(), Health> {
-    match health {
-        Health::Clean => Ok(()),
-        Health::Spent => Err(Health::Lost(Error::new(Reason::Lost, "the session could not go on"))),
-        lost => Err(lost),
-    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -12,6 +12,7 @@ pub mod foreach;
 pub mod lane;
 pub mod pool;
 pub mod query_sink;
+pub mod question;
 pub(crate) mod queue;
 pub(crate) mod resources;
 pub mod result_cache;

@@ -11,14 +11,13 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::disposal::Disposal;
+use super::disposal::{Disposal, has_ended};
 use super::session_bound::SessionPlace;
 use crate::config::database::MAX_SESSIONS;
 use crate::deadline::Deadline;
@@ -165,11 +164,6 @@ impl PoolState {
         drop(counts);
         self.disposal.discard_from(Box::new((running, place)), session, condition == SessionCondition::Dirty);
     }
-}
-
-/// A driver that panics cannot tell: the session is given up.
-fn has_ended(session: &mut dyn Session) -> bool {
-    catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
 }
 
 /// Counts a session that was given up while it goes on in the server.
@@ -518,11 +512,11 @@ impl Lease {
     /// # Errors
     /// What [`Endpoint::connect`] says.
     pub fn session(&mut self, by: Deadline) -> Result<LeasedSession<'_>> {
-        let reused = self.open(by)?;
+        self.open(by)?;
         let no_session = || Error::new(Reason::Lost, "the session is gone");
         let PooledSession { session, condition, notes, .. } =
             self.slot.session.as_mut().ok_or_else(no_session)?;
-        Ok(LeasedSession { notes, session, condition, reused })
+        Ok(LeasedSession { notes, session, condition })
     }
 }
 
@@ -595,7 +589,6 @@ pub struct LeasedSession<'l> {
     pub notes: &'l mut Notes,
     session: &'l mut Box<dyn Session>,
     condition: &'l mut SessionCondition,
-    reused: bool,
 }
 
 impl<'l> LeasedSession<'l> {
@@ -605,13 +598,7 @@ impl<'l> LeasedSession<'l> {
         notes: &'l mut Notes,
         condition: &'l mut SessionCondition,
     ) -> Self {
-        LeasedSession { notes, session, condition, reused: false }
-    }
-
-    /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
-    /// used, so a job that it lost may be repeated once on a fresh one.
-    pub fn reused(&self) -> bool {
-        self.reused
+        LeasedSession { notes, session, condition }
     }
 
     /// [`Session::run`]. After anything but `Clean` (or a panic) the next [`Lease::session`] opens a fresh one.

@@ -207,10 +207,7 @@ impl ResultCache {
     pub fn kept(&self, policy: CachePolicy) -> Option<Arc<RenderedResult>> {
         let state = self.0.lock();
         let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= policy.keep_last)?;
-        match &good.outcome.end {
-            RunEnd::Good(rendered) => Some(Arc::clone(rendered)),
-            RunEnd::Skipped(_) | RunEnd::Failed(_) | RunEnd::Partial(..) => None,
-        }
+        good.outcome.end.rendered().cloned()
     }
 
     /// Records a run that has ended. A failed run leaves the last good result alone, but `interval` never reuses a result

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::config;
+use crate::config::discover::{DatabaseList, Discover};
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
@@ -271,9 +272,14 @@ impl Target {
         self.sessions.is_doubtful()
     }
 
-    /// What it found with `discover`; `None` for a target without.
-    pub fn discovery(&self) -> Option<&Discovery> {
-        self.database.discover.as_ref().map(|_| &self.sessions.discovery)
+    /// How it finds databases and what came of it; `None` for a target without `discover`.
+    pub fn discovery(&self) -> Option<(&Discover, &Discovery)> {
+        Some((self.database.discover.as_deref()?, &self.sessions.discovery))
+    }
+
+    /// The databases that it found last.
+    pub fn found(&self) -> Option<DatabaseList> {
+        self.discovery().and_then(|(discover, discovery)| discovery.list(discover))
     }
 
     /// What it reported at its last login.

@@ -20,9 +20,9 @@ use crate::config::target_sources::{DatabaseLists, Refreshed, TargetFileState, T
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exposition::page::Families;
-use crate::metric::column::cut;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
+use crate::plain_text;
 use crate::telemetry::{DiscoveryGauges, Telemetry, WorkerGauges};
 use crate::yaml::keys::{Environment, nearest_of};
 
@@ -86,7 +86,7 @@ impl Targets {
         warn_of_descriptors(&config);
         let Config { targets, exporter, sources, .. } = config;
         let target = |database: Arc<Database>| {
-            let context = sample_context(&exporter, &database);
+            let context = sample_context(&exporter, Some(&database));
             Target::new(database, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
@@ -101,10 +101,7 @@ impl Targets {
         let Some(sources) = &config.sources else { return config };
         let lists = self.found_alike(&config.targets);
         match sources.inherit(self.sources.as_deref(), &lists, environment) {
-            Ok(known) => {
-                let exporter = config.exporter.sized_like(&known.exporter);
-                Config { exporter, sources: config.sources, ..known }
-            }
+            Ok(known) => known.with_exporter(config.exporter),
             Err(faults) => {
                 log_refused(&faults);
                 config
@@ -119,7 +116,8 @@ impl Targets {
         let list = |database: &Arc<Database>| {
             let target = known.get(database.name.as_str())?;
             let is_alike = database.enabled && target.database.connection == database.connection;
-            let list = target.discovery()?.list(database.discover.as_ref().filter(|_| is_alike)?)?;
+            let (_, discovery) = target.discovery()?;
+            let list = discovery.list(database.discover.as_ref().filter(|_| is_alike)?)?;
             Some((database.name.clone(), list))
         };
         configured.iter().filter_map(list).collect()
@@ -127,10 +125,7 @@ impl Targets {
 
     /// The databases that the targets found last.
     fn last_found(&self) -> DatabaseLists {
-        let list = |target: &Arc<Target>| {
-            let list = target.discovery()?.list(target.database.discover.as_ref()?)?;
-            Some((target.database.name.clone(), list))
-        };
+        let list = |target: &Arc<Target>| Some((target.database.name.clone(), target.found()?));
         self.targets.iter().filter(|target| target.database.enabled).filter_map(list).collect()
     }
 
@@ -147,9 +142,7 @@ impl Targets {
         let Refreshed { config, refused } = sources.refresh(&self.last_found(), environment);
         log_changes(&before, &sources.files());
         log_refused(&refused);
-        let config = config?;
-        let exporter = self.exporter.clone().sized_like(&config.exporter);
-        let config = Config { exporter, sources: Some(Arc::clone(sources)), ..config };
+        let config = config?.with_exporter(self.exporter.clone());
         let (targets, ReloadSummary { changed, started, ended, .. }) = self.renewed(config, Renewal::Refresh);
         // A target file with an error is a change too, which its own line tells.
         if started + changed + ended > 0 {
@@ -172,7 +165,7 @@ impl Targets {
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         let mut renewal = ReloadSummary { unchanged: 0, changed: 0, started: 0, ended: 0 };
         let mut target = |database: Arc<Database>| {
-            let context = sample_context(&exporter, &database);
+            let context = sample_context(&exporter, Some(&database));
             let Some(old) = known.get(database.name.as_str()) else {
                 let target = Target::new(database, context, &self.shared)?;
                 renewal.started += 1;
@@ -241,8 +234,8 @@ impl Targets {
 
     /// The figures of a target's discovery; a list that is not used is not a success.
     fn discovery_gauges(&self, target: &Target) -> Option<DiscoveryGauges> {
-        let (discover, discovery) = target.database.discover.as_ref().zip(target.discovery())?;
-        let (gauges, list) = (discovery.gauges()?, discovery.list(discover));
+        let (_, discovery) = target.discovery()?;
+        let (gauges, list) = (discovery.gauges()?, target.found());
         let is_refused = |sources: &TargetSources| {
             list.as_ref().is_some_and(|list| sources.is_refused(&target.database.name, list))
         };
@@ -355,15 +348,16 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
     (target_label, *max_label_length, *labels_too_long, *max_cell_bytes)
 }
 
-/// What all samples of a target have.
-pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
+/// What all samples of a target have; without one, what those of a test have.
+pub fn sample_context(exporter: &Exporter, target: Option<&Database>) -> SampleContext {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
         bytes: exporter.max_label_length,
         truncate: exporter.labels_too_long == LabelsTooLong::Truncate,
     };
-    SampleContext::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
-        .with_max_cell_bytes(exporter.max_cell_bytes)
+    let named = label.as_ref().zip(target).map(|(label, target)| (label, target.name.as_str()));
+    let own = target.map_or(&[][..], |target| &target.labels);
+    SampleContext::new(named, own, limit).with_max_cell_bytes(exporter.max_cell_bytes)
 }
 
 /// Whether a name is one of `names`, of which there may be thousands; every name is, where there are none.
@@ -396,7 +390,7 @@ pub fn check_names<'n, N: Iterator<Item = &'n str>>(
         return Ok(());
     };
     let close = nearest_of(unknown, names(), 3);
-    let shown = cut(unknown, SHOWN);
+    let shown = plain_text::start(unknown, SHOWN);
     let more = if shown.len() < unknown.len() { "…" } else { "" };
     let error = Error::config(format!("unknown {what} `{shown}{more}`"));
     Err(if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) })

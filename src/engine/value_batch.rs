@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::foreach::{ForeachRun, ValuesSink};
-use super::lane::{guarded, usable};
+use super::foreach::{ForeachRun, values_sink};
+use super::lane::guarded;
 use super::pool::LeasedSession;
 use super::query_sink;
 use super::query_sink::{SampleContext, SizeHint};
+use super::question;
+use super::question::NoAnswer;
 use super::run::Run;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
@@ -24,28 +26,21 @@ const MAX_LOST_SESSIONS: usize = 3;
 /// The values of a query that has not run yet.
 ///
 /// # Errors
-/// Why there are none, where `foreach.sql` has ended, and what is left of the session.
+/// `foreach.sql` has no answer.
 pub(super) fn read(
     live: &mut LeasedSession<'_>,
     query: &Query,
     foreach: &Foreach,
     context: &SampleContext,
     by: Deadline,
-) -> Result<ForeachRun, (Option<Error>, Health)> {
-    let sql = match foreach {
-        Foreach::Values(values) => return Ok(ForeachRun::new(Arc::clone(values), context, by)),
-        Foreach::Sql { sql, .. } => sql,
+) -> Result<ForeachRun, NoAnswer> {
+    let values = match foreach {
+        Foreach::Values(values) => Arc::clone(values),
+        Foreach::Sql { sql, .. } => {
+            question::ask(live, sql, values_sink(query, context), context.max_cell_bytes, by)?.into_values()
+        }
     };
-    let mut sink = ValuesSink::new(query, context);
-    let max_cell_bytes = context.max_cell_bytes;
-    let job = Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes, sink: &mut sink };
-    let health = live.run(&mut [job], by);
-    match (sink.result(), health) {
-        (Some(Ok(values)), Health::Clean) => Ok(ForeachRun::new(Arc::new(values), context, by)),
-        (Some(Err(error)), health) => Err((Some(error), health)),
-        // The values are read again, on another session.
-        (_, health) => Err((None, usable(health).err().unwrap_or(Health::Clean))),
-    }
+    Ok(ForeachRun::new(values, context, by))
 }
 
 /// Runs the values that have not ended, until all have or the session is of no more use.

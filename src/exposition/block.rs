@@ -36,13 +36,7 @@ impl Block {
     /// An empty block, to be filled with [`Block::sample`]: for our own metrics.
     #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
-        Block::with_capacity(family, 0)
-    }
-
-    /// The same, with capacity for so many bytes of lines.
-    #[must_use]
-    pub fn with_capacity(family: Arc<Family>, bytes: usize) -> Self {
-        Block { family, lines: Vec::with_capacity(bytes), series: 0, timestamps: Vec::new() }
+        Block { family, lines: Vec::new(), series: 0, timestamps: Vec::new() }
     }
 
     /// Appends one sample of the family's own name, with `own` in the gap of `labels`. The caller makes sure that series
@@ -130,12 +124,6 @@ pub struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    /// No samples yet.
-    #[must_use]
-    pub fn new(family: Arc<Family>) -> Self {
-        BlockBuilder::with_capacity(family, BlockSize::default())
-    }
-
     /// No samples yet, and capacity for so many.
     #[must_use]
     pub fn with_capacity(family: Arc<Family>, size: BlockSize) -> Self {
@@ -244,7 +232,7 @@ mod tests {
 
     #[test]
     fn lines_with_and_without_labels() {
-        let mut draft = BlockBuilder::new(family("x"));
+        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
         let own = br#",le="1.0""#;
         assert_eq!(draft.add("", &labels(&[]), b"", 1.5), Inserted::New);
         assert_eq!(draft.add("", &labels(&[("a", "b\"c"), ("d", "")]), b"", f64::NAN), Inserted::New);
@@ -259,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_duplicate_leaves_no_trace() {
-        let mut draft = BlockBuilder::new(family("x"));
+        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
         assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 1.0), Inserted::New);
         assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 2.0), Inserted::Duplicate);
         assert_eq!(draft.series(), 1);
@@ -270,7 +258,7 @@ mod tests {
     fn a_label_of_the_types_own_stands_in_the_gap() {
         let mut both = labels(&[("a", "1")]);
         line::label(&LabelName::new("z").unwrap(), "2", both.bytes_mut());
-        let mut draft = BlockBuilder::new(family("x"));
+        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
         draft.add("", &both, br#",m="own""#, 0.0);
         assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\",m=\"own\",z=\"2\"} 0\n");
     }
@@ -286,7 +274,7 @@ mod tests {
 
     #[test]
     fn explicit_timestamps_are_spliced_into_lines_that_stay_as_they_are() {
-        let mut draft = BlockBuilder::new(family("x"));
+        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
         draft.add("", &labels(&[("a", "1")]), b"", 1.0);
         draft.timestamp(1_500);
         draft.add("", &labels(&[("a", "2")]), b"", 2.0);
@@ -298,7 +286,7 @@ mod tests {
         block.write(&Text, &mut out);
         assert_eq!(text(&out), "x{a=\"1\"} 1 1500\nx{a=\"2\"} 2\nx{a=\"3\"} 3 -1\n");
         assert!(out.len() <= block.size());
-        let mut more = BlockBuilder::new(family("x"));
+        let mut more = BlockBuilder::with_capacity(family("x"), BlockSize::default());
         more.add("", &labels(&[("a", "4")]), b"", 4.0);
         more.timestamp(7);
         let (mut both, mut out) = (block, Vec::new());
@@ -309,6 +297,6 @@ mod tests {
 
     #[test]
     fn a_draft_without_samples_is_no_block() {
-        assert!(BlockBuilder::new(family("x")).finish().is_none());
+        assert!(BlockBuilder::with_capacity(family("x"), BlockSize::default()).finish().is_none());
     }
 }

@@ -196,19 +196,16 @@ impl TargetWork {
 /// # Errors
 /// `foreach.sql` fails, or its columns cannot be labels; the session died.
 fn parameters(query: &Query, session: &mut OpenSession) -> Result<usize> {
-    let in_foreach = |error: Error| {
-        let text = format!("foreach.sql: {}", error.message());
-        let named = error.code_for(Error::new(error.reason(), text));
-        error.hint().into_iter().fold(named, Error::with_hint)
-    };
     match query.foreach.as_deref() {
         None => Ok(0),
         Some(Foreach::Values(values)) => Ok(values.labels.len()),
-        Some(Foreach::Sql { sql, .. }) => match session.describe(sql, 0).map_err(in_foreach)? {
-            Some(columns) => labels_of_columns(query, &columns, |_| false).map(|labels| labels.len()),
-            // Some drivers tell the columns only when the statement runs.
-            None => Ok(usize::MAX),
-        },
+        Some(Foreach::Sql { sql, .. }) => {
+            match session.describe(sql, 0).map_err(|error| error.about_key("foreach.sql"))? {
+                Some(columns) => labels_of_columns(query, &columns, |_| false).map(|labels| labels.len()),
+                // Some drivers tell the columns only when the statement runs.
+                None => Ok(usize::MAX),
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::config::database::Database;
-use crate::config::discover::FoundDatabase;
+use crate::config::discover::{FoundDatabase, is_meant};
 use crate::config::target_sources::DatabaseLists;
 use crate::deadline::Deadline;
 use crate::driver::MAX_CELL_BYTES;
@@ -25,14 +25,10 @@ pub fn run(
     by: Deadline,
     environment: &Environment,
 ) -> (Config, Vec<Error>) {
-    let is_below = |name: &String, parent: &str| {
-        name.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let is_parent = |target: &&Arc<Database>| {
+        target.enabled && target.discover.is_some() && is_meant(wanted, &target.name)
     };
-    let is_meant = |target: &&Arc<Database>| {
-        let is_wanted = || wanted.iter().any(|name| is_below(name, &target.name));
-        target.enabled && target.discover.is_some() && (wanted.is_empty() || is_wanted())
-    };
-    let parents: Vec<Arc<Database>> = config.targets.iter().filter(is_meant).cloned().collect();
+    let parents: Vec<Arc<Database>> = config.targets.iter().filter(is_parent).cloned().collect();
     let Some(sources) = config.sources.clone().filter(|_| !parents.is_empty()) else {
         return (config, Vec::new());
     };
@@ -48,10 +44,7 @@ pub fn run(
         }
     }
     match sources.inherit(None, &lists, environment) {
-        Ok(known) => {
-            let exporter = config.exporter.sized_like(&known.exporter);
-            (Config { exporter, sources: Some(sources), ..known }, failures)
-        }
+        Ok(known) => (known.with_exporter(config.exporter), failures),
         Err(faults) => {
             failures.extend(faults);
             (config, failures)

@@ -13,13 +13,15 @@ use parking_lot::Mutex;
 use crate::config::conditions::When;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
+use crate::driver::answer::AnswerSink;
 use crate::driver::{
     Canceller, Column, Health, Job, Parameter, Privileges, RelationName, RowSink, ServerFacts, Session, Sql,
 };
 use crate::engine::backoff::LoginBackoff;
-use crate::engine::conditions::{Applies, WhenAnswer, decide};
+use crate::engine::conditions::{WhenAnswer, decide};
 use crate::engine::disposal::Disposal;
 use crate::engine::pool::{LeasedSession, Notes, SessionCondition};
+use crate::engine::question::NoAnswer;
 use crate::engine::run::SkipCause;
 use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
@@ -245,6 +247,25 @@ impl OpenSession {
         self.check(health)
     }
 
+    /// The answer of a statement.
+    ///
+    /// # Errors
+    /// The statement's own error, or that of the session: [`OpenSession::is_usable`] tells whether it is of any use.
+    pub fn ask<A>(
+        &mut self,
+        sql: &Sql,
+        timeout: Option<Duration>,
+        max_cell_bytes: usize,
+        mut sink: AnswerSink<A>,
+    ) -> Result<A> {
+        let ended = self.run(sql, &[], timeout, max_cell_bytes, &mut sink);
+        let lost = || Err(Error::new(Reason::Lost, "the session left the statement without an end"));
+        match (sink.answer(), ended) {
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (answer, Ok(())) => answer.unwrap_or_else(lost),
+        }
+    }
+
     /// The condition of `when` that keeps a query from running here, if there is one.
     ///
     /// # Errors
@@ -262,25 +283,19 @@ impl OpenSession {
         let mut condition = SessionCondition::Clean;
         let mut live = LeasedSession::unpooled(session, notes, &mut condition);
         match decide(&mut live, when, relations, *by) {
-            WhenAnswer::Known(Applies::Yes) | WhenAnswer::Asked(Applies::Yes) => Ok(None),
-            WhenAnswer::Known(Applies::No(cause)) | WhenAnswer::Asked(Applies::No(cause)) => Ok(Some(cause)),
-            WhenAnswer::Failed(error, health) => {
+            Ok(WhenAnswer { applies, .. }) => Ok(applies.err()),
+            Err(NoAnswer { error, health }) => {
+                let checked = self.check(health);
                 // The statement's own error tells more.
-                let _ = self.check(health);
-                Err(error)
+                error.map_or(checked.map(|()| None), Err)
             }
-            WhenAnswer::Broken(health) => self.check(health).map(|()| None),
         }
     }
 
     fn check(&mut self, health: Health) -> Result<()> {
-        let error = match health {
-            Health::Clean => return Ok(()),
-            Health::Spent => Error::new(Reason::Lost, "the session could not go on"),
-            Health::Lost(error) => error,
-        };
-        self.is_usable = false;
-        Err(error)
+        let usable = health.usable();
+        self.is_usable &= usable.is_ok();
+        usable
     }
 
     /// After some errors the session is of no more use.

@@ -3,7 +3,6 @@
 //! A collector's own conditions decide, as in a scrape. No row of a table is read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::privileges;
 use super::privileges::ServerReport;
@@ -13,10 +12,12 @@ use crate::config::database::Database;
 use crate::config::packs;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::user_tables::{ListSink, ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
-use crate::driver::{Column, Flow, Row, RowSink, ServerFacts, Sql};
+use crate::driver::answer::AnswerSink;
+use crate::driver::user_tables;
+use crate::driver::user_tables::{ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
+use crate::driver::{Flow, Row, ServerFacts, Sql};
 use crate::engine::run::SkipCause;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::value::Number;
 
 /// The largest value in a list of tables: a statement with the longest name in it.
@@ -173,10 +174,7 @@ fn largest_table(target: &Database, session: &mut OpenSession) -> Result<Option<
     let Some(tables) = target.endpoint.as_ref().and_then(|endpoint| endpoint.user_tables()) else {
         return Ok(None);
     };
-    let mut list = ListSink::default();
-    session.run(&tables.list(), &[], None, MAX_LISTED_BYTES, &mut list)?;
-    let lost = || Error::new(Reason::Lost, "the session left the list of tables without an end");
-    let listed = list.verdict().unwrap_or_else(|| Err(lost()))?;
+    let listed = session.ask(&tables.list(), None, MAX_LISTED_BYTES, user_tables::sink())?;
     let mut largest: Option<(f64, UserTable)> = None;
     for ListedTable { table, size } in listed {
         let size = match size {
@@ -192,27 +190,17 @@ fn largest_table(target: &Database, session: &mut OpenSession) -> Result<Option<
 
 /// The number that a statement returns; 0 for a table that cannot be asked.
 fn size_of(sql: &Sql, session: &mut OpenSession) -> Result<f64> {
-    let mut size = NumberSink(0.0);
-    session.run(sql, &[], None, MAX_LISTED_BYTES, &mut size)?;
-    Ok(size.0)
-}
-
-/// Takes the number in the only row.
-struct NumberSink(f64);
-
-impl RowSink for NumberSink {
-    fn columns(&mut self, _: &[Column]) -> Result<()> {
-        Ok(())
-    }
-
-    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
+    let take = |size: &mut f64, row: &dyn Row| {
         if let Number::Value(value) = row.cell(0)?.number() {
-            self.0 = value;
+            *size = value;
         }
         Ok(Flow::Continue)
+    };
+    let sink = AnswerSink::new("", 0.0, |_, _| Ok(()), take);
+    match session.ask(sql, None, MAX_LISTED_BYTES, sink) {
+        Err(error) if !session.is_usable() => Err(error),
+        size => Ok(size.unwrap_or_default()),
     }
-
-    fn end(&mut self, _: Result<()>, _: Duration) {}
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::driver::advice::{Advice, LENGTH, written};
 use crate::driver::{Column, Row, bounded_text};
 use crate::error::{Error, Reason, Result};
+use crate::plain_text;
 use crate::value::{Cell, LocalTimeError, Number};
 
 /// In Unix seconds, the end of the year 9999.
@@ -220,18 +221,12 @@ impl BoundColumn {
 
 /// A value as an error shows it: in quotes, control characters escaped, shortened.
 pub fn shorten(text: &str) -> String {
-    let start = cut(text, SHOWN);
+    let start = plain_text::start(text, SHOWN);
     if start.len() < text.len() {
         format!("{start:?}… ({} bytes)", text.len())
     } else {
         format!("{text:?}")
     }
-}
-
-/// The start of `text`, at most `max` bytes, cut at a character boundary.
-pub fn cut(text: &str, max: usize) -> &str {
-    // Invariant: a character takes at most four bytes, and position 0 is always a boundary.
-    (0..=max.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

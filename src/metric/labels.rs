@@ -9,9 +9,10 @@ use crate::error::{Error, Reason, Result};
 use crate::exposition::line;
 use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
+use crate::plain_text;
 use crate::yaml::keys::Keys;
 
-use super::column::{BoundColumn, cut};
+use super::column::BoundColumn;
 use super::column_text::{BoundText, ColumnText};
 
 /// Where a label's value comes from.
@@ -97,11 +98,6 @@ impl Labels {
     /// The labels in the order written, each with where its value comes from.
     pub fn iter(&self) -> impl Iterator<Item = (&LabelName, &LabelSource)> {
         self.0.iter().map(|label| (&label.name, &label.source))
-    }
-
-    /// True when a label's value comes from a column.
-    pub fn has_columns(&self) -> bool {
-        self.0.iter().any(|label| matches!(label.source, LabelSource::Column(_)))
     }
 
     /// Finds the columns. `more` are labels of the whole result.
@@ -193,7 +189,7 @@ impl BoundLabels<'_> {
                         if !limit.truncate {
                             return Err(too_long(value.len(), limit, text.column()));
                         }
-                        value = cut(value, limit.bytes);
+                        value = plain_text::start(value, limit.bytes);
                     }
                     let bytes = out.bytes_mut();
                     bytes.extend_from_slice(open);

@@ -214,12 +214,12 @@ const DEFAULT_HEADERS: &[(&str, &str)] = &[
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ];
 
-/// Those of [`DEFAULT_HEADERS`] that are not among a response's `own`.
-pub(super) fn default_headers<'o>(
-    own: impl Iterator<Item = &'o str> + Clone,
-) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    let is_own = move |name: &str| own.clone().any(|own| own.eq_ignore_ascii_case(name));
-    DEFAULT_HEADERS.iter().filter(move |(name, _)| !is_own(name))
+/// The lines of a response's `own` headers, and of those of [`DEFAULT_HEADERS`] that are not among them.
+pub(super) fn header_lines<N: AsRef<str>>(own: &[(N, String)]) -> String {
+    let own = own.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
+    let is_own = |name: &str| own.clone().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let defaults = DEFAULT_HEADERS.iter().copied().filter(|(name, _)| !is_own(name));
+    own.clone().chain(defaults).map(|(name, value)| format!("{name}: {value}\r\n")).collect()
 }
 
 /// The reason phrase of a status.

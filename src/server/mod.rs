@@ -21,7 +21,7 @@ pub use self::gate::LivenessCheck;
 use self::gate::web_config::WebConfigStore;
 use self::gate::{Gate, GateState, Listener};
 pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response, SharedBytes};
-use self::message::{default_headers, reason_phrase};
+use self::message::{header_lines, reason_phrase};
 use self::response_budget::ResponseBudget;
 use crate::config::exporter::HttpLimits;
 use crate::config::listen::ListenAddress;

@@ -162,8 +162,7 @@ impl Document {
     /// A configuration error: the file cannot be read, is too large, is no UTF-8, or is no YAML.
     pub fn open(file: &str, path: &Path) -> Result<Document> {
         let text = Document::text_of(file, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Document::parse(file, folder, text)
+        Document::parse(file, file::folder(path), text)
     }
 
     /// The text of the file at `path`; `file` is its name in messages.
@@ -225,10 +224,7 @@ impl ParseFailure {
                 let position = error.location().map(|location| location.index());
                 let explained = syntax::explain(&error.to_string(), text, position);
                 let error = Error::config(explained.message).at(place(explained.at));
-                match explained.hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                }
+                explained.hint.into_iter().fold(error, Error::with_hint)
             }
         }
     }

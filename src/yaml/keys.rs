@@ -17,7 +17,7 @@ use crate::secret::Secret;
 
 use super::document::{Document, MapEntry, Node, NodeValue};
 use super::folds::{Folded, folded};
-use super::lines::names_secret;
+use super::lines::{cut, names_secret};
 use super::recording::{MappingRecord, ValueKind};
 use super::scalar;
 use super::scalar::expand;
@@ -139,12 +139,6 @@ impl<'d> Keys<'d> {
     pub fn rehearsal(&self) -> Keys<'d> {
         let part = self.part(self.front.clone(), self.back.clone());
         Keys { merges: self.merges, silent: true, faulted: Rc::default(), ..part }
-    }
-
-    /// `databases.shop`; empty at the root.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.front.path
     }
 
     /// The folder that relative paths start from (the folder of the file that holds `key`).
@@ -799,11 +793,7 @@ fn all<T>(values: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
 /// under the wrong key), and no more than fits a line.
 fn shown(typed: &str, expanded: &str) -> String {
     const LONGEST: usize = 80;
-    let text = if names_secret(typed) { typed } else { expanded };
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    cut(if names_secret(typed) { typed } else { expanded }, LONGEST).into_owned()
 }
 
 fn unknown_key(source: &MappingSource<'_>, entry: &MapEntry, offered: &[&str], near: Option<&str>) -> Error {

@@ -2,6 +2,8 @@
 //!
 //! Owns the rule that a source line which may hold a secret never appears in a message. Knows no tree.
 
+use std::borrow::Cow;
+
 use crate::error::SourcePosition;
 
 /// Longer source lines are not shown whole.
@@ -100,25 +102,23 @@ fn characters(bytes: &[u8]) -> usize {
 
 /// The line without control characters (a terminal obeys them), cut to a length that fits.
 fn shown(line: &str) -> String {
-    let line = line.trim_end();
     let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
-    match line.char_indices().nth(LONGEST_SHOWN) {
-        Some((end, _)) => line.get(..end).unwrap_or_default().chars().map(clean).chain(['…']).collect(),
-        None => line.chars().map(clean).collect(),
-    }
+    cut(line.trim_end(), LONGEST_SHOWN).chars().map(clean).collect()
 }
 
 /// A path for a message: control characters escaped, cut to a length that fits.
 fn printable(path: &str) -> String {
-    let (shown, rest) = match path.char_indices().nth(LONGEST_PATH) {
-        Some((end, _)) => (path.get(..end).unwrap_or_default(), "…"),
-        None => (path, ""),
-    };
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    if shown.contains(char::is_control) {
-        return shown.chars().map(escaped).chain([rest.to_owned()]).collect();
+    let shown = cut(path, LONGEST_PATH);
+    if shown.contains(char::is_control) { shown.chars().map(escaped).collect() } else { shown.into_owned() }
+}
+
+/// The text, or so many of its characters and `…`.
+pub(super) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
     }
-    format!("{shown}{rest}")
 }
 
 fn secret_path(path: &str) -> bool {

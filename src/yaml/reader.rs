@@ -156,23 +156,10 @@ impl<'e> Reader<'e> {
         self.found.borrow_mut().warnings.add(warning);
     }
 
-    /// True when a fault was recorded.
-    #[must_use]
-    pub fn has_faults(&self) -> bool {
-        !self.found.borrow().faults.kept.is_empty()
-    }
-
-    /// The faults and the warnings, as in [`Reader::close`].
-    #[must_use]
-    pub fn finish(self) -> (Vec<Error>, Vec<Error>) {
-        let LoadFindings { faults, warnings, .. } = self.close();
-        (faults, warnings)
-    }
-
     /// All that was found. Faults and warnings are in file order: files as they were loaded, then line and column. What
     /// has no place comes last; what was found twice comes once.
     #[must_use]
-    pub fn close(self) -> LoadFindings {
+    pub fn finish(self) -> LoadFindings {
         let Collected { files, faults, warnings, secret_lines } = self.found.into_inner();
         let faults = faults.in_order("errors", &files, &secret_lines);
         let warnings = warnings.in_order("warnings", &files, &secret_lines);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::error::SourcePosition;
 
 use super::document::{Document, MapEntry, Node, NodeValue};
+use super::lines::cut;
 use super::recording::MappingRecord;
 
 /// A mapping and where it came from.
@@ -117,8 +118,5 @@ pub(super) fn join(path: &str, key: &str) -> String {
 /// has the start.
 pub(super) fn in_path(key: &str) -> Cow<'_, str> {
     const LONGEST: usize = 200;
-    match key.char_indices().nth(LONGEST) {
-        Some((end, _)) => Cow::Owned(format!("{}…", key.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(key),
-    }
+    cut(key, LONGEST)
 }

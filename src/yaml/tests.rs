@@ -37,7 +37,7 @@ fn faults(text: &str, read: impl FnOnce(&mut Keys<'_>)) -> Vec<String> {
         read(&mut keys);
         keys.finish();
     }
-    reader.finish().0.iter().map(ToString::to_string).collect()
+    reader.finish().faults.iter().map(ToString::to_string).collect()
 }
 
 /// What `read` takes from `text`, which must be without fault.

@@ -448,5 +448,5 @@ fn columns_are_counted_in_characters_however_long_the_line() {
         assert_eq!(document.place(at, "").column, character + 1, "{what}");
     }
     let environment = |_: &str| None;
-    assert!(!Reader::new(&environment).has_faults());
+    assert!(Reader::new(&environment).finish().faults.is_empty());
 }

@@ -39,8 +39,8 @@ fn house(max_connections: u32, script: impl Fn(Call) -> Act + Send + Sync + 'sta
 fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
     let sql = Sql::new("SELECT 1");
     let mut sink = Recorder::new();
+    let reused = lease.open(far()).expect("a session");
     let mut live = lease.session(far()).expect("a session");
-    let reused = live.reused();
     let health = live.run(&mut [job(&sql, Duration::from_secs(1), &mut sink)], far());
     (reused, health, sink)
 }

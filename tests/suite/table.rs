@@ -70,7 +70,7 @@ pub(crate) fn metrics(yaml: &str) -> Result<Vec<Metric>, Vec<String>> {
     let items = keys.items("metrics").expect("a list");
     let metrics: Vec<Option<Metric>> = items.into_iter().map(Metric::read).collect();
     keys.finish();
-    let (faults, _) = reader.finish();
+    let faults = reader.finish().faults;
     if faults.is_empty() {
         Ok(metrics.into_iter().map(|metric| metric.expect("no metric means a fault")).collect())
     } else {

@@ -249,7 +249,7 @@ fn check_output(output: &Path) -> Result<()> {
     if output.symlink_metadata().is_ok() {
         return Err(exists(output));
     }
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = crate::file::folder(output);
     if folder.is_dir() {
         Ok(())
     } else {

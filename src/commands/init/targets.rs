@@ -17,6 +17,7 @@ use crate::driver::connection::password::PasswordSource;
 use crate::driver::connection::tls::TlsRequirement;
 use crate::driver::{Drivers, Endpoint};
 use crate::error::Error;
+use crate::file;
 use crate::secret::Secret;
 use crate::yaml::writer::scalar;
 
@@ -118,7 +119,7 @@ pub(super) fn read(
 /// A fault of a file that nobody has written, as one of an argument.
 fn about(which: &str, error: &Error) -> Error {
     let fault = Error::config(format!("{which}: {}", error.message()));
-    error.hint().map_or_else(|| fault.clone(), |hint| fault.clone().with_hint(hint))
+    error.hint().into_iter().fold(fault, Error::with_hint)
 }
 
 fn target(
@@ -232,9 +233,8 @@ fn name_of(endpoint: &dyn Endpoint) -> String {
 
 /// The URL of a file as typed, where the configuration is in the current folder; else the path from the root.
 fn file_url(typed: String, absolute: &str, file: &Path) -> String {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_here = |folder: &Path| folder.canonicalize().ok() == PathBuf::from(".").canonicalize().ok();
-    if is_here(folder) || typed.contains("${") {
+    let is_here = file::folder(file).canonicalize().ok() == PathBuf::from(".").canonicalize().ok();
+    if is_here || typed.contains("${") {
         return typed;
     }
     let options = typed.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();

@@ -245,8 +245,7 @@ impl Interrupted {
 
 /// Calls `act` with the first SIGTERM or SIGINT, on a thread of its own.
 fn on_first_signal(act: impl FnOnce(i32) + Send + 'static) -> Result<(), Error> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| unhandled(&error))?;
     let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             act(signal);

@@ -31,7 +31,7 @@ fn read_in(folder: &Path, entry: &str, defaults: &str) -> Result<ConnectionConfi
         defaults.finish_defaults();
         login
     });
-    let faults: Vec<String> = reader.finish().0.iter().map(ToString::to_string).collect();
+    let faults: Vec<String> = reader.finish().faults.iter().map(ToString::to_string).collect();
     login.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
@@ -155,7 +155,7 @@ fn keyword_strings_are_of_postgresql_only() {
         ConnectionConfig::read(&mut keys, UrlRules { schemes: &["mysql"], port: 3306, libpq: false })
             .is_none()
     );
-    let faults: Vec<String> = reader.finish().0.iter().map(ToString::to_string).collect();
+    let faults: Vec<String> = reader.finish().faults.iter().map(ToString::to_string).collect();
     assert!(faults[0].contains("has no scheme") && !faults[0].contains("hunter"), "{faults:?}");
 }
 
@@ -375,7 +375,7 @@ fn a_fault_leaves_no_login() {
     let reader = Reader::new(&environment);
     let mut keys = Keys::root(&document, &reader).unwrap();
     assert!(ConnectionConfig::read(&mut keys, POSTGRES).is_none());
-    assert_eq!(reader.finish().0.len(), 3);
+    assert_eq!(reader.finish().faults.len(), 3);
 }
 
 #[test]

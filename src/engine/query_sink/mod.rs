@@ -18,6 +18,7 @@ use crate::metric::labels::{BoundLabels, LabelLimit, Labels};
 use crate::metric::samples::{Samples, Tally};
 use crate::metric::{Emit, Metric};
 use crate::name::LabelName;
+use crate::plain_text;
 
 use self::families::{FamilyDrafts, FamilyWriter, MetricWriters};
 
@@ -92,7 +93,7 @@ impl SampleContext {
                 return Err(Error::new(Reason::Limit, message)
                     .with_hint("shorten it, raise the limit or set `labels_too_long: truncate`"));
             }
-            Ok((name.clone(), column::cut(text, bytes).to_owned()))
+            Ok((name.clone(), plain_text::start(text, bytes).to_owned()))
         };
         names.iter().zip(value).map(label).collect()
     }

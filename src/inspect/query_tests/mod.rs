@@ -13,17 +13,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::config::exporter::LabelsTooLong;
 use crate::config::foreach::Foreach;
 use crate::config::query_tests::{QueryTest, TestExpectation, TestInput};
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, Parameter, RowSink, Session, Sql, sqlite};
-use crate::engine::foreach::{ForeachRun, ValuesSink};
+use crate::engine::foreach::{ForeachRun, values_sink};
 use crate::engine::query_sink;
 use crate::engine::query_sink::{RenderedResult, SampleContext, SizeHint};
 use crate::engine::run::RunEnd;
+use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
-use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
 
 /// For a script, and the query on its database.
@@ -49,12 +48,8 @@ pub struct QueryTestResult {
 /// Runs all tests of a configuration in the order of its files. Blocks for up to ten seconds a test.
 #[must_use]
 pub fn run(config: &Config) -> Vec<QueryTestResult> {
-    let limit = LabelLimit {
-        bytes: config.exporter.max_label_length,
-        truncate: config.exporter.labels_too_long == LabelsTooLong::Truncate,
-    };
     // Neither the target's name nor its labels: a test says what a query makes, wherever it runs.
-    let context = SampleContext::new(None, &[], limit).with_max_cell_bytes(config.exporter.max_cell_bytes);
+    let context = sample_context(&config.exporter, None);
     config.query_tests.iter().map(|test| run_one(test, &context)).collect()
 }
 
@@ -96,10 +91,10 @@ fn render(test: &QueryTest, context: &SampleContext) -> Result<Result<Arc<Render
         (None, _) => return Ok(source.run_query(&[], &[])?.0.map(Arc::new)),
         (Some(Foreach::Values(values)), _) | (_, Some(values)) => Arc::clone(values),
         (Some(Foreach::Sql { sql, .. }), None) => {
-            let mut sink = ValuesSink::new(query, context);
+            let mut sink = values_sink(query, context);
             source.run(sql, &[], &mut sink)?;
-            match sink.result().unwrap_or_else(not_ended) {
-                Ok(values) => Arc::new(values),
+            match sink.answer().unwrap_or_else(not_ended) {
+                Ok(reader) => reader.into_values(),
                 Err(error) => return Ok(Err(error.in_query(&query.name))),
             }
         }

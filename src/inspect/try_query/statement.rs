@@ -12,7 +12,7 @@ use crate::config::foreach::Foreach;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
-use crate::engine::foreach::{ForeachRun, ValuesSink};
+use crate::engine::foreach::{ForeachRun, values_sink};
 use crate::engine::query_sink;
 use crate::engine::query_sink::{RenderedResult, SampleContext, SizeHint};
 use crate::engine::run::RunEnd;
@@ -33,7 +33,7 @@ const MANY_SERIES: u64 = 1_000;
 /// # Errors
 /// The session is of no more use.
 pub(super) fn run(request: &TryRequest<'_>, session: &mut OpenSession, report: &mut TryReport) -> Result<()> {
-    let context = sample_context(&request.config.exporter, request.target);
+    let context = sample_context(&request.config.exporter, Some(request.target));
     let mut attempt = Attempt { request, session, report, context: &context };
     let mut values = None;
     if let Some(query) = request.query() {
@@ -94,15 +94,14 @@ impl Attempt<'_> {
             Some(Foreach::Values(values)) => return Ok(Some(begin(Arc::clone(values)))),
             Some(Foreach::Sql { sql, .. }) => sql,
         };
-        let mut sink = ValuesSink::new(query, self.context);
-        let ended = self.session.run(sql, &[], query.timeout, self.context.max_cell_bytes, &mut sink);
-        match sink.result() {
-            Some(Ok(values)) => ended.map(|()| Some(begin(Arc::new(values)))),
-            Some(Err(error)) => {
+        let sink = values_sink(query, self.context);
+        match self.session.ask(sql, query.timeout, self.context.max_cell_bytes, sink) {
+            Ok(reader) => Ok(Some(begin(reader.into_values()))),
+            Err(error) if !self.session.is_usable() => Err(error),
+            Err(error) => {
                 self.report.error.get_or_insert(error.in_query(&query.name));
-                ended.map(|()| None)
+                Ok(None)
             }
-            None => ended.map(|()| None),
         }
     }
 

@@ -321,16 +321,11 @@ fn write(to: Box<dyn Write + Send>, response: &Response, head_only: bool) -> io:
     let date = httpdate::fmt_http_date(SystemTime::now());
     write!(
         out,
-        "HTTP/1.1 {} {}\r\nDate: {date}\r\n",
+        "HTTP/1.1 {} {}\r\nDate: {date}\r\n{}",
         response.status,
-        super::reason_phrase(response.status)
+        super::reason_phrase(response.status),
+        super::header_lines(&response.headers)
     )?;
-    for (name, value) in &response.headers {
-        write!(out, "{name}: {value}\r\n")?;
-    }
-    for (name, value) in super::default_headers(response.headers.iter().map(|(name, _)| *name)) {
-        write!(out, "{name}: {value}\r\n")?;
-    }
     let length = response.length();
     if !(head_only && length == 0) {
         write!(out, "Content-Length: {length}\r\n")?;

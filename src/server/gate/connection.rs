@@ -15,7 +15,7 @@ use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::server::backend::private_header::RequestFacts;
 use crate::server::backend::upstream::ByteStream;
-use crate::server::{Peer, default_headers, reason_phrase};
+use crate::server::{Peer, header_lines, reason_phrase};
 
 /// Enough for a usual head; the buffer grows by as much when a head needs more.
 const READ_SIZE: usize = 1024;
@@ -190,17 +190,11 @@ pub(super) async fn refuse(
     };
     let mut answer = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n{extra}",
+         Content-Length: {}\r\nConnection: close\r\n{extra}{}\r\n",
         reason_phrase(*status),
-        message.len() + 1
+        message.len() + 1,
+        header_lines(headers)
     );
-    for (name, value) in headers {
-        answer.extend([name, ": ", value, "\r\n"]);
-    }
-    for (name, value) in default_headers(headers.iter().map(|(name, _)| name.as_str())) {
-        answer.extend([name, ": ", value, "\r\n"]);
-    }
-    answer.push_str("\r\n");
     if !head_only {
         answer.extend([message, "\n"]);
     }

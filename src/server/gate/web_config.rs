@@ -16,7 +16,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use crate::error::{Error, Result};
 use crate::file::FileFingerprint;
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::keys::{Keys, LoadFindings, Reader};
 
 use super::auth::Users;
 use super::tls;
@@ -179,7 +179,7 @@ fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
     };
     let reader = Reader::new(&|name| std::env::var(name).ok());
     let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut fingerprint));
-    let (faults, warnings) = reader.finish();
+    let LoadFindings { faults, warnings, .. } = reader.finish();
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     match config {
         Some(config) if faults.is_empty() => (fingerprint, Ok(config)),

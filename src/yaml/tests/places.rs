@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{document, environment, faults};
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::keys::{Keys, LoadFindings, Reader};
 
 fn ignore<T>(_: T) {}
 
@@ -207,8 +207,8 @@ fn faults_come_once_and_in_the_order_of_files_and_lines() {
     keys.flag("b");
     keys.flag("a");
     keys.warn("b", "odd");
-    assert!(keys.faulted() && included.faulted() && reader.has_faults());
-    let (faults, warnings) = reader.finish();
+    assert!(keys.faulted() && included.faulted());
+    let LoadFindings { faults, warnings, .. } = reader.finish();
     let first: Vec<String> =
         faults.iter().map(|fault| fault.to_string().lines().next().unwrap().to_owned()).collect();
     let expected = [

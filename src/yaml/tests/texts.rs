@@ -17,7 +17,7 @@ fn refused(text: &str) -> String {
     };
     let reader = Reader::new(&environment);
     Keys::root(&document, &reader);
-    reader.finish().0.iter().map(|fault| format!("{fault}\n")).collect()
+    reader.finish().faults.iter().map(|fault| format!("{fault}\n")).collect()
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn anchors_and_aliases_work() {
             let mut inner = keys.inner(key).unwrap();
             assert_eq!(inner.text("host").as_deref(), Some("db"));
             assert_eq!(inner.number("port", "a port"), Some(1_u16));
-            assert_eq!(inner.path(), key);
+            assert_eq!(inner.place("").path, key);
             inner.finish();
         }
     });

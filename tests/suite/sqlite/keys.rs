@@ -23,7 +23,7 @@ fn read(target: &str, defaults: &str) -> (Option<String>, Vec<Error>) {
         keys.finish();
         endpoint
     };
-    (endpoint.map(|endpoint| endpoint.redacted_url()), reader.finish().0)
+    (endpoint.map(|endpoint| endpoint.redacted_url()), reader.finish().faults)
 }
 
 #[test]

@@ -164,8 +164,8 @@ impl TargetView {
         let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
         let mut queries: Vec<QueryView> =
             (0..database.queries.len()).filter_map(|index| QueryView::of(target, index, viewer)).collect();
-        queries
-            .extend(target.discovery().map(|discovery| QueryView::of_discovery(target, discovery, viewer)));
+        let of_discovery = |(_, discovery)| QueryView::of_discovery(target, discovery, viewer);
+        queries.extend(target.discovery().map(of_discovery));
         let test = ["test", "--target", &database.name];
         TargetView {
             name: database.name.clone(),
