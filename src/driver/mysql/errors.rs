@@ -65,7 +65,11 @@ impl From<Error> for CallError {
 
 impl From<MySqlError> for CallError {
     fn from(error: MySqlError) -> Self {
-        if error.ends_connection() { CallError::Broken(error.to_error()) } else { CallError::Server(error) }
+        if error.ends_connection() {
+            CallError::Broken(error.to_login_error())
+        } else {
+            CallError::Server(error)
+        }
     }
 }
 
@@ -91,7 +95,14 @@ impl From<io::Error> for CallError {
 impl MySqlError {
     /// The error for people.
     pub(super) fn to_error(&self) -> Error {
-        let reason = by_number(self.code).unwrap_or_else(|| by_state(&self.state));
+        let reason = match by_number(self.code) {
+            // Any option of the server that forbids a statement has this number, such as max_session_mem_used.
+            Some(Reason::ReadOnly) if self.code == 1290 && !self.message.contains("read-only") => {
+                Reason::Server
+            }
+            Some(reason) => reason,
+            None => by_state(&self.state),
+        };
         let message = format!("{} (error {})", self.message, self.code);
         let error = Error::new(reason, message).with_sqlstate(self.state.clone());
         // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
@@ -107,9 +118,10 @@ impl MySqlError {
         if hint.is_empty() { error } else { error.with_hint(*hint) }
     }
 
-    /// 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
+    /// 1053 shutdown, 1080 forced close, 1152 to 1161 and 1184 aborted or out of step, 1927 and 3169 killed, 4031 idle too
+    /// long.
     fn ends_connection(&self) -> bool {
-        matches!(self.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031)
+        matches!(self.code, 1053 | 1080 | 1184 | 1152..=1161 | 1927 | 3169 | 4031)
     }
 
     /// The tables changed, or a proxy moved us to another server: the statement must be prepared again.
@@ -143,7 +155,8 @@ fn by_number(number: u16) -> Option<Reason> {
         1290 | 1792 | 1836 => Reason::ReadOnly,
         // A proxy in front of the server.
         2002 | 2003 | 2005 => Reason::Connect,
-        1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 => Reason::Lost,
+        // Those from 2000 on are of a proxy's connection to the server.
+        1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 | 2006 | 2013 => Reason::Lost,
         1153..=1157 => Reason::Protocol,
         // Disk full, out of memory, too many threads, storage engine, shutdown, limits on sessions and statements.
         3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
@@ -174,6 +187,10 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
          log for what breaks off its connections, and raise max_connect_errors"),
     (&[1130], Reason::Permission, "the server has no user for this machine",
         "on the server: CREATE USER '…'@'HOST', HOST being this machine's address as the message shows it, or '%'"),
+    (&[1153], Reason::Server, "the server takes only very short statements",
+        "on the server: raise max_allowed_packet and net_buffer_length to 16384 at least"),
+    (&[1184], Reason::Server, "the server's init_connect fails for this user",
+        "on the server: SELECT @@init_connect; its statements need privileges of the user, and the server's log has the error"),
     (&[1251], Reason::Auth, "the user's login plugin is not supported here",
         "on the server: ALTER USER … to the plugin caching_sha2_password (MySQL) or mysql_native_password (MariaDB)"),
     (&[1524], Reason::Server, "the server lacks the user's login plugin",
@@ -181,7 +198,7 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
     (&[1698], Reason::Auth, "the server lets this user in without a password, and only as the system's user of that name",
         "set `socket` and run as that user, or make another user with a password: CREATE USER … IDENTIFIED BY '…'"),
     (&[1820, 1862], Reason::Permission, "the user's password has expired",
-        "on the server: ALTER USER … IDENTIFIED BY '…', or ALTER USER … PASSWORD EXPIRE NEVER"),
+        "on the server: ALTER USER … IDENTIFIED BY '…' PASSWORD EXPIRE NEVER, with the same password or a new one"),
     (&[3118, 4151], Reason::Permission, "the user's account is locked", "on the server: ALTER USER … ACCOUNT UNLOCK"),
     (&[3159], Reason::Tls, "the server demands an encrypted connection (require_secure_transport)",
         "tls: {mode: require}, or {mode: verify-full, ca: FILE}, which also checks who the server is"),
@@ -195,7 +212,7 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
         "on the server: ALTER USER … WITH the resource that the message names (MAX_USER_CONNECTIONS, \
          MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR) and a higher number, or 0 for no limit"),
     // A proxy in front of the server: it cannot be reached from there.
-    (&[2002, 2003, 2005], Reason::Connect, "the proxy does not reach the server behind it", ""),
+    (&[2002, 2003, 2005, 2006, 2013], Reason::Connect, "the proxy does not reach the server behind it", ""),
 ];
 
 #[cfg(test)]

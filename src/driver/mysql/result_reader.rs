@@ -247,20 +247,29 @@ impl JobAnswer {
         JobAnswer { result, took, due, is_late: due.passed() || took > sent.allowed, sent }
     }
 
-    /// A result in time. `longest`: its statement has not run for longer. Where that is the server's limit, the result
-    /// may be incomplete: `SLEEP`, `BENCHMARK` and the like end with a value instead of an error.
+    /// A result in time, or the error of a cancel. `longest`: its statement has not run for longer. Where that is the server's
+    /// limit, the result may be incomplete: `SLEEP`, `BENCHMARK` and the like end with a value instead of an error, and
+    /// MySQL's `COUNT(*)` with that of a cancel.
     pub(super) fn is_doubtful(&self, longest: Duration) -> bool {
         let limit = self.sent.limits.time;
         // A server's clock may be a little ahead of ours.
         let tolerance = (limit / 100).min(Duration::from_millis(1));
-        let is_complete = self.result.as_ref().is_ok_and(|rows| rows.is_complete);
-        !self.is_late && is_complete && longest >= limit - tolerance
+        let may_be_ended = match &self.result {
+            Ok(rows) => rows.is_complete,
+            Err(_) => self.server_reason() == Some(Reason::Cancelled),
+        };
+        !self.is_late && may_be_ended && longest >= limit - tolerance
     }
 
     /// The server says that its limit ended the statement.
     pub(super) fn is_server_timeout(&self) -> bool {
-        let Err(CallError::Server(error)) = &self.result else { return false };
-        error.to_error().reason() == Reason::Timeout
+        self.server_reason() == Some(Reason::Timeout)
+    }
+
+    /// The reason of the server's own error.
+    fn server_reason(&self) -> Option<Reason> {
+        let Err(CallError::Server(error)) = &self.result else { return None };
+        Some(error.to_error().reason())
     }
 
     /// A result that came too late: whether the server's limit has ended its statement is not known.
@@ -281,7 +290,7 @@ impl JobAnswer {
         self.sent.limits.time
     }
 
-    /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.
+    /// Ends the job, unless the connection broke under it. `interrupted`: the server's limit has ended its statement.
     pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionHealth {
         let JobAnswer { result, took, due, is_late, sent } = self;
         let in_step = match &result {
@@ -298,7 +307,8 @@ impl JobAnswer {
             Err(CallError::Server(error)) => {
                 let error = error.to_error();
                 // The server's clock may be a little ahead of ours.
-                match is_late || error.reason() == Reason::Timeout {
+                let is_ended = interrupted && error.reason() == Reason::Cancelled;
+                match is_late || is_ended || error.reason() == Reason::Timeout {
                     true => Err(error.code_for(sent.too_late())),
                     false => Err(with_position(error, job.sql.text())),
                 }
