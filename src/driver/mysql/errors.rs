@@ -152,7 +152,7 @@ fn by_number(number: u16) -> Option<Reason> {
         1969 | 3024 => Reason::Timeout,
         1317 => Reason::Cancelled,
         // --read-only, read-only transaction, read-only mode.
-        1290 | 1792 | 1836 => Reason::ReadOnly,
+        1290 | 1792 | 1836 | 1874 => Reason::ReadOnly,
         // A proxy in front of the server.
         2002 | 2003 | 2005 => Reason::Connect,
         // Those from 2000 on are of a proxy's connection to the server.
@@ -237,7 +237,9 @@ mod tests {
             (1969, "70100", Reason::Timeout, false),
             (3024, "HY000", Reason::Timeout, false),
             (1792, "25006", Reason::ReadOnly, false),
-            (1290, "HY000", Reason::ReadOnly, false),
+            (1290, "HY000", Reason::Server, false),
+            (1184, "08S01", Reason::Lost, true),
+            (2013, "HY000", Reason::Lost, false),
             (1040, "08004", Reason::Server, false),
             (1053, "08S01", Reason::Server, true),
             (1927, "70100", Reason::Lost, true),
@@ -251,6 +253,10 @@ mod tests {
             assert_eq!((error.reason(), answer.ends_connection()), (reason, broken), "{code}");
             assert_eq!(error.to_string(), format!("said (error {code}) [{state}]"));
         }
+        let message =
+            "The MariaDB server is running with the --read-only option so it cannot execute this statement";
+        let forbidden = MySqlError { message: message.to_owned(), ..answer(1290, "HY000") };
+        assert_eq!(forbidden.to_error().reason(), Reason::ReadOnly);
     }
 
     #[test]
@@ -275,6 +281,8 @@ mod tests {
             (3118, Reason::Permission),
             (3159, Reason::Tls),
             (3955, Reason::Auth),
+            (1153, Reason::Server),
+            (1184, Reason::Server),
             (1040, Reason::Server),
             (1226, Reason::Server),
         ] {

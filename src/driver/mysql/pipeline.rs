@@ -280,17 +280,17 @@ impl Pipeline {
                 stale.push_back(job);
                 continue;
             }
-            let answer = JobAnswer::new(result, took, due, sent);
             // When the server began with a statement it does not tell, but the last one has not run for longer than this. The
             // round trip is not subtracted: on a busy machine it is not known well enough, and a doubt costs one question.
             let longest = batch_start.elapsed().saturating_sub(timeouts_took);
+            let answer = JobAnswer::new(result, took, longest, due, sent);
             if answer.is_server_timeout() {
                 timeouts += 1;
                 timeouts_took += answer.time_limit();
             }
             let change = answer.session_change();
             self.is_changed |= change != SessionChange::None;
-            if answer.is_doubtful(longest) {
+            if answer.is_doubtful() {
                 doubtful.push_back((job, answer));
             } else {
                 if answer.is_late_result() {

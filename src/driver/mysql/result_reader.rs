@@ -233,37 +233,42 @@ pub(super) struct JobAnswer {
     took: Duration,
     due: Deadline,
     is_late: bool,
+    /// The server's limit may have ended the statement.
+    may_be_at_limit: bool,
     sent: SentJob,
 }
 
 impl JobAnswer {
-    /// The answer was read just now.
+    /// The answer was read just now. `longest`: its statement has not run for longer.
     pub(super) fn new(
         result: Result<RowsRead, CallError>,
         took: Duration,
+        longest: Duration,
         due: Deadline,
         sent: SentJob,
     ) -> Self {
-        JobAnswer { result, took, due, is_late: due.passed() || took > sent.allowed, sent }
-    }
-
-    /// A result in time, or the error of a cancel. `longest`: its statement has not run for longer. Where that is the server's
-    /// limit, the result may be incomplete: `SLEEP`, `BENCHMARK` and the like end with a value instead of an error, and
-    /// MySQL's `COUNT(*)` with that of a cancel.
-    pub(super) fn is_doubtful(&self, longest: Duration) -> bool {
-        let limit = self.sent.limits.time;
+        let limit = sent.limits.time;
         // A server's clock may be a little ahead of ours.
         let tolerance = (limit / 100).min(Duration::from_millis(1));
-        let may_be_ended = match &self.result {
-            Ok(rows) => rows.is_complete,
-            Err(_) => self.server_reason() == Some(Reason::Cancelled),
-        };
-        !self.is_late && may_be_ended && longest >= limit - tolerance
+        let may_be_at_limit = longest >= limit - tolerance;
+        let is_late = due.passed() || took > sent.allowed;
+        JobAnswer { result, took, due, is_late, may_be_at_limit, sent }
     }
 
-    /// The server says that its limit ended the statement.
+    /// A result in time that may be incomplete: at the server's limit `SLEEP`, `BENCHMARK` and the like end with a value
+    /// instead of an error.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let is_complete = self.result.as_ref().is_ok_and(|rows| rows.is_complete);
+        !self.is_late && is_complete && self.may_be_at_limit
+    }
+
+    /// The server says that its limit ended the statement. MySQL ends `COUNT(*)` there with the error of a cancel.
     pub(super) fn is_server_timeout(&self) -> bool {
-        self.server_reason() == Some(Reason::Timeout)
+        match self.server_reason() {
+            Some(Reason::Timeout) => true,
+            Some(Reason::Cancelled) => self.may_be_at_limit,
+            _ => false,
+        }
     }
 
     /// The reason of the server's own error.
@@ -290,9 +295,10 @@ impl JobAnswer {
         self.sent.limits.time
     }
 
-    /// Ends the job, unless the connection broke under it. `interrupted`: the server's limit has ended its statement.
+    /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.
     pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionHealth {
-        let JobAnswer { result, took, due, is_late, sent } = self;
+        let is_timeout = self.is_late || self.is_server_timeout();
+        let JobAnswer { result, took, due, is_late, sent, .. } = self;
         let in_step = match &result {
             Ok(rows) => rows.is_complete,
             Err(error) => matches!(error, CallError::Server(_)),
@@ -307,8 +313,7 @@ impl JobAnswer {
             Err(CallError::Server(error)) => {
                 let error = error.to_error();
                 // The server's clock may be a little ahead of ours.
-                let is_ended = interrupted && error.reason() == Reason::Cancelled;
-                match is_late || is_ended || error.reason() == Reason::Timeout {
+                match is_timeout {
                     true => Err(error.code_for(sent.too_late())),
                     false => Err(with_position(error, job.sql.text())),
                 }
