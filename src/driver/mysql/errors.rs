@@ -158,9 +158,12 @@ fn by_number(number: u16) -> Option<Reason> {
         // Those from 2000 on are of a proxy's connection to the server.
         1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 | 2006 | 2013 => Reason::Lost,
         1153..=1157 => Reason::Protocol,
-        // Disk full, out of memory, too many threads, storage engine, shutdown, limits on sessions and statements.
-        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
-        | 1461 => Reason::Server,
+        // Of the system and the storage engines: a file that is missing, a disk that is full, an index that is corrupt.
+        ..1000 => Reason::Server,
+        // Disk full, out of memory, too many threads, storage engine and its files, a node that has left its Galera cluster,
+        // shutdown, limits on sessions and statements, another server that a table is on.
+        1016 | 1017 | 1021 | 1024 | 1030 | 1034 | 1035 | 1037 | 1038 | 1040 | 1041 | 1047 | 1053 | 1114
+        | 1135 | 1194 | 1195 | 1203 | 1226 | 1296 | 1429 | 1430 | 1461 | 1712 | 1812 | 1877 => Reason::Server,
         _ => return None,
     })
 }
@@ -241,6 +244,8 @@ mod tests {
             (1184, "08S01", Reason::Lost, true),
             (2013, "HY000", Reason::Lost, false),
             (1040, "08004", Reason::Server, false),
+            (126, "HY000", Reason::Server, false),
+            (1047, "08S01", Reason::Server, false),
             (1053, "08S01", Reason::Server, true),
             (1927, "70100", Reason::Lost, true),
             (4031, "HY000", Reason::Lost, true),
