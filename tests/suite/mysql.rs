@@ -6,6 +6,7 @@ mod groups;
 mod guard;
 mod hostile;
 mod limits;
+mod settings;
 mod tls;
 mod types;
 mod zones;

@@ -65,7 +65,11 @@ impl From<Error> for CallError {
 
 impl From<MySqlError> for CallError {
     fn from(error: MySqlError) -> Self {
-        if error.ends_connection() { CallError::Broken(error.to_error()) } else { CallError::Server(error) }
+        if error.ends_connection() {
+            CallError::Broken(error.to_login_error())
+        } else {
+            CallError::Server(error)
+        }
     }
 }
 
@@ -91,7 +95,14 @@ impl From<io::Error> for CallError {
 impl MySqlError {
     /// The error for people.
     pub(super) fn to_error(&self) -> Error {
-        let reason = by_number(self.code).unwrap_or_else(|| by_state(&self.state));
+        let reason = match by_number(self.code) {
+            // Any option of the server that forbids a statement has this number, such as max_session_mem_used.
+            Some(Reason::ReadOnly) if self.code == 1290 && !self.message.contains("read-only") => {
+                Reason::Server
+            }
+            Some(reason) => reason,
+            None => by_state(&self.state),
+        };
         let message = format!("{} (error {})", self.message, self.code);
         let error = Error::new(reason, message).with_sqlstate(self.state.clone());
         // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
@@ -107,9 +118,10 @@ impl MySqlError {
         if hint.is_empty() { error } else { error.with_hint(*hint) }
     }
 
-    /// 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
+    /// 1053 shutdown, 1080 forced close, 1152 to 1161 and 1184 aborted or out of step, 1927 and 3169 killed, 4031 idle too
+    /// long.
     fn ends_connection(&self) -> bool {
-        matches!(self.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031)
+        matches!(self.code, 1053 | 1080 | 1184 | 1152..=1161 | 1927 | 3169 | 4031)
     }
 
     /// The tables changed, or a proxy moved us to another server: the statement must be prepared again.
@@ -140,14 +152,18 @@ fn by_number(number: u16) -> Option<Reason> {
         1969 | 3024 => Reason::Timeout,
         1317 => Reason::Cancelled,
         // --read-only, read-only transaction, read-only mode.
-        1290 | 1792 | 1836 => Reason::ReadOnly,
+        1290 | 1792 | 1836 | 1874 => Reason::ReadOnly,
         // A proxy in front of the server.
         2002 | 2003 | 2005 => Reason::Connect,
-        1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 => Reason::Lost,
+        // Those from 2000 on are of a proxy's connection to the server.
+        1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 | 2006 | 2013 => Reason::Lost,
         1153..=1157 => Reason::Protocol,
-        // Disk full, out of memory, too many threads, storage engine, shutdown, limits on sessions and statements.
-        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
-        | 1461 => Reason::Server,
+        // Of the system and the storage engines: a file that is missing, a disk that is full, an index that is corrupt.
+        ..1000 => Reason::Server,
+        // Disk full, out of memory, too many threads, storage engine and its files, a node that has left its Galera cluster,
+        // shutdown, limits on sessions and statements, another server that a table is on.
+        1016 | 1017 | 1021 | 1024 | 1030 | 1034 | 1035 | 1037 | 1038 | 1040 | 1041 | 1047 | 1053 | 1114
+        | 1135 | 1194 | 1195 | 1203 | 1226 | 1296 | 1429 | 1430 | 1461 | 1712 | 1812 | 1877 => Reason::Server,
         _ => return None,
     })
 }
@@ -174,6 +190,10 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
          log for what breaks off its connections, and raise max_connect_errors"),
     (&[1130], Reason::Permission, "the server has no user for this machine",
         "on the server: CREATE USER '…'@'HOST', HOST being this machine's address as the message shows it, or '%'"),
+    (&[1153], Reason::Server, "the server takes only very short statements",
+        "on the server: raise max_allowed_packet and net_buffer_length to 16384 at least"),
+    (&[1184], Reason::Server, "the server's init_connect fails for this user",
+        "on the server: SELECT @@init_connect; its statements need privileges of the user, and the server's log has the error"),
     (&[1251], Reason::Auth, "the user's login plugin is not supported here",
         "on the server: ALTER USER … to the plugin caching_sha2_password (MySQL) or mysql_native_password (MariaDB)"),
     (&[1524], Reason::Server, "the server lacks the user's login plugin",
@@ -181,11 +201,12 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
     (&[1698], Reason::Auth, "the server lets this user in without a password, and only as the system's user of that name",
         "set `socket` and run as that user, or make another user with a password: CREATE USER … IDENTIFIED BY '…'"),
     (&[1820, 1862], Reason::Permission, "the user's password has expired",
-        "on the server: ALTER USER … IDENTIFIED BY '…', or ALTER USER … PASSWORD EXPIRE NEVER"),
+        "on the server: ALTER USER … IDENTIFIED BY '…' PASSWORD EXPIRE NEVER, with the same password or a new one"),
+    (&[3032], Reason::Server, "the server is in offline mode", "on the server: SET GLOBAL offline_mode = OFF"),
     (&[3118, 4151], Reason::Permission, "the user's account is locked", "on the server: ALTER USER … ACCOUNT UNLOCK"),
     (&[3159], Reason::Tls, "the server demands an encrypted connection (require_secure_transport)",
         "tls: {mode: require}, or {mode: verify-full, ca: FILE}, which also checks who the server is"),
-    (&[3955], Reason::Auth, "the user's account is locked after failed logins",
+    (&[3955, 4150], Reason::Auth, "the user's account is locked after failed logins",
         "put the password right first; on the server: ALTER USER … ACCOUNT UNLOCK"),
     (&[1040], Reason::Server, "the server has no connection left",
         "lower `max_connections` of the targets on it, or raise max_connections of the server"),
@@ -195,7 +216,7 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
         "on the server: ALTER USER … WITH the resource that the message names (MAX_USER_CONNECTIONS, \
          MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR) and a higher number, or 0 for no limit"),
     // A proxy in front of the server: it cannot be reached from there.
-    (&[2002, 2003, 2005], Reason::Connect, "the proxy does not reach the server behind it", ""),
+    (&[2002, 2003, 2005, 2006, 2013], Reason::Connect, "the proxy does not reach the server behind it", ""),
 ];
 
 #[cfg(test)]
@@ -220,8 +241,12 @@ mod tests {
             (1969, "70100", Reason::Timeout, false),
             (3024, "HY000", Reason::Timeout, false),
             (1792, "25006", Reason::ReadOnly, false),
-            (1290, "HY000", Reason::ReadOnly, false),
+            (1290, "HY000", Reason::Server, false),
+            (1184, "08S01", Reason::Lost, true),
+            (2013, "HY000", Reason::Lost, false),
             (1040, "08004", Reason::Server, false),
+            (126, "HY000", Reason::Server, false),
+            (1047, "08S01", Reason::Server, false),
             (1053, "08S01", Reason::Server, true),
             (1927, "70100", Reason::Lost, true),
             (4031, "HY000", Reason::Lost, true),
@@ -234,6 +259,10 @@ mod tests {
             assert_eq!((error.reason(), answer.ends_connection()), (reason, broken), "{code}");
             assert_eq!(error.to_string(), format!("said (error {code}) [{state}]"));
         }
+        let message =
+            "The MariaDB server is running with the --read-only option so it cannot execute this statement";
+        let forbidden = MySqlError { message: message.to_owned(), ..answer(1290, "HY000") };
+        assert_eq!(forbidden.to_error().reason(), Reason::ReadOnly);
     }
 
     #[test]
@@ -258,6 +287,9 @@ mod tests {
             (3118, Reason::Permission),
             (3159, Reason::Tls),
             (3955, Reason::Auth),
+            (4150, Reason::Auth),
+            (1153, Reason::Server),
+            (1184, Reason::Server),
             (1040, Reason::Server),
             (1226, Reason::Server),
         ] {

@@ -278,7 +278,12 @@ pub(super) struct ColumnDefinition {
     pub(super) character_set: u16,
     /// How many decimal places the server shows of a floating-point number, as of a `DOUBLE(10,2)`; `None`: as many as there are.
     pub(super) decimals: Option<u8>,
+    /// How many digits the server shows of a `ZEROFILL` number, and of a `YEAR`; 0 for others.
+    pub(super) zero_filled: usize,
 }
+
+/// No number is shown with more digits.
+const MAX_DISPLAY_WIDTH: u32 = 255;
 
 /// What a server says of a floating-point number whose decimal places are not fixed.
 const DECIMALS_NOT_FIXED: u8 = 31;
@@ -294,11 +299,12 @@ impl ColumnDefinition {
         let _original_name = buffer.checked_eat_lenenc_str()?;
         let mut buffer = ParseBuf(buffer.checked_eat_lenenc_str()?);
         let character_set = buffer.checked_eat_u16_le()?;
-        let _length = buffer.checked_eat_u32_le()?;
+        let width = buffer.checked_eat_u32_le()?.min(MAX_DISPLAY_WIDTH);
         let column_type = ColumnType::try_from(buffer.checked_eat_u8()?).ok()?;
         let flags = ColumnFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
         let decimals = Some(buffer.checked_eat_u8()?).filter(|decimals| *decimals < DECIMALS_NOT_FIXED);
-        Some(ColumnDefinition { name, column_type, flags, character_set, decimals })
+        let zero_filled = if flags.contains(ColumnFlags::ZEROFILL_FLAG) { width as usize } else { 0 };
+        Some(ColumnDefinition { name, column_type, flags, character_set, decimals, zero_filled })
     }
 }
 
@@ -409,7 +415,8 @@ mod tests {
     }
 
     fn column(column_type: ColumnType, flags: ColumnFlags) -> ColumnDefinition {
-        ColumnDefinition { name: "c".to_owned(), column_type, flags, character_set: 63, decimals: None }
+        let name = "c".to_owned();
+        ColumnDefinition { name, column_type, flags, character_set: 63, decimals: None, zero_filled: 0 }
     }
 
     /// Every function of this file on every beginning of a packet: none panics.

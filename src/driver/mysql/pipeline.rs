@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use hashlink::LruCache;
 
 use crate::deadline::Deadline;
+use crate::driver::sql_position::with_position;
 use crate::driver::statement::{Dialect, check_read_only};
 use crate::driver::{Job, RowSink, Sql, too_few_parameters};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
 use super::login::LoginServer;
-use super::packet::{ColumnDefinition, PreparedStatement, RowFormat};
+use super::packet::{ColumnDefinition, MySqlError, PreparedStatement, RowFormat};
 use super::protocol::{MySqlAnswer, ProtocolClient, answer};
 use super::result_reader::{ConnectionHealth, GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
 use super::server_info::{ServerInfo, read_count};
@@ -115,10 +116,13 @@ impl Pipeline {
         check_read_only(sql.text(), Dialect::MySql)
     }
 
-    /// Resets a session that was changed; false when that failed, and the connection must not be used again.
+    /// Resets a session that was changed; false when that failed or is not possible, and the connection must not be used again.
     pub(super) fn reset_if_changed(&mut self) -> bool {
         if !std::mem::take(&mut self.is_changed) {
             return true;
+        }
+        if !self.info.can_reset() {
+            return false;
         }
         self.statements.clear();
         let session_sql = &self.server.config.session_sql;
@@ -238,7 +242,7 @@ impl Pipeline {
                 self.client.queue_execute(id, &job.parameters[..parameters]);
                 RowFormat::Binary
             }
-            // What the server refused to prepare it refuses again, or runs. As text, it says what is wrong with a parameter.
+            // What the server refused to prepare it refuses again, or runs.
             Some(_) | None => {
                 self.client.queue_query(job.sql.text());
                 RowFormat::Text
@@ -276,17 +280,17 @@ impl Pipeline {
                 stale.push_back(job);
                 continue;
             }
-            let answer = JobAnswer::new(result, took, due, sent);
             // When the server began with a statement it does not tell, but the last one has not run for longer than this. The
             // round trip is not subtracted: on a busy machine it is not known well enough, and a doubt costs one question.
             let longest = batch_start.elapsed().saturating_sub(timeouts_took);
+            let answer = JobAnswer::new(result, took, longest, due, sent);
             if answer.is_server_timeout() {
                 timeouts += 1;
                 timeouts_took += answer.time_limit();
             }
             let change = answer.session_change();
             self.is_changed |= change != SessionChange::None;
-            if answer.is_doubtful(longest) {
+            if answer.is_doubtful() {
                 doubtful.push_back((job, answer));
             } else {
                 if answer.is_late_result() {
@@ -393,12 +397,26 @@ impl Pipeline {
         state
     }
 
-    /// Prepares the statements that the session does not know. On an error, the job that caused it has ended.
+    /// Prepares the statements that the session does not know. One that is refused runs as text, which has no parameters: its
+    /// jobs that bind some have ended. On an error, the job that caused it has ended.
     fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), ConnectionHealth> {
         let start = Instant::now();
         let due = jobs.iter().map(|job| job.answer_due(start, by)).max().unwrap_or(by);
         let statements: Vec<&Sql> = jobs.iter().map(|job| job.sql).collect();
-        let Err((index, error)) = self.prepare_new(&statements, due) else { return Ok(()) };
+        let (index, error) = match self.prepare_new(&statements, due) {
+            Ok(refused) => {
+                jobs.retain_mut(|job| {
+                    let error = refused.iter().find(|(sql, _)| sql.name() == job.sql.name());
+                    let Some((sql, error)) = error.filter(|_| !job.parameters.is_empty()) else {
+                        return true;
+                    };
+                    job.sink.end(Err(with_position(error.to_error(), sql.text())), start.elapsed());
+                    false
+                });
+                return Ok(());
+            }
+            Err(broken) => broken,
+        };
         if error.reason() != Reason::Timeout {
             return Err(ConnectionHealth::Broken(error));
         }
@@ -423,9 +441,14 @@ impl Pipeline {
         });
     }
 
-    /// Prepares the statements that the session does not know. An error says at which one the connection broke.
-    pub(super) fn prepare_new(&mut self, statements: &[&Sql], by: Deadline) -> Result<(), (usize, Error)> {
-        let mut new: Vec<(usize, &Sql)> = Vec::new();
+    /// Prepares the statements that the session does not know, and returns those that the server refused. An error says at
+    /// which one the connection broke.
+    pub(super) fn prepare_new<'s>(
+        &mut self,
+        statements: &[&'s Sql],
+        by: Deadline,
+    ) -> Result<Vec<(&'s Sql, MySqlError)>, (usize, Error)> {
+        let mut new: Vec<(usize, &'s Sql)> = Vec::new();
         for (index, sql) in statements.iter().enumerate() {
             if !self.statements.contains_key(sql.name())
                 && !new.iter().any(|(_, other)| other.name() == sql.name())
@@ -433,10 +456,11 @@ impl Pipeline {
                 new.push((index, sql));
             }
         }
+        let mut refused = Vec::new();
         if new.is_empty() {
-            return Ok(());
+            return Ok(refused);
         }
-        let asked: Vec<&Sql> = new.iter().map(|(_, sql)| *sql).collect();
+        let asked: Vec<&'s Sql> = new.iter().map(|(_, sql)| *sql).collect();
         let answers = self.prepare_all(&asked, by, |prepared, _| prepared);
         let answers =
             answers.map_err(|(asked, error)| (new.get(asked).map_or(0, |(index, _)| *index), error))?;
@@ -445,13 +469,16 @@ impl Pipeline {
                 Ok(prepared) => Execution::Prepared { id: prepared.id, parameters: prepared.params },
                 Err(error) if error.is_not_preparable() => Execution::Text,
                 // Refused, or no memory for it, or a lock: the next run tries again.
-                Err(_) => continue,
+                Err(error) => {
+                    refused.push((sql, error));
+                    continue;
+                }
             };
             if let Some(id) = remember(&mut self.statements, sql, execution) {
                 self.client.queue_close(id);
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Prepares all statements in one round trip, and returns `keep` of each answer. An error says at which one the

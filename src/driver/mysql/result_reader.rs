@@ -233,34 +233,48 @@ pub(super) struct JobAnswer {
     took: Duration,
     due: Deadline,
     is_late: bool,
+    /// The server's limit may have ended the statement.
+    may_be_at_limit: bool,
     sent: SentJob,
 }
 
 impl JobAnswer {
-    /// The answer was read just now.
+    /// The answer was read just now. `longest`: its statement has not run for longer.
     pub(super) fn new(
         result: Result<RowsRead, CallError>,
         took: Duration,
+        longest: Duration,
         due: Deadline,
         sent: SentJob,
     ) -> Self {
-        JobAnswer { result, took, due, is_late: due.passed() || took > sent.allowed, sent }
-    }
-
-    /// A result in time. `longest`: its statement has not run for longer. Where that is the server's limit, the result
-    /// may be incomplete: `SLEEP`, `BENCHMARK` and the like end with a value instead of an error.
-    pub(super) fn is_doubtful(&self, longest: Duration) -> bool {
-        let limit = self.sent.limits.time;
+        let limit = sent.limits.time;
         // A server's clock may be a little ahead of ours.
         let tolerance = (limit / 100).min(Duration::from_millis(1));
-        let is_complete = self.result.as_ref().is_ok_and(|rows| rows.is_complete);
-        !self.is_late && is_complete && longest >= limit - tolerance
+        let may_be_at_limit = longest >= limit - tolerance;
+        let is_late = due.passed() || took > sent.allowed;
+        JobAnswer { result, took, due, is_late, may_be_at_limit, sent }
     }
 
-    /// The server says that its limit ended the statement.
+    /// A result in time that may be incomplete: at the server's limit `SLEEP`, `BENCHMARK` and the like end with a value
+    /// instead of an error.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let is_complete = self.result.as_ref().is_ok_and(|rows| rows.is_complete);
+        !self.is_late && is_complete && self.may_be_at_limit
+    }
+
+    /// The server says that its limit ended the statement. MySQL ends `COUNT(*)` there with the error of a cancel.
     pub(super) fn is_server_timeout(&self) -> bool {
-        let Err(CallError::Server(error)) = &self.result else { return false };
-        error.to_error().reason() == Reason::Timeout
+        match self.server_reason() {
+            Some(Reason::Timeout) => true,
+            Some(Reason::Cancelled) => self.may_be_at_limit,
+            _ => false,
+        }
+    }
+
+    /// The reason of the server's own error.
+    fn server_reason(&self) -> Option<Reason> {
+        let Err(CallError::Server(error)) = &self.result else { return None };
+        Some(error.to_error().reason())
     }
 
     /// A result that came too late: whether the server's limit has ended its statement is not known.
@@ -283,7 +297,8 @@ impl JobAnswer {
 
     /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.
     pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionHealth {
-        let JobAnswer { result, took, due, is_late, sent } = self;
+        let is_timeout = self.is_late || self.is_server_timeout();
+        let JobAnswer { result, took, due, is_late, sent, .. } = self;
         let in_step = match &result {
             Ok(rows) => rows.is_complete,
             Err(error) => matches!(error, CallError::Server(_)),
@@ -298,7 +313,7 @@ impl JobAnswer {
             Err(CallError::Server(error)) => {
                 let error = error.to_error();
                 // The server's clock may be a little ahead of ours.
-                match is_late || error.reason() == Reason::Timeout {
+                match is_timeout {
                     true => Err(error.code_for(sent.too_late())),
                     false => Err(with_position(error, job.sql.text())),
                 }

@@ -48,6 +48,8 @@ struct SessionState {
     limit: Option<Duration>,
     /// The session's `lock_wait_timeout` in seconds, where there is one.
     lock_wait: Option<String>,
+    /// The server has run `init_connect` at the login. A reset does not run it again.
+    has_init_connect: bool,
     /// The query behind each batch, where the server answers it.
     probe: Option<ChangeProbe>,
     role: &'static str,
@@ -153,6 +155,11 @@ impl ServerInfo {
         Ok(next(answers).ok().as_ref().and_then(read_count))
     }
 
+    /// Whether [`ServerInfo::reset`] makes a session what it was.
+    pub(super) fn can_reset(&self) -> bool {
+        !self.state.has_init_connect
+    }
+
     /// The query behind each batch.
     pub(super) fn probe(&self) -> Option<&ChangeProbe> {
         self.state.probe.as_ref()
@@ -217,11 +224,14 @@ impl ServerInfo {
 fn start_statements(client: &ProtocolClient, session_sql: &[String]) -> Vec<String> {
     let mut statements = vec!["SET NAMES utf8mb4".to_owned()];
     if client.tracks_session() {
-        // That something changed is enough; the names of the settings would make answers longer.
-        let track = "SET session_track_state_change=1,session_track_system_variables=''";
+        // That something changed is enough; the names of the settings would make answers longer. X'' as '' is NULL, and refused,
+        // under MariaDB's EMPTY_STRING_IS_NULL.
+        let track = "SET session_track_state_change=1,session_track_system_variables=X''";
         statements.push(track.to_owned());
     }
     statements.extend_from_slice(session_sql);
+    // Without autocommit the first SELECT would open a transaction that never sees a later change. Answers are read as UTF-8.
+    statements.push("SET autocommit=1,character_set_results=utf8mb4".to_owned());
     statements
 }
 
@@ -239,6 +249,7 @@ fn check_start(
     for number in 1..=session_sql.len() {
         next(answers).map_err(|error| in_session_sql(number, error))?;
     }
+    next(answers)?;
     Ok(())
 }
 
@@ -328,6 +339,7 @@ impl ServerDialect {
         let mut questions = vec![
             format!("SELECT @@{}", self.flavor.limit_variable()),
             "SELECT @@lock_wait_timeout".to_owned(),
+            "SELECT LENGTH(@@init_connect)".to_owned(),
         ];
         questions.extend(self.probe_candidates(&config.session_sql));
         questions.extend(self.role_questions().map(str::to_owned));
@@ -343,11 +355,12 @@ impl ServerDialect {
     ) -> MySqlAnswer<SessionState> {
         let limit = only_cell(next(answers)).and_then(|text| self.flavor.read_limit(&text));
         let lock_wait = only_cell(next(answers)).filter(|text| text.parse::<u64>().is_ok());
+        let has_init_connect = only_cell(next(answers)).is_some_and(|length| length != "0");
         let candidates = self.probe_candidates(&config.session_sql);
         let probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
         let role = read_role(answers);
         next(answers)?;
-        Ok(SessionState { limit, lock_wait, probe, role })
+        Ok(SessionState { limit, lock_wait, has_init_connect, probe, role })
     }
 
     fn set_limits(self, limit: Duration, read_only: bool) -> String {
@@ -357,8 +370,7 @@ impl ServerDialect {
         };
         let limit = format!("SET {}={limit}", self.flavor.limit_variable());
         match read_only {
-            // Without autocommit the first SELECT would open a transaction that never sees a later change.
-            true => format!("{limit},autocommit=1,{}=1", self.read_only_variable),
+            true => format!("{limit},{}=1", self.read_only_variable),
             false => limit,
         }
     }
@@ -422,7 +434,13 @@ mod tests {
             has_ambiguous_backslash: false,
             zone: Arc::new(SessionZone::unknown()),
             dialect: ServerDialect::of(version),
-            state: SessionState { limit, lock_wait: None, probe: None, role: "primary" },
+            state: SessionState {
+                limit,
+                lock_wait: None,
+                has_init_connect: false,
+                probe: None,
+                role: "primary",
+            },
         }
     }
 
@@ -430,12 +448,12 @@ mod tests {
     fn each_flavour_is_told_in_its_own_words() {
         let limit = Duration::from_millis(1500);
         for (version, expected) in [
-            ("8.4.2", "SET max_execution_time=1500,autocommit=1,transaction_read_only=1"),
-            ("5.7.20-log", "SET max_execution_time=1500,autocommit=1,transaction_read_only=1"),
-            ("5.7.19", "SET max_execution_time=1500,autocommit=1,tx_read_only=1"),
-            ("10.11.6-MariaDB", "SET max_statement_time=1.500000,autocommit=1,tx_read_only=1"),
-            ("5.5.5-10.11.6-MariaDB", "SET max_statement_time=1.500000,autocommit=1,tx_read_only=1"),
-            ("11.4.2-MariaDB-log", "SET max_statement_time=1.500000,autocommit=1,transaction_read_only=1"),
+            ("8.4.2", "SET max_execution_time=1500,transaction_read_only=1"),
+            ("5.7.20-log", "SET max_execution_time=1500,transaction_read_only=1"),
+            ("5.7.19", "SET max_execution_time=1500,tx_read_only=1"),
+            ("10.11.6-MariaDB", "SET max_statement_time=1.500000,tx_read_only=1"),
+            ("5.5.5-10.11.6-MariaDB", "SET max_statement_time=1.500000,tx_read_only=1"),
+            ("11.4.2-MariaDB-log", "SET max_statement_time=1.500000,transaction_read_only=1"),
         ] {
             assert_eq!(ServerDialect::of(version).set_limits(limit, true), expected, "{version}");
         }

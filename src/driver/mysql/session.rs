@@ -121,7 +121,7 @@ impl Session for MySqlSession {
         let statements: Vec<&Sql> =
             statements.iter().copied().filter(|sql| self.pipeline.check(sql).is_ok()).collect();
         match self.pipeline.prepare_new(&statements, by) {
-            Ok(()) => Health::Clean,
+            Ok(_) => Health::Clean,
             Err((_, error)) => {
                 self.give_up();
                 Health::Lost(error)
@@ -184,7 +184,7 @@ impl Session for MySqlSession {
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         ];
         self.pipeline.in_snapshot = open;
-        let statements = if open { OPEN } else { &["ROLLBACK"] };
+        let statements = if open { OPEN } else { &["ROLLBACK AND NO CHAIN NO RELEASE"] };
         let health = self.between_batches("the snapshot's statements", |client, _| {
             client.queue_queries(statements);
             statements.iter().try_for_each(|_| client.read_done(by))
@@ -212,6 +212,8 @@ impl Session for MySqlSession {
                  WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{name}'"
             );
         }
+        // Not cut by the server's `sql_select_limit`.
+        sql += " LIMIT 1000000";
         Some(Sql::of_catalog(&sql))
     }
 

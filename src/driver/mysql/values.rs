@@ -29,6 +29,8 @@ enum MySqlValueKind {
     Integer {
         unsigned: bool,
     },
+    /// An integer that is never negative, and as many digits as the server shows of it.
+    ZeroFilled(usize),
     /// With the decimal places that the server shows.
     Double(Option<u8>),
     Float,
@@ -60,6 +62,9 @@ impl MySqlValueKind {
             T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => MySqlValueKind::Decimal,
             T::MYSQL_TYPE_FLOAT => MySqlValueKind::Float,
             T::MYSQL_TYPE_DOUBLE => MySqlValueKind::Double(column.decimals),
+            other if other.is_numeric_type() && column.zero_filled > 0 => {
+                MySqlValueKind::ZeroFilled(column.zero_filled)
+            }
             other if other.is_numeric_type() => {
                 MySqlValueKind::Integer { unsigned: column.flags.contains(ColumnFlags::UNSIGNED_FLAG) }
             }
@@ -70,6 +75,25 @@ impl MySqlValueKind {
 
     fn has_date(self) -> bool {
         matches!(self, MySqlValueKind::Date | MySqlValueKind::DateTime | MySqlValueKind::Timestamp)
+    }
+
+    fn may_lack_text(self) -> bool {
+        self.has_date() || matches!(self, MySqlValueKind::ZeroFilled(_))
+    }
+
+    /// As the server writes a value of which [`cell`] makes nothing, or something else.
+    fn made_text(self, bytes: &[u8], format: RowFormat) -> Option<String> {
+        match (self, format) {
+            (MySqlValueKind::ZeroFilled(_), RowFormat::Text) => None,
+            (MySqlValueKind::ZeroFilled(width), RowFormat::Binary) => match binary_integer(bytes, true)? {
+                Cell::Int(value) => Some(format!("{value:0width$}")),
+                Cell::UInt(value) => Some(format!("{value:0width$}")),
+                _ => None,
+            },
+            _ => DateParts::read(bytes, format)
+                .filter(|date| date.days().is_none())
+                .map(|date| date.text(self)),
+        }
     }
 
     fn content(self, zone: &SessionZone) -> ColumnContent {
@@ -153,28 +177,27 @@ impl ResultColumns {
     }
 }
 
-/// One row. A date that is in no calendar (`0000-00-00`, `2026-00-00`) has no number and no text in its packet: its text
-/// is made here, the only one that is.
+/// One row. A date that is in no calendar (`0000-00-00`, `2026-00-00`) and a zero-filled number have no text in a binary
+/// packet: theirs are made here, the only ones that are.
 pub(super) struct ResultRow<'r> {
     packet: &'r [u8],
     spans: &'r MySqlValueSpans,
     columns: &'r ResultColumns,
-    invalid_dates: Vec<(usize, String)>,
+    made_texts: Vec<(usize, String)>,
 }
 
 impl<'r> ResultRow<'r> {
     /// `spans` are those of `packet`.
     pub(super) fn new(packet: &'r [u8], spans: &'r MySqlValueSpans, columns: &'r ResultColumns) -> Self {
         // An empty vector allocates nothing.
-        let mut invalid_dates = Vec::new();
-        for (index, kind) in columns.kinds.iter().enumerate().filter(|(_, kind)| kind.has_date()) {
-            let date =
-                spans.value(packet, index).flatten().and_then(|bytes| DateParts::read(bytes, columns.format));
-            if let Some(date) = date.filter(|date| date.days().is_none()) {
-                invalid_dates.push((index, date.text(*kind)));
-            }
+        let mut made_texts = Vec::new();
+        for (index, kind) in columns.kinds.iter().enumerate().filter(|(_, kind)| kind.may_lack_text()) {
+            let bytes = spans.value(packet, index).flatten();
+            made_texts.extend(
+                bytes.and_then(|bytes| kind.made_text(bytes, columns.format)).map(|text| (index, text)),
+            );
         }
-        ResultRow { packet, spans, columns, invalid_dates }
+        ResultRow { packet, spans, columns, made_texts }
     }
 
     fn value(&self, index: usize) -> Option<Cell<'_>> {
@@ -189,8 +212,9 @@ impl<'r> ResultRow<'r> {
 
 impl Row for ResultRow<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        if let Some((_, text)) = self.invalid_dates.iter().find(|(index, _)| *index == column) {
-            return Ok(Cell::NoDate(text));
+        if let Some((index, text)) = self.made_texts.iter().find(|(index, _)| *index == column) {
+            let is_date = self.columns.kinds.get(*index).is_some_and(|kind| kind.has_date());
+            return Ok(if is_date { Cell::NoDate(text) } else { Cell::Number(text) });
         }
         self.value(column).ok_or_else(|| {
             let message =
@@ -217,6 +241,7 @@ fn cell<'v>(
             _,
         )
         | (_, RowFormat::Text) => Some(from_text(bytes, kind, zone)),
+        (MySqlValueKind::ZeroFilled(_), RowFormat::Binary) => binary_integer(bytes, true),
         (MySqlValueKind::Integer { unsigned }, RowFormat::Binary) => binary_integer(bytes, unsigned),
         (MySqlValueKind::Double(decimals), RowFormat::Binary) => {
             Some(Cell::Float(rounded(f64::from_le_bytes(bytes.try_into().ok()?), decimals)))
@@ -250,7 +275,9 @@ fn rounded(value: f64, decimals: Option<u8>) -> f64 {
     let unit = 10_f64.powi(decimals.into());
     let scaled = value * unit;
     let shown = scaled.round() / unit;
-    let is_error = scaled.abs() < MOST_UNITS && (shown - value).abs() <= f64::EPSILON * value.abs().max(1.0);
+    // A sum of `FLOAT(7,2)` has the error of 4-byte floats.
+    let tolerance = (f64::EPSILON * value.abs().max(1.0)).max(f64::from(f32::EPSILON) * value.abs());
+    let is_error = scaled.abs() < MOST_UNITS && (shown - value).abs() <= tolerance;
     if is_error && shown != 0.0 { shown } else { value }
 }
 
@@ -261,7 +288,7 @@ fn from_text<'v>(bytes: &'v [u8], kind: MySqlValueKind, zone: &SessionZone) -> C
         return Cell::Bytes(bytes);
     };
     let read = match kind {
-        MySqlValueKind::Decimal => None,
+        MySqlValueKind::Decimal | MySqlValueKind::ZeroFilled(_) => None,
         MySqlValueKind::Text | MySqlValueKind::Bytes | MySqlValueKind::Bits => Some(Cell::Text(text)),
         MySqlValueKind::Json => Some(Cell::Other(text)),
         MySqlValueKind::Integer { .. } => {
@@ -518,6 +545,8 @@ mod tests {
             (-0.010_000_000_000_000_009, Some(2), -0.01),
             (-0.010_000_000_000_000_009, None, -0.010_000_000_000_000_009),
             (123_456_789_012.349_99, Some(2), 123_456_789_012.35),
+            // SUM of 0.1 and 0.2 in FLOAT(7,2).
+            (0.300_000_004_470_348_36, Some(2), 0.3),
             (2_387_266_624_647.994_6, Some(6), 2_387_266_624_647.994_6),
             // An average, a quotient.
             (0.333_333_333_333_333_3, Some(6), 0.333_333_333_333_333_3),

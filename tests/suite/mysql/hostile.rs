@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Health, Session, mysql};
+use sql_exporter::driver::{Health, Job, Session, Sql, mysql};
 use sql_exporter::error::{Error, Reason};
 
 use super::faults::{at, scripted};
 use super::{LONG, open};
-use crate::recorder::{job, run};
+use crate::recorder::{Recorder, job, run};
 
 const SOON: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,7 +99,9 @@ fn serve(mut stream: TcpStream, other: impl Fn(&mut TcpStream, &[u8]) -> bool) {
             (3, "SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)") => {
                 rows(&mut stream, &["9.7.0", ""]);
             }
-            (3, "SELECT @@max_execution_time" | "SELECT @@read_only") => rows(&mut stream, &["0"]),
+            (3, "SELECT @@max_execution_time" | "SELECT @@read_only" | "SELECT LENGTH(@@init_connect)") => {
+                rows(&mut stream, &["0"]);
+            }
             (3, "SELECT @@lock_wait_timeout") => rows(&mut stream, &["100"]),
             (3, text) if text.starts_with("SET ") => drop(send(&mut stream, 1, OK)),
             (3, text) if text.starts_with("SELECT @@time_zone") => {
@@ -506,4 +508,39 @@ fn a_result_without_an_end_is_not_read_after_its_deadline() {
     assert_eq!(sink.reason(), Reason::Timeout);
     assert!(matches!(health, Health::Spent), "{health:?}");
     crate::process::wait_for("the session to be let go", || session.has_ended().then_some(()));
+}
+
+/// MySQL ends `COUNT(*)` of a large InnoDB table at its limit with the error of a cancel, and counts it among the statements
+/// that its limit has ended: the next one is none of them.
+#[test]
+fn an_error_of_a_cancel_at_the_limit_is_a_timeout() {
+    const ALLOWED: Duration = Duration::from_secs(1);
+    for (works, reason) in [(ALLOWED * 96 / 100, Reason::Timeout), (Duration::ZERO, Reason::Cancelled)] {
+        let mut session =
+            session(move |stream, command| match String::from_utf8_lossy(&command[1..]).as_ref() {
+                "SELECT COUNT(*) FROM t" => {
+                    std::thread::sleep(works);
+                    send(stream, 1, &refusal(1317, "Query execution was interrupted"))
+                }
+                "SELECT 1" => {
+                    rows(stream, &["1"]);
+                    true
+                }
+                "SHOW SESSION STATUS LIKE 'max_execution_time_exceeded'" => {
+                    rows(stream, &["Max_execution_time_exceeded", "1"]);
+                    true
+                }
+                _ => false,
+            });
+        let texts = ["SELECT COUNT(*) FROM t", "SELECT 1"].map(Sql::new);
+        let mut sinks = [Recorder::new(), Recorder::new()];
+        let mut jobs: Vec<Job<'_>> = Vec::new();
+        for (sql, sink) in texts.iter().zip(&mut sinks) {
+            jobs.push(job(sql, ALLOWED, sink));
+        }
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        assert_eq!(sinks[0].reason(), reason, "{}", sinks[0].error());
+        assert_eq!(sinks[1].good().len(), 1);
+        assert_eq!(matches!(health, Health::Spent), reason == Reason::Cancelled, "{health:?}");
+    }
 }
