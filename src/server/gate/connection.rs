@@ -184,7 +184,6 @@ pub(super) async fn refuse(
     let Rejection { status, message, .. } = rejection;
     let extra = match status {
         401 => "WWW-Authenticate: Basic realm=\"sql-exporter\", charset=\"UTF-8\"\r\n",
-        405 => "Allow: GET, HEAD\r\n",
         503 => "Retry-After: 1\r\n",
         _ => "",
     };
