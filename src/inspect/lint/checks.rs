@@ -151,7 +151,7 @@ pub(super) fn prometheus_name(config: &Config, sink: &mut FindingSink<'_>) {
             let message = format!("Prometheus itself writes a metric {name} for each scrape");
             sink.metric(query, metric, lint_message(message, "begin the name with what it is about"));
         }
-        let found = metric.labels.iter().filter_map(|(label, _)| find(label.as_str(), metric.naming.text()));
+        let found = metric.label_names.iter().filter_map(|label| find(label.as_str(), name));
         found.for_each(|found| sink.labels(query, metric, found));
     }
     for target in &config.targets {

@@ -10,6 +10,7 @@ fn refused(bytes: &[u8]) -> (u16, Vec<&'static str>) {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
     let status = status.unwrap_or_else(|| panic!("no answer to {text:?}: {answer:?}"));
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(answer.contains(" GMT\r\n"), "no Date: {answer}");
     let reasons = front.rejected();
     assert_eq!(front.stop(), 0);
     (status, reasons)
