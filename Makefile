@@ -38,7 +38,7 @@ package: ## dist/: tar.gz, deb and rpm for amd64 and arm64 (PACKAGE_ARCHES), SBO
 package-test: ## Check dist/: lintian, rpmlint, the binaries, equal bytes, install to purge in a root folder of Debian (as root)
 	packaging/test
 
-scale: build ## Hundreds of databases and thousands of targets beside real servers, Prometheis and HAProxy: counts and ratios
+scale: build ## Hundreds of databases and thousands of targets beside real servers, Prometheus servers and HAProxy: counts and ratios
 	TEST_NEEDS=scale tests/run tests/scale/run.py
 
 lint: ## Formatting, clippy, shell syntax

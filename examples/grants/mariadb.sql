@@ -19,8 +19,8 @@ GRANT PROCESS ON *.* TO 'exporter'@'%';
 -- BINLOG MONITOR: names and sizes of binary logs (mysql/binlog, compat: binlog_size).
 GRANT SLAVE MONITOR, BINLOG MONITOR ON *.* TO 'exporter'@'%';
 
--- Statistics of statements, tables, indexes, files, memory, locks, where performance_schema is on (mysql/statements,
--- mysql/tables, mysql/files, mysql/memory, compat: perf_schema.*), and before 11.6 the domains of GTIDs (compat:
+-- Statistics of statements, tables, indexes, files, memory, locks, where performance_schema is on (mysql/digests,
+-- mysql/table_io, mysql/file_io, mysql/memory and others, compat: perf_schema.*), and before 11.6 the domains of GTIDs (compat:
 -- slave_status). It shows texts of statements that run or ran last.
 GRANT SELECT ON performance_schema.* TO 'exporter'@'%';
 

@@ -18,8 +18,8 @@ GRANT PROCESS ON *.* TO 'exporter'@'%';
 -- slave_status, binlog_size).
 GRANT REPLICATION CLIENT ON *.* TO 'exporter'@'%';
 
--- Statistics of statements, tables, indexes, files, memory, locks, groups (mysql/statements, mysql/tables, mysql/files,
--- mysql/memory, mysql/group_replication, compat: perf_schema.*). It shows texts of statements that run or ran last.
+-- Statistics of statements, tables, indexes, files, memory, locks, groups (mysql/digests, mysql/table_io, mysql/file_io,
+-- mysql/memory, mysql/group_replication and others, compat: perf_schema.*). It shows texts of statements that run or ran last.
 GRANT SELECT ON performance_schema.* TO 'exporter'@'%';
 
 -- Users' sums (compat: sys.user_summary). The views of sys read with the privileges of who asks.

@@ -1,4 +1,4 @@
--- What single packs need besides examples/grants/postgres.sql, each for what stands above it. Leave out what you do not use:
+-- What only some packs need, beside examples/grants/postgres.sql, each for what stands above it. Leave out what you do not use:
 -- without it the query is skipped. Run it in each database that the exporter connects to, as a superuser.
 
 -- postgres/subscriptions: origins of replication from PostgreSQL 14 on; before it subscriptions.

@@ -60,18 +60,18 @@ pub fn write(folder: &Path) -> Result<(), Error> {
 }
 
 fn introduction(address: &str, folder: &Path) -> TerminalText {
+    let url = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:");
     let curl = match address.strip_prefix("unix:") {
         Some(path) => format!("curl --unix-socket {path} http://localhost"),
-        None => format!(
-            "curl {}",
-            address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
-        ),
+        None => format!("curl {url}"),
     };
     let mut out = TerminalText::default();
     out.styled_line(BOLD, "Try in a second terminal (Ctrl-C ends the demo):");
     out.line(&format!("  {curl}/metrics      the demo shop as Prometheus metrics"));
-    out.line(&format!("  {curl}/             the status of targets and queries"));
     out.line(&format!("  {curl}/-/healthy    for health checks"));
+    if url.starts_with("http") {
+        out.line(&format!("In a browser, {url}/ shows the status of targets and queries."));
+    }
     out.line(&format!("The configuration and the database are in {} until the demo ends.", folder.display()));
     out.end_line();
     out

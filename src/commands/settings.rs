@@ -12,6 +12,7 @@ use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging::LogFormat;
 use crate::yaml::keys;
+pub use crate::yaml::keys::process_environment as environment;
 
 const PORT: u16 = 9399;
 const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/config.yaml"];
@@ -30,12 +31,6 @@ pub struct GlobalArgs {
     pub log_level: Option<String>,
     /// `--log-format`.
     pub log_format: Option<String>,
-}
-
-/// The process's environment.
-#[must_use]
-pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// The variables in a text, `${NAME}` and `${NAME:-default}`, and whether each has a default. `$${` is not one.

@@ -44,7 +44,8 @@ pub fn listen(text: &str, folder: &Path) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             "" => Err(format!("{text:?} names no path: write unix:/run/sql-exporter.sock")),
-            path => Ok(ListenAddress::Unix(folder.join(path))),
+            // Without the `.` of `./a` within it.
+            path => Ok(ListenAddress::Unix(folder.join(path).components().collect())),
         };
     }
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -98,6 +99,7 @@ mod tests {
         assert_eq!(read("127.0.0.1:0"), tcp("127.0.0.1:0"));
         assert_eq!(read("[::1]:9399"), tcp("[::1]:9399"));
         assert_eq!(read("unix:run/x.sock"), Ok(ListenAddress::Unix("/etc/app/run/x.sock".into())));
+        assert_eq!(listen("unix:./x.sock", Path::new(".")).unwrap().to_string(), "unix:./x.sock");
         assert_eq!(read("unix:/run/x.sock"), Ok(ListenAddress::Unix("/run/x.sock".into())));
         assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
         assert_eq!(read("systemd"), Ok(ListenAddress::Systemd));

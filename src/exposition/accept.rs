@@ -25,14 +25,16 @@ pub fn weight_of(accept: &str, (media, version): (&str, &str)) -> u16 {
     fitting.max().map_or(0, |(_, weight)| weight)
 }
 
-/// True unless the client rejects gzip or does not list it. A coding that is not listed counts as `*`.
+/// True where the client lists gzip, and wants no compression no more than that. A coding that is not listed counts as `*`.
 #[must_use]
-pub fn accepts_gzip(accept_encoding: &str) -> bool {
-    let weight = |names: &[&str]| {
+pub fn prefers_gzip(accept_encoding: &str) -> bool {
+    let listed = |names: &[&str]| {
         let is_named = |item: &str| names.iter().any(|name| item.eq_ignore_ascii_case(name));
         preferences(accept_encoding).find(|entry| is_named(entry.item)).map(|entry| entry.weight)
     };
-    weight(&["gzip", "x-gzip"]).or_else(|| weight(&["*"])).is_some_and(|weight| weight > 0)
+    let weight = |names: &[&str]| listed(names).or_else(|| listed(&["*"])).unwrap_or(0);
+    let gzip = weight(&["gzip", "x-gzip"]);
+    gzip > 0 && gzip >= weight(&["identity"])
 }
 
 /// How exactly a range names a media type: `*/*` 0, `text/*` 1, `text/plain` 2; `None` where it does not.

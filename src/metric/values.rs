@@ -7,7 +7,7 @@ use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::line;
 use crate::name::LabelName;
-use crate::value::{Cell, Number};
+use crate::value::{Cell, Number, written_number};
 use crate::yaml::keys::Keys;
 
 use super::column::BoundColumn;
@@ -56,7 +56,7 @@ impl Values {
 
     fn read_from(source: Option<ValueSource>, keys: &mut Keys<'_>, rule: NumberRule) -> Option<Values> {
         let scale = read_scale(keys);
-        let map = keys.pairs("map").map(|pairs| read_map(keys, &pairs));
+        let map = keys.pairs("map").map(|pairs| read_map(keys, &pairs, scale, rule));
         let null = keys.word_or_number("null", &[("skip", None), ("nan", Some(f64::NAN))], Some).flatten();
         if let Some(number) = null {
             check_constant(keys, "null", number, rule);
@@ -170,7 +170,7 @@ impl ValueSource {
     /// Takes all keys that say where values come from: one of three.
     fn read(keys: &mut Keys<'_>, rule: NumberRule) -> Option<ValueSource> {
         let column = ValueSource::column(keys);
-        let constant = keys.number::<f64>("value", "a number");
+        let constant = keys.float("value");
         let columns = keys.texts("value_columns");
         let label = keys.text("value_label");
         let sources = ["value_column", "value", "value_columns"];
@@ -205,7 +205,7 @@ impl ValueSource {
 
 /// Takes `scale`: the factor of what was measured, 1 by default.
 pub(super) fn read_scale(keys: &mut Keys<'_>) -> f64 {
-    let scale = keys.number::<f64>("scale", "a number").unwrap_or(1.0);
+    let scale = keys.float("scale").unwrap_or(1.0);
     if !scale.is_finite() || scale == 0.0 {
         keys.fault("scale", "a factor is a finite number other than 0");
     }
@@ -256,10 +256,17 @@ fn check_constant(keys: &Keys<'_>, key: &str, constant: f64, rule: NumberRule) {
     }
 }
 
-fn read_map(keys: &Keys<'_>, pairs: &[(String, String)]) -> HashMap<String, f64> {
+fn read_map(
+    keys: &Keys<'_>,
+    pairs: &[(String, String)],
+    scale: f64,
+    rule: NumberRule,
+) -> HashMap<String, f64> {
+    let scaled = scale_rule(scale).map(|rule| format!(" {rule}")).unwrap_or_default();
     let entry = |(text, number): &(String, String)| {
-        let wrong = |_| format!("{text:?} is mapped to {number:?}, which is not a number");
-        Some((text.clone(), keys.valid("map", number.trim().parse::<f64>().map_err(wrong))?))
+        let read = written_number(number).and_then(|read| rule(read * scale).map_or(Ok(read), Err));
+        let wrong = |why| format!("{text:?} is mapped to {number:?}{scaled}, which {why}");
+        Some((text.clone(), keys.valid("map", read.map_err(wrong))?))
     };
     pairs.iter().filter_map(entry).collect()
 }

@@ -75,16 +75,19 @@ pub enum Method {
     Head,
     /// POST, without a body.
     Post,
+    /// One that no path knows: each says which it does.
+    Other,
 }
 
 impl Method {
-    /// As in a request line.
+    /// As in a request line, from the gate to the backend.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::Post => "POST",
+            Method::Other => "OTHER",
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn format(request: &Request) -> &'static dyn Format {
     crate::exposition::negotiate(&joined(request, "accept"))
 }
 
-/// Compresses a long response for clients that accept gzip. `Vary` says in either case that the response depends on
+/// Compresses a long response for clients that prefer gzip. `Vary` says in either case that the response depends on
 /// `Accept-Encoding`.
 pub fn compress(response: &mut Response, request: &Request) {
     match response.headers.iter_mut().find(|(name, _)| *name == "Vary") {
@@ -33,7 +33,7 @@ pub fn compress(response: &mut Response, request: &Request) {
         None => response.headers.push(("Vary", "Accept-Encoding".to_owned())),
     }
     let length = response.length();
-    if length <= MIN_COMPRESSED || !accept::accepts_gzip(&joined(request, "accept-encoding")) {
+    if length <= MIN_COMPRESSED || !accept::prefers_gzip(&joined(request, "accept-encoding")) {
         return;
     }
     // Writing into memory does not fail; if it did, the response goes out as it is.
@@ -82,7 +82,9 @@ mod tests {
     #[test]
     fn a_long_answer_is_compressed_for_who_asks() {
         let text = "sql_exporter_build_info 1\n".repeat(100);
-        for accept in ["gzip", "deflate, GZIP;q=0.5", "*", "identity, x-gzip", "gzip;q=0.001"] {
+        let accepting =
+            ["gzip", "deflate, GZIP;q=0.5", "*", "identity, x-gzip", "gzip;q=0.001", "gzip, identity;q=0.5"];
+        for accept in accepting {
             let response = answered(&text, accept);
             assert_eq!(encoding(&response), Some("gzip"), "{accept}");
             let bytes = response.body[0].bytes();
@@ -122,7 +124,9 @@ mod tests {
     #[test]
     fn an_answer_is_left_alone_where_gzip_is_not_wanted() {
         let text = "x".repeat(10_000);
-        for accept in ["", "deflate", "gzip;q=0", "gzip;q=0, *", "*;q=0", "br, identity"] {
+        let unwilling =
+            ["", "deflate", "gzip;q=0", "gzip;q=0, *", "*;q=0", "br, identity", "gzip;q=0.5, identity"];
+        for accept in unwilling {
             assert_eq!(encoding(&answered(&text, accept)), None, "{accept}");
         }
     }

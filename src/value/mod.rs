@@ -180,6 +180,18 @@ fn parse(text: &str) -> Number {
     }
 }
 
+/// A number that a file holds, read as one of a database.
+///
+/// # Errors
+/// What it is instead.
+pub fn written_number(text: &str) -> Result<f64, &'static str> {
+    match parse(text) {
+        Number::Value(value) => Ok(value),
+        Number::NotNumber | Number::Null => Err("is not a number"),
+        Number::Overflow => Err("is too large for a 64-bit float"),
+    }
+}
+
 fn seconds(micros: i128) -> f64 {
     micros as f64 / 1e6
 }

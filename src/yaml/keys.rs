@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::deadline::parse_duration;
 use crate::error::{Error, SourcePosition};
 use crate::secret::Secret;
+use crate::value::written_number;
 
 use super::document::{Document, MapEntry, Node, NodeValue};
 use super::folds::{Folded, folded};
@@ -25,7 +26,7 @@ use super::source::{FoundKey, MappingSource, join};
 use super::writer::{Digest, YamlValue, digest_of, effective};
 
 pub use super::nearest::{nearest, nearest_of};
-pub use super::reader::{Environment, LoadFindings, Reader};
+pub use super::reader::{Environment, LoadFindings, Reader, process_environment};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +62,7 @@ pub type LiteralRow = Vec<(String, Literal)>;
 /// Names with their texts, in the order written; `None` for nothing.
 pub type NamedRow = Vec<(String, Option<String>)>;
 
-/// A number that a key may hold.
+/// A whole number that a key may hold.
 pub trait KeyNumber: FromStr {
     /// As the schema has it.
     const KIND: ValueKind;
@@ -76,10 +77,6 @@ macro_rules! whole {
 }
 
 whole!(u8, u16, u32, u64, usize);
-
-impl KeyNumber for f64 {
-    const KIND: ValueKind = ValueKind::Number;
-}
 
 /// One mapping being read. Take what you know, then call [`Keys::finish`].
 pub struct Keys<'d> {
@@ -286,6 +283,13 @@ impl<'d> Keys<'d> {
     /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
     pub fn number<T: KeyNumber>(&mut self, key: &'static str, what: &str) -> Option<T> {
         self.read(key, &T::KIND, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
+    }
+
+    /// Any number, also one that is not finite.
+    pub fn float(&mut self, key: &'static str) -> Option<f64> {
+        self.read(key, &ValueKind::Number, |text| {
+            written_number(text).map_err(|why| format!("{text:?} {why}"))
+        })
     }
 
     /// `500ms`, `10s`, `5m`, `1h`, or a number of seconds.

@@ -15,6 +15,12 @@ const MOST: usize = 100;
 /// Looks up an environment variable.
 pub type Environment = dyn Fn(&str) -> Option<String>;
 
+/// The environment of the process. What is not UTF-8 becomes `\u{fffd}`, which no value of a file may take.
+#[must_use]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Collects the faults and warnings of one load, over all its files.
 pub struct Reader<'e> {
     pub(super) environment: &'e Environment,

@@ -104,6 +104,10 @@ fn value(inside: &str, environment: &Environment) -> Result<String, Refusal> {
         ));
     }
     match (environment(name), default) {
+        (Some(value), _) if value.contains(char::REPLACEMENT_CHARACTER) => Err(refusal(
+            format!("the value of the environment variable {name} is not UTF-8"),
+            "set it to a text in UTF-8",
+        )),
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
@@ -161,6 +165,7 @@ mod tests {
             "HOST" => Some("db1".into()),
             "EMPTY" => Some(String::new()),
             "TRICKY" => Some("${HOST}".into()),
+            "LATIN" => Some("p\u{fffd}ss".into()),
             _ => None,
         }
     }
@@ -183,6 +188,14 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(expand(text, &environment).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_neither_shown_nor_replaced_by_a_default() {
+        for text in ["${LATIN}", "${LATIN:-x}"] {
+            let (message, _) = expand(text, &environment).unwrap_err().remove(0);
+            assert_eq!(message, "the value of the environment variable LATIN is not UTF-8", "{text}");
         }
     }
 

@@ -142,6 +142,20 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
     }
 }
 
+#[test]
+fn what_the_operations_page_says_to_watch_has_an_alert() {
+    let page = std::fs::read_to_string(examples("../docs/operations.md")).expect("the page");
+    let (_, table) = page.split_once("\n| alert on |").expect("the table");
+    let rows: Vec<&str> = table.lines().skip(2).map_while(|line| line.strip_prefix("| `")).collect();
+    let expressions: String = alerts().iter().map(|rule| rule.expression().text + "\n").collect();
+    let metrics = words(&expressions).metrics;
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let mut names = row.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        assert!(names.any(|name| metrics.contains(name)), "no alert for {row}");
+    }
+}
+
 /// All expressions: of rules, panels, variables and annotations.
 fn all_expressions() -> Vec<Expression> {
     let mut all: Vec<Expression> = rules().iter().map(Rule::expression).collect();

@@ -133,6 +133,10 @@ fn wrong_arguments_are_one_clear_line() {
         (&["sqlite:a.db", "-o", "no/x.yaml"], "--output no/x.yaml: there is no folder no"),
         (&["sqlite:a.db", "-o", "-"], "--output -: init writes a file"),
         (&["sqlite:a.db", "-o", ""], "--output : init writes a file"),
+        (
+            &["sqlite:a.db", "-o", "a\nb.yaml"],
+            "--output a␊b.yaml: no command can be shown for this name; choose",
+        ),
         (&["postgres://u:hunter2#@h/d"], "the URL: the URL holds a `#`; write @ : / ? # %"),
         (&["sqlite:a.db", "postgres://u:hunter2%@h/d"], "URL 2: the URL holds a `%`"),
         (&["mssql://u:hunter2@h/d"], "the URL: there is no driver \"mssql\"; drivers: postgres"),

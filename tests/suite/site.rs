@@ -155,14 +155,19 @@ fn what_is_not_there_and_what_is_not_done_are_said_and_counted() {
     assert!(!missing.text().contains("script"), "{}", missing.text());
     let post = exporter.request("POST", "/metrics", &[]);
     assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
-    assert_eq!(exporter.request("BREW", "/", &[]).status, 405);
+    for (method, path, allowed) in
+        [("BREW", "/", "GET, HEAD"), ("PUT", "/-/reload", "POST"), ("get", "/-/reload", "POST")]
+    {
+        let reply = exporter.request(method, path, &[]);
+        assert_eq!((reply.status, reply.header("allow")), (405, Some(allowed)), "{method} {path}");
+    }
     assert_eq!(exporter.request("HEAD", "/-/healthy", &[]).body, b"");
     let own = exporter.get("/-/metrics").text().to_owned();
     for line in [
         "sql_exporter_http_requests_total{code=\"404\",path=\"other\"} 1\n",
         "sql_exporter_http_requests_total{code=\"405\",path=\"/metrics\"} 1\n",
         "sql_exporter_http_requests_total{code=\"200\",path=\"/-/healthy\"} 1\n",
-        "sql_exporter_http_requests_rejected_total{reason=\"method\"} 2\n",
+        "sql_exporter_http_requests_rejected_total{reason=\"method\"} 4\n",
         "sql_exporter_http_requests_rejected_total{reason=\"body\"} 0\n",
     ] {
         assert!(own.contains(line), "{line} in {own}");

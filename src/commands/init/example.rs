@@ -28,11 +28,7 @@ pub(super) fn query(
             (
                 tables.of_table(table),
                 table.name.as_str(),
-                format!(
-                    "The largest table of {} is {shown}. Its statistics \
-                are asked, not its rows.",
-                    target.name
-                ),
+                format!("The largest table of {} is {shown}. Its rows are not counted.", target.name),
             )
         }
         None => (tables.of_database(), "database", without_table(target, profile)),

@@ -41,6 +41,7 @@ use crate::error::{Error, Reason, Result};
 use crate::inspect::runner::Runner;
 use crate::inspect::server_profile;
 use crate::inspect::server_profile::ServerProfile;
+use crate::plain_text::is_unsafe;
 
 /// What `run` reads without `-c`.
 const DEFAULT_FILE: &str = "sql-exporter.yaml";
@@ -245,6 +246,11 @@ fn check_output(output: &Path) -> Result<()> {
     if output.as_os_str() == "-" || output.as_os_str().is_empty() {
         let error = Error::config(format!("--output {}: init writes a file", output.display()));
         return Err(error.with_hint("name the new file: -o FILE"));
+    }
+    if output.to_str().is_none_or(|name| name.contains(is_unsafe)) {
+        let error =
+            Error::config(format!("--output {}: no command can be shown for this name", output.display()));
+        return Err(error.with_hint("choose a name in UTF-8 without control characters"));
     }
     if output.symlink_metadata().is_ok() {
         return Err(exists(output));

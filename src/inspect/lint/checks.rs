@@ -124,7 +124,18 @@ fn is_unbounded(label: &str) -> bool {
     WORDS.contains(&word.as_str()) || CAMEL_CASE.iter().any(is_camel_case)
 }
 
-pub(super) fn prometheus_label(config: &Config, sink: &mut FindingSink<'_>) {
+pub(super) fn prometheus_name(config: &Config, sink: &mut FindingSink<'_>) {
+    /// The series that Prometheus adds to each scrape: <https://prometheus.io/docs/concepts/jobs_instances/>.
+    const OF_SCRAPES: [&str; 8] = [
+        "up",
+        "scrape_duration_seconds",
+        "scrape_samples_scraped",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_series_added",
+        "scrape_timeout_seconds",
+        "scrape_sample_limit",
+        "scrape_body_size_bytes",
+    ];
     let find = |label: &str, owner: &str| {
         let other = match label {
             "job" => "job_name",
@@ -135,7 +146,12 @@ pub(super) fn prometheus_label(config: &Config, sink: &mut FindingSink<'_>) {
         Some(lint_message(message, format!("use another name: {other}")))
     };
     for (query, metric) in metrics(config) {
-        let found = metric.labels.iter().filter_map(|(label, _)| find(label.as_str(), metric.naming.text()));
+        let name = metric.naming.text();
+        if OF_SCRAPES.contains(&name) {
+            let message = format!("Prometheus itself writes a metric {name} for each scrape");
+            sink.metric(query, metric, lint_message(message, "begin the name with what it is about"));
+        }
+        let found = metric.label_names.iter().filter_map(|label| find(label.as_str(), name));
         found.for_each(|found| sink.labels(query, metric, found));
     }
     for target in &config.targets {

@@ -101,10 +101,11 @@ pub static RULES: &[LintRule] = &[
         code: "L007",
         why: "Prometheus adds `job` and `instance` to everything that it scrapes. A label of ours with that name becomes \
               `exported_job` or `exported_instance`, and queries, dashboards and alerts written for it find nothing; with \
-              `honor_labels: true` it hides where the series came from.",
+              `honor_labels: true` it hides where the series came from. It also writes `up`, `scrape_duration_seconds` and other \
+              series about each scrape: one of ours with such a name is taken for its own, and `up == 0` fires for it.",
         bad: "metrics:\n  - {name: shop_runs, help: Runs of a job., labels: [job]}",
         good: "metrics:\n  - {name: shop_runs, help: Runs of a job., labels: {job_name: job}}",
-        check: WholeConfig(checks::prometheus_label),
+        check: WholeConfig(checks::prometheus_name),
     },
     LintRule {
         code: "L008",

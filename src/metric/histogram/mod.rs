@@ -16,7 +16,7 @@ use crate::exposition::FamilyKind;
 use crate::exposition::line;
 use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
-use crate::value::float;
+use crate::value::{float, written_number};
 use crate::yaml::keys::Keys;
 
 use super::column::BoundColumn;
@@ -182,5 +182,5 @@ fn shown(number: f64) -> String {
 
 /// A bound as text: a finite number or an infinity.
 fn read_bound(text: &str) -> Option<f64> {
-    text.trim().parse::<f64>().ok().filter(|bound| !bound.is_nan())
+    written_number(text).ok().filter(|bound| !bound.is_nan())
 }

@@ -296,7 +296,7 @@ impl Backend {
             tiny_http::Method::Get => Method::Get,
             tiny_http::Method::Head => Method::Head,
             tiny_http::Method::Post => Method::Post,
-            _ => return None,
+            _ => Method::Other,
         };
         let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
         // `Connection` is from the gate to tiny_http.

@@ -1,7 +1,7 @@
 //! One public connection: reads heads, has each request relayed, refuses with an answer, and closes in good order.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{timeout, timeout_at};
@@ -184,14 +184,14 @@ pub(super) async fn refuse(
     let Rejection { status, message, .. } = rejection;
     let extra = match status {
         401 => "WWW-Authenticate: Basic realm=\"sql-exporter\", charset=\"UTF-8\"\r\n",
-        405 => "Allow: GET, HEAD\r\n",
         503 => "Retry-After: 1\r\n",
         _ => "",
     };
     let mut answer = format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {status} {}\r\nDate: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\nConnection: close\r\n{extra}{}\r\n",
         reason_phrase(*status),
+        httpdate::fmt_http_date(SystemTime::now()),
         message.len() + 1,
         header_lines(headers)
     );

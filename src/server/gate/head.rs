@@ -62,14 +62,14 @@ impl<'b> Head<'b> {
     /// Reads the first head in `bytes` and returns it with its length; `None` while it is incomplete.
     ///
     /// # Errors
-    /// What can never become a head of HTTP/1.x, or asks for what is not supported here: a body, another method.
+    /// What can never become a head of HTTP/1.x, or has a body, which is not supported here.
     pub fn parse(bytes: &'b [u8], limits: &HttpLimits) -> Result<Option<(Self, usize)>, Rejection> {
         // No more memory than for as many as there can be.
         let most = limits.max_header_lines.min(bytes.len() / SHORTEST_LINE + 1);
         let mut headers = vec![EMPTY_HEADER; most];
         let mut request = httparse::Request::new(&mut headers);
         let status = request.parse(bytes).map_err(|error| syntax_error(error, bytes))?;
-        let method = request.method.map(method).transpose()?;
+        let method = request.method.map(method);
         let target = request.path.map(RequestTarget::parse).transpose()?;
         let (Status::Complete(end), Some(method), Some(target)) = (status, method, target) else {
             return Ok(None);
@@ -131,12 +131,12 @@ fn syntax_error(error: Error, bytes: &[u8]) -> Rejection {
     }
 }
 
-fn method(name: &str) -> Result<Method, Rejection> {
+fn method(name: &str) -> Method {
     match name {
-        "GET" => Ok(Method::Get),
-        "HEAD" => Ok(Method::Head),
-        "POST" => Ok(Method::Post),
-        _ => Err(Rejection::new(405, "method", "only GET and HEAD are supported")),
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        _ => Method::Other,
     }
 }
 

@@ -16,7 +16,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use crate::error::{Error, Result};
 use crate::file::FileFingerprint;
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Keys, LoadFindings, Reader};
+use crate::yaml::keys::{Keys, LoadFindings, Reader, process_environment};
 
 use super::auth::Users;
 use super::tls;
@@ -177,7 +177,7 @@ fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
         }
         Err(error) => return (fingerprint, Err(vec![error])),
     };
-    let reader = Reader::new(&|name| std::env::var(name).ok());
+    let reader = Reader::new(&process_environment);
     let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut fingerprint));
     let LoadFindings { faults, warnings, .. } = reader.finish();
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -338,6 +338,9 @@ fn users(keys: &mut Keys<'_>) -> Users {
     keys.conceal("basic_auth_users");
     let pairs = keys.pairs("basic_auth_users").unwrap_or_default();
     for (name, hash) in &pairs {
+        if name.is_empty() {
+            keys.fault("basic_auth_users", "has a user without a name");
+        }
         if name.contains(':') {
             let message = format!("user {name:?} can never log in: a name ends at its first `:`");
             keys.fault_with_hint("basic_auth_users", message, "choose a name without `:`");

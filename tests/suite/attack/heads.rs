@@ -139,14 +139,15 @@ pub(super) fn other_versions(victim: &Victim) -> Aftermath {
 /// Methods that are not done here.
 pub(super) fn odd_methods(victim: &Victim) -> Aftermath {
     let methods = [
-        "OPTIONS *",
+        "OPTIONS /",
         "OPTIONS /metrics",
-        "CONNECT example.org:443",
+        "CONNECT /",
         "TRACE /",
         "get /metrics",
         "PUT /metrics",
         "DELETE /",
-        "M-SEARCH *",
+        "M-SEARCH /sd",
+        "PUT /-/reload",
         "POST /metrics",
         "POST /",
     ];

@@ -50,7 +50,7 @@ fn plain(text: &str) -> String {
 
 /// Puts words with an underscore or an asterisk into backquotes.
 fn marked(text: &str) -> String {
-    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*' | '/' | '.');
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*' | '/' | '.' | '-');
     let mut marked = String::new();
     let mut rest = text;
     while let Some(start) = rest.find(is_of_word) {

@@ -154,6 +154,8 @@ fn exporter(
         "databases:\n  primary: {}\n  standby: {}\n  my: {}\n  bouncer: {console}\n\
          \x20 lite: {{driver: sqlite, database: lite.db}}\n\
          \x20 gone: {{driver: postgres, host: 127.0.0.1, port: {}, database: x, username: x}}\n\
+         \x20 many: {}\n  unlisted: {}\n\
+         target_files: [more.yaml]\n\
          include: ['builtin:postgres/*', 'builtin:mysql/*', 'builtin:mariadb/*', 'builtin:pgbouncer/*', 'builtin:sqlite/*']\n\
          overrides: {{'sqlite_check_*': {{enabled: true}}, 'mysql_digest*': {{interval: 0}}}}\n\
          queries:\n- {{name: broken, database: primary, sql: SELECT 1 / 0 AS value, metrics: [{{name: broken, help: None.}}]}}\n",
@@ -161,8 +163,12 @@ fn exporter(
         standby.access().entry(),
         mariadb.entry(),
         free_port(),
+        primary.access().entry_with("collectors: [postgres/functions], discover: {max: 1}"),
+        primary
+            .access()
+            .entry_with("collectors: [postgres/functions], discover: {sql: SELECT 1 / 0 AS database}"),
     );
-    let setup = Setup::new(&config);
+    let setup = Setup::new(&config).file("more.yaml", "databases: broken\n");
     let lite = rusqlite::Connection::open(setup.path().join("lite.db")).expect("a file can be made");
     lite.execute_batch(SQLITE).expect("SQLite writes");
     setup.serve()
@@ -293,6 +299,9 @@ fn expressions_have_data_and_what_is_provoked_fires() {
     for (alert, label) in [
         ("SqlQueryFailing", ("query", "broken")),
         ("SqlTargetDown", ("target", "gone")),
+        ("SqlTargetFileBroken", ("job", "sql")),
+        ("SqlDiscoveryFailing", ("target", "unlisted")),
+        ("SqlDatabasesDropped", ("target", "many")),
         ("PostgresLongTransaction", ("target", "primary")),
         ("PostgresBlockedSessions", ("datname", "postgres")),
         ("PgBouncerClientsWaiting", ("target", "bouncer")),
