@@ -2,6 +2,7 @@
 //! wrong arguments or a wrong configuration. (`try` is a keyword of Rust.)
 
 use std::io::Read;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -92,10 +93,10 @@ pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
     let runner = Runner::default();
     let stopped = runner.clone();
     let _exit = start::exit_at_signal(move || stopped.stop())?;
-    exit_at_overrun(by, target.name.clone());
+    let running = exit_at_overrun(by, target.name.clone());
     let progress = Progress::start(format!("running on target {}", target.name));
     let report = try_query::run(&request, &runner);
-    drop(progress);
+    drop((running, progress));
     while runner.is_stopped() {
         // The signal's thread ends the process, with the exit code of the signal.
         std::thread::park();
@@ -107,16 +108,19 @@ pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
 }
 
 /// Ends the process some time after the deadline, for a statement that nothing ends: one long step of SQLite, a disk that
-/// hangs.
-fn exit_at_overrun(by: Deadline, target: String) {
+/// hangs. Not any more once what it returns is dropped.
+fn exit_at_overrun(by: Deadline, target: String) -> Sender<()> {
+    let (running, ended) = mpsc::channel();
     let watch = move || {
-        std::thread::sleep(by.left() + OVERRUN);
-        let error = Error::new(Reason::Timeout, "the statement has not ended, and cannot be stopped");
-        print_stderr(&message("error", BAD, &error.on_target(&target), None));
-        std::process::exit(1);
+        if ended.recv_timeout(by.left() + OVERRUN) == Err(RecvTimeoutError::Timeout) {
+            let error = Error::new(Reason::Timeout, "the statement has not ended, and cannot be stopped");
+            print_stderr(&message("error", BAD, &error.on_target(&target), None));
+            std::process::exit(1);
+        }
     };
     // Without a thread it takes as long as it takes.
     drop(std::thread::Builder::new().name("overrun".to_owned()).spawn(watch));
+    running
 }
 
 /// The SQL of `--sql`.

@@ -292,6 +292,25 @@ fn an_error_in_the_sql_says_where() {
     assert!(matches!(health, Health::Clean), "{health:?}");
 }
 
+/// Whoever owns the file writes its views, and a stack that is too small ends the process.
+#[test]
+fn views_within_views_fit_on_the_stack_of_a_worker() {
+    let setup = crate::command::setup(
+        "databases: {shop: {driver: sqlite, database: shop.db}}\nqueries:\n  \
+         - {name: q, sql: SELECT v FROM v600, metrics: [{name: m, value_column: v}]}\n",
+    );
+    let shop = Connection::open(setup.path().join("shop.db")).expect("a database");
+    let view = |number: usize| {
+        let below = number - 1;
+        let rows = format!("SELECT v FROM v{below} UNION SELECT 1 EXCEPT SELECT 3 ORDER BY 1");
+        format!("CREATE VIEW v{number} AS SELECT v FROM ({rows}) LIMIT 1;")
+    };
+    let views: String = (1..=600).map(view).collect();
+    shop.execute_batch(&format!("CREATE VIEW v0 AS SELECT 1 AS v; {views}")).expect("views");
+    let output = setup.once();
+    assert!(output.text().contains("m{target=\"shop\"} 1\n"), "{}", output.errors());
+}
+
 /// What the sqlite3 of a distribution has compiled in, so that a query that works there works here.
 #[test]
 fn functions_and_modules_that_sqlite3_has_are_there() {

@@ -8,6 +8,9 @@
 //! - Where there is a `-wal`, SQLite finds both files and makes none.
 //! - Where there is none, nobody has the database open and all of it is in the main file, which is read alone. It is
 //!   written only through a `-wal`, which cannot go unnoticed: while there is none, it has not changed.
+//!
+//! Whoever restores a backup removes both files. SQLite would read on in those that it has open, and share them with each
+//! new session of this process: a session ends where others lie there, and a new one waits until the old ones have ended.
 
 use std::fmt::Display;
 use std::fs::Metadata;
