@@ -3,6 +3,7 @@
 //! argh accepts options on their own level only, and no `--name=value`; [`arrange`] splits and reorders the arguments
 //! first, so that the shared options work before and after the command.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommands};
@@ -79,8 +80,8 @@ pub fn declarations() -> CommandInfoWithArgs {
 
 /// Runs the command and returns the exit code: 0 good, 1 something failed, 2 a wrong configuration or wrong arguments.
 #[must_use]
-pub fn run(args: &[String]) -> u8 {
-    let CommandErrors(errors) = match execute(args) {
+pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
+    let CommandErrors(errors) = match texts(args).and_then(|args| execute(&args)) {
         Ok(code) => return code,
         Err(errors) => errors,
     };
@@ -90,6 +91,17 @@ pub fn run(args: &[String]) -> u8 {
         }
     }
     if errors.iter().any(|error| error.kind() == ErrorKind::Config) { 2 } else { 1 }
+}
+
+/// Another text than the one that was meant could be the name of another file.
+fn texts(args: impl Iterator<Item = OsString>) -> Result<Vec<String>, CommandErrors> {
+    let text = |arg: OsString| {
+        arg.into_string().map_err(|arg| {
+            let error = Error::config(format!("the argument {:?} is not UTF-8", arg.to_string_lossy()));
+            error.with_hint("change into a folder whose path is not, and name files from there").into()
+        })
+    };
+    args.map(text).collect()
 }
 
 fn execute(args: &[String]) -> CommandResult {

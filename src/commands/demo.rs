@@ -62,7 +62,10 @@ pub fn write(folder: &Path) -> Result<(), Error> {
 fn introduction(address: &str, folder: &Path) -> TerminalText {
     let url = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:");
     let curl = match address.strip_prefix("unix:") {
-        Some(path) => format!("curl --unix-socket {path} http://localhost"),
+        Some(path) => {
+            let path = shlex::try_quote(path).unwrap_or(path.into());
+            format!("curl --unix-socket {path} http://localhost")
+        }
         None => format!("curl {url}"),
     };
     let mut out = TerminalText::default();
@@ -75,4 +78,15 @@ fn introduction(address: &str, folder: &Path) -> TerminalText {
     out.line(&format!("The configuration and the database are in {} until the demo ends.", folder.display()));
     out.end_line();
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_try_is_written_for_a_shell() {
+        let text = introduction("unix:/tmp/x y.sock", Path::new("/tmp/demo")).render(false);
+        assert!(text.contains("  curl --unix-socket '/tmp/x y.sock' http://localhost/metrics "), "{text}");
+    }
 }

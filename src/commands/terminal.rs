@@ -184,7 +184,7 @@ fn excerpt(place: &SourcePosition, width: Option<usize>) -> Option<(String, Stri
     let column = place.column.saturating_sub(1).min(source.len());
     let longest = width.map_or(LONGEST_EXCERPT, |width| width.saturating_sub(MARGIN.len()).max(1));
     // The caret stands in the last third where the start of the line does not fit.
-    let first = if column < longest { 0 } else { (column + 1).saturating_sub(longest * 2 / 3) };
+    let first = if column < longest { 0 } else { (column + 1).saturating_sub(longest * 2 / 3).min(column) };
     let last = (first + longest).min(source.len());
     let mut part = source.get(first..last)?.to_vec();
     let blanks = part.iter().take(column - first).map(|c| if *c == '\t' { '\t' } else { ' ' }).collect();
@@ -518,6 +518,14 @@ mod tests {
                     "{width} {column}: {text}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_terminal_of_any_width_shows_the_character_at_the_caret() {
+        for width in 0..6 {
+            let text = plain(&error("abcdef", 4), Some(width));
+            assert!(text.lines().count() >= 3, "{width}: {text}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! wrong arguments or a wrong configuration. (`try` is a keyword of Rust.)
 
 use std::io::Read;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -12,12 +13,12 @@ use super::terminal::{
     BAD, BOLD, DIM, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, message,
     wrap_width,
 };
-use super::{CommandResult, ReportFormat, counted, print_report};
+use super::{CommandResult, ReportFormat, counted, print_report, print_stderr};
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::Sql;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::file;
 use crate::file::ReadError;
 use crate::inspect::runner::Runner;
@@ -27,6 +28,8 @@ use crate::inspect::try_query::{
 
 /// The longest SQL that stdin may hold.
 const MAX_SQL_BYTES: u64 = 1 << 20;
+/// How long after its deadline a statement may take to end, and its session to be closed.
+const OVERRUN: Duration = Duration::from_secs(3);
 /// Samples that are shown; `collect` prints all.
 const MAX_SAMPLES: usize = 20;
 
@@ -90,9 +93,10 @@ pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
     let runner = Runner::default();
     let stopped = runner.clone();
     let _exit = start::exit_at_signal(move || stopped.stop())?;
+    let running = exit_at_overrun(by, target.name.clone());
     let progress = Progress::start(format!("running on target {}", target.name));
     let report = try_query::run(&request, &runner);
-    drop(progress);
+    drop((running, progress));
     while runner.is_stopped() {
         // The signal's thread ends the process, with the exit code of the signal.
         std::thread::park();
@@ -101,6 +105,22 @@ pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
         TryText { report, width: wrap_width(), out: TerminalText::default() }.render(rows, explain)
     })?;
     Ok(u8::from(report.error.is_some()))
+}
+
+/// Ends the process some time after the deadline, for a statement that nothing ends: one long step of SQLite, a disk that
+/// hangs. Not any more once what it returns is dropped.
+fn exit_at_overrun(by: Deadline, target: String) -> Sender<()> {
+    let (running, ended) = mpsc::channel();
+    let watch = move || {
+        if ended.recv_timeout(by.left() + OVERRUN) == Err(RecvTimeoutError::Timeout) {
+            let error = Error::new(Reason::Timeout, "the statement has not ended, and cannot be stopped");
+            print_stderr(&message("error", BAD, &error.on_target(&target), None));
+            std::process::exit(1);
+        }
+    };
+    // Without a thread it takes as long as it takes.
+    drop(std::thread::Builder::new().name("overrun".to_owned()).spawn(watch));
+    running
 }
 
 /// The SQL of `--sql`.

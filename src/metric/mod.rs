@@ -67,6 +67,8 @@ pub struct Recipe {
     pub observes_rows: bool,
     /// The columns whose numbers become the metric's own, each with its factor. Columns of counts are not among them.
     pub measures: Vec<(String, f64)>,
+    /// The key whose numbers `scale` leaves as they are: bounds, a constant.
+    pub unscaled: Option<&'static str>,
     /// The columns that it reads, in the order in which people would name them.
     pub uses: Vec<ColumnUse>,
     /// Finds the columns, once a run.
@@ -83,6 +85,7 @@ impl Recipe {
             joins_rows: false,
             observes_rows: false,
             measures: Vec::new(),
+            unscaled: None,
             uses,
             binder: Box::new(binder),
         }

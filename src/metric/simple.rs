@@ -29,6 +29,7 @@ fn read(keys: &mut Keys<'_>, rule: NumberRule) -> Option<Recipe> {
         own_label: values.own_label().cloned(),
         refuses_empty: rule,
         measures: values.measures(),
+        unscaled: values.is_constant().then_some("value"),
         ..Recipe::new(values.uses(), values)
     })
 }

@@ -76,6 +76,11 @@ impl Values {
         self.source.label.as_ref()
     }
 
+    /// True where no column holds the value.
+    pub fn is_constant(&self) -> bool {
+        self.source.constant.is_some()
+    }
+
     /// The columns that hold the numbers themselves, each with its factor; none where texts stand for numbers.
     pub fn measures(&self) -> Vec<(String, f64)> {
         let columns = self.source.columns.iter().filter(|_| self.map.is_none());

@@ -1,6 +1,8 @@
 //! The command line of the built binary: what it prints, where, and with which exit code.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::checker::checked;
@@ -161,6 +163,19 @@ fn wrong_words_are_one_clear_line_and_exit_2() {
         assert_eq!(output.code(), 2, "{args:?}: {}", output.errors());
         assert!(one_line(&output).starts_with(&format!("error: {message}")), "{args:?}: {}", output.errors());
     }
+}
+
+/// A name with another letter in its place may be that of another file.
+#[test]
+fn an_argument_that_is_not_utf_8_is_refused() {
+    let setup = setup(GOOD);
+    let mut command = std::process::Command::new(crate::exporter::program());
+    command.current_dir(setup.path()).args(["collect", "--output"]).arg(OsStr::from_bytes(b"x\xff.prom"));
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("error: the argument \"x\u{fffd}.prom\" is not UTF-8"), "{said}");
+    assert_eq!(setup.path().read_dir().expect("a folder").count(), 2);
 }
 
 #[test]

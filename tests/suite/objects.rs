@@ -201,6 +201,22 @@ fn sqlite_has_relations_in_main_and_no_extension() {
     assert_states(&checked(output.text()), &CASES, output.errors());
 }
 
+/// SQLite joins 500 SELECTs at most.
+#[test]
+fn sqlite_is_asked_for_any_number_of_relations() {
+    let shop = crate::sqlite::Shop::new();
+    let tables: String = (0..600).map(|number| format!("CREATE TABLE t{number} (a);")).collect();
+    shop.write(&tables);
+    let names: Vec<String> = (0..600).map(|number| format!("main.t{number}")).collect();
+    let queries = format!(
+        "queries:\n  - {{name: all, sql: SELECT 1 AS value, when: {{relation: [{}]}}, metrics: [{{name: all_value}}]}}\n",
+        names.join(", ")
+    );
+    let entry = format!("databases: {{it: {{driver: sqlite, database: {}}}}}\n", shop.path().display());
+    let output = Setup::new(&format!("{entry}{queries}")).once();
+    assert_eq!(state(&checked(output.text()), "all"), "runs", "{}", output.errors());
+}
+
 #[test]
 fn the_console_of_pgbouncer_has_neither() {
     let console =

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::SqliteFile;
-use sql_exporter::driver::{Endpoint, Health, Session, Sql};
+use sql_exporter::driver::{Endpoint, Health, Job, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
 use crate::recorder::{Recorder, job, run, run_into};
@@ -94,6 +94,63 @@ fn a_column_has_its_declared_type_or_its_storage_class() {
         ("NULL", "NULL"),
     ];
     assert_eq!(described, expected);
+}
+
+/// Old applications write their tables in the encoding of their time.
+#[test]
+fn a_declared_type_that_is_not_utf_8_is_an_error_that_says_what_to_write() {
+    let shop = Shop::new();
+    shop.write("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'VARCHAR', CAST(x'e4' AS TEXT))");
+    let mut session = shop.session();
+    let (sink, health) = run(&mut *session, "SELECT id, region FROM orders", LONG);
+    assert_eq!(
+        sink.error().to_string(),
+        "column 2 of the result has a name or a declared type that is not UTF-8; \
+         select it as an expression with a name of its own: `+x AS x`"
+    );
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    let told = session.describe(&Sql::new("SELECT region FROM orders"), 0, Deadline::within(LONG));
+    assert_eq!(told.map(drop).unwrap_err().reason(), Reason::Sql);
+    let (sink, _) = run(&mut *session, "SELECT +region AS region FROM orders WHERE id = 1", LONG);
+    assert_eq!(sink.good(), [["Text(\"eu\")"]]);
+}
+
+/// `$2` is a name to SQLite, and would be the first value where it stands first.
+#[test]
+fn a_numbered_parameter_is_the_value_of_that_number_and_a_named_one_is_none() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let values = ["one", "two", "three"].map(|text| Some(text.to_owned()));
+    let mut bound = |sql: &str| {
+        let (sql, mut sink) = (Sql::new(sql), Recorder::new());
+        let health = session
+            .run(&mut [Job { parameters: &values, ..job(&sql, LONG, &mut sink) }], Deadline::within(LONG));
+        assert!(matches!(health, Health::Clean), "{health:?}");
+        match sink.verdict.as_ref() {
+            Some(Ok(())) => sink.good()[0].join(" "),
+            _ => sink.error().to_string(),
+        }
+    };
+    for (sql, row) in [
+        ("SELECT ?, ?", "Text(\"one\") Text(\"two\")"),
+        ("SELECT $2, $1, $2", "Text(\"two\") Text(\"one\") Text(\"two\")"),
+        ("SELECT $3", "Text(\"three\")"),
+        ("SELECT ?3, ?1", "Text(\"three\") Text(\"one\")"),
+        (
+            "SELECT $4",
+            "the statement has 4 parameters, and foreach gives 3; each column of foreach is one parameter, in their order",
+        ),
+        (
+            "SELECT :b",
+            "the parameter `:b` is a name, and parameters are numbered; write `?`, or `?2` for the second one",
+        ),
+        (
+            "SELECT $0",
+            "the parameter `$0` is a name, and parameters are numbered; write `?`, or `?2` for the second one",
+        ),
+    ] {
+        assert_eq!(bound(sql), row, "{sql}");
+    }
 }
 
 #[test]
@@ -233,6 +290,25 @@ fn an_error_in_the_sql_says_where() {
         "no such column: nope (line 2, column 3 of the statement) [SQLITE_ERROR]"
     );
     assert!(matches!(health, Health::Clean), "{health:?}");
+}
+
+/// Whoever owns the file writes its views, and a stack that is too small ends the process.
+#[test]
+fn views_within_views_fit_on_the_stack_of_a_worker() {
+    let setup = crate::command::setup(
+        "databases: {shop: {driver: sqlite, database: shop.db}}\nqueries:\n  \
+         - {name: q, sql: SELECT v FROM v600, metrics: [{name: m, value_column: v}]}\n",
+    );
+    let shop = Connection::open(setup.path().join("shop.db")).expect("a database");
+    let view = |number: usize| {
+        let below = number - 1;
+        let rows = format!("SELECT v FROM v{below} UNION SELECT 1 EXCEPT SELECT 3 ORDER BY 1");
+        format!("CREATE VIEW v{number} AS SELECT v FROM ({rows}) LIMIT 1;")
+    };
+    let views: String = (1..=600).map(view).collect();
+    shop.execute_batch(&format!("CREATE VIEW v0 AS SELECT 1 AS v; {views}")).expect("views");
+    let output = setup.once();
+    assert!(output.text().contains("m{target=\"shop\"} 1\n"), "{}", output.errors());
 }
 
 /// What the sqlite3 of a distribution has compiled in, so that a query that works there works here.

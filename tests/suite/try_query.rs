@@ -354,6 +354,17 @@ fn the_documents_show_what_try_prints() {
     assert_eq!(block.map(without_times), Some(without_times(output.text())), "{}", output.text());
 }
 
+/// SQLite looks at no clock within one step, and this one takes minutes.
+#[test]
+fn a_statement_that_nothing_stops_ends_with_the_command() {
+    let sql = "SELECT instr(hex(zeroblob(8000000)), hex(zeroblob(4000000)) || '1')";
+    let began = std::time::Instant::now();
+    let output = small("queries: []\n").args(&["try", "--timeout", "1s", "--sql", sql]).output();
+    assert_eq!(output.code(), 1, "{}", output.errors());
+    assert_eq!(output.errors(), "error: target shop: the statement has not ended, and cannot be stopped\n");
+    assert!(began.elapsed() < std::time::Duration::from_secs(60));
+}
+
 /// A server that is not there.
 fn nobody() -> String {
     format!("databases: {{far: {{driver: postgres, host: 127.0.0.1, port: {}}}}}\nqueries: []\n", free_port())

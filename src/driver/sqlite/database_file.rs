@@ -10,7 +10,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -42,8 +42,13 @@ impl FileIdentity {
     }
 }
 
+/// A `-wal` and its `-shm`.
+pub(super) type WalIdentity = [FileIdentity; 2];
+
 struct OpenFile {
     users: usize,
+    /// Those that sessions of this process have open: SQLite maps one `-shm` for all of them, whatever lies there now.
+    wal: Weak<WalIdentity>,
     /// The first one is in use; a further one was opened by two sessions at once, and may not be closed either.
     files: Vec<Arc<LockableFile>>,
 }
@@ -90,13 +95,28 @@ impl DatabaseFile {
         }
         let identity = FileIdentity::of(&metadata);
         let mut open = OPEN.lock();
-        let entry = open.entry(identity).or_insert_with(|| OpenFile { users: 0, files: Vec::new() });
+        let entry = open.entry(identity).or_insert_with(|| OpenFile {
+            users: 0,
+            wal: Weak::new(),
+            files: Vec::new(),
+        });
         entry.files.push(Arc::new(LockableFile { file, lock_guard: Mutex::new(()) }));
         Ok(entry.share(identity))
     }
 
     pub(super) fn identity(&self) -> FileIdentity {
         self.identity
+    }
+
+    /// The `-wal` and `-shm` that sessions of this process have open; where none has, those that were `found`.
+    pub(super) fn share_wal(&self, found: Option<WalIdentity>) -> Option<Arc<WalIdentity>> {
+        let mut open = OPEN.lock();
+        let entry = open.get_mut(&self.identity)?;
+        entry.wal.upgrade().or_else(|| {
+            let new = Arc::new(found?);
+            entry.wal = Arc::downgrade(&new);
+            Some(new)
+        })
     }
 
     /// Whether the header says that the database is in WAL mode.

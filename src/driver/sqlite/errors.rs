@@ -56,7 +56,7 @@ const CODES: &[Code] = codes! {
     SQLITE_PROTOCOL Locked "other processes changed {db}-wal again and again while the query began" "the next scrape tries again";
     SQLITE_NOLFS Connect "the file system does not support files of this size" "move the database to another file system";
     SQLITE_INTERRUPT Cancelled "" "";
-    SQLITE_AUTH ReadOnly "" "";
+    SQLITE_AUTH ReadOnly "" "a query only reads its database; a pragma that sets something belongs in `session_sql` of the target";
     SQLITE_READONLY ReadOnly "" FOLDER_WRITES;
     SQLITE_READONLY_RECOVERY Connect "{db}-wal has to be recovered after a crash, which needs a user with write access" OWNER_OPENS;
     SQLITE_READONLY_CANTLOCK Connect "{db}-shm cannot be locked, as this user may not write it" "run the exporter as the owner of the database, or let its user write {db}-shm";

@@ -8,12 +8,16 @@
 //! - Where there is a `-wal`, SQLite finds both files and makes none.
 //! - Where there is none, nobody has the database open and all of it is in the main file, which is read alone. It is
 //!   written only through a `-wal`, which cannot go unnoticed: while there is none, it has not changed.
+//!
+//! Whoever restores a backup removes both files. SQLite would read on in those that it has open, and share them with each
+//! new session of this process: a session ends where others lie there, and a new one waits until the old ones have ended.
 
 use std::fmt::Display;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::geteuid;
@@ -23,7 +27,7 @@ use crate::error::{Error, Reason, Result};
 use crate::file;
 
 use super::SqliteFile;
-use super::database_file::{DatabaseFile, FileIdentity, WalLock};
+use super::database_file::{DatabaseFile, FileIdentity, WalIdentity, WalLock};
 use super::errors;
 use super::side_files::{SideFiles, all_could_write, exists, owner_could_write};
 
@@ -31,6 +35,9 @@ use super::side_files::{SideFiles, all_could_write, exists, owner_could_write};
 const RETRY: Duration = Duration::from_millis(10);
 /// An application that opens a database makes `-wal` just before `-shm`.
 const LOOKS_FOR_SHM: usize = 10;
+
+/// How long a session waits for others of this process that have a removed `-wal` open.
+const OTHERS_CLOSE: Duration = Duration::from_secs(1);
 
 /// What a session relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +54,21 @@ enum ReadMode {
     Writing,
 }
 
-/// The file of one session.
-pub(super) struct FileAccess {
+/// A database that a session has open.
+struct OpenDatabase {
     path: PathBuf,
     file: DatabaseFile,
     beside: SideFiles,
+    /// The `-wal` and `-shm` that SQLite has open. Where somebody removes them, as to restore a backup, it reads on in those.
+    wal: Option<Arc<WalIdentity>>,
+}
+
+/// The file of one session.
+pub(super) struct FileAccess {
+    main: OpenDatabase,
     mode: ReadMode,
     /// What `session_sql` attached.
-    attached: Vec<(PathBuf, DatabaseFile)>,
+    attached: Vec<OpenDatabase>,
     /// What all these files were at the last batch.
     content: Vec<FileContent>,
 }
@@ -64,6 +78,45 @@ type FileContent = (u64, Option<SystemTime>);
 
 fn content_of(metadata: &Metadata) -> FileContent {
     (metadata.len(), metadata.modified().ok())
+}
+
+impl OpenDatabase {
+    /// Before SQLite opens the `-wal`, and once it has: waits a moment until sessions of this process have closed one that
+    /// is no longer there.
+    fn share_wal(&mut self, by: Deadline) -> Result<()> {
+        if self.wal.is_some() {
+            return self.check_wal();
+        }
+        let by = by.or_within(OTHERS_CLOSE);
+        loop {
+            let found = self.beside.wal_identity();
+            self.wal = self.file.share_wal(found);
+            if self.has_its_wal() {
+                return Ok(());
+            }
+            self.wal = None;
+            if by.passed() {
+                let (path, wal) = (self.path.display(), name(self.beside.wal()));
+                let message = format!(
+                    "cannot open {path}: other sessions of the exporter have a {wal} open that was removed since"
+                );
+                return Err(Error::new(Reason::Connect, message).with_hint("the next scrapes close them"));
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    fn has_its_wal(&self) -> bool {
+        self.wal.as_ref().is_none_or(|open| self.beside.wal_identity() == Some(**open))
+    }
+
+    fn check_wal(&self) -> Result<()> {
+        if self.has_its_wal() {
+            return Ok(());
+        }
+        let wal = name(self.beside.wal());
+        Err(lost(&self.path, format!("has another {wal} than the one that is open, or none")))
+    }
 }
 
 impl FileAccess {
@@ -87,8 +140,9 @@ impl FileAccess {
             return Err(Error::new(Reason::Connect, format!("{} is {what}", path.display()))
                 .with_hint("SQLite keeps files of its own under this name: remove it"));
         }
+        let main = OpenDatabase { path, file, beside, wal: None };
         let (mode, attached, content) = (ReadMode::Rollback, Vec::new(), Vec::new());
-        let mut access = FileAccess { path, file, beside, mode, attached, content };
+        let mut access = FileAccess { main, mode, attached, content };
         access.mode = if config.immutable {
             access.check_committed()?;
             ReadMode::Immutable(content_of(&metadata))
@@ -98,7 +152,17 @@ impl FileAccess {
             access.check_writing(&metadata)?;
             ReadMode::Writing
         };
+        access.share_wal(by)?;
         Ok(access)
+    }
+
+    /// Before the first statement and after it, with which SQLite opens the `-wal`.
+    ///
+    /// # Errors
+    /// `connect` while other sessions of this process have one open that is no longer there.
+    pub(super) fn share_wal(&mut self, by: Deadline) -> Result<()> {
+        let main = matches!(self.mode, ReadMode::Wal | ReadMode::Writing).then_some(&mut self.main);
+        main.into_iter().chain(&mut self.attached).try_for_each(|database| database.share_wal(by))
     }
 
     /// The file alone, without locks and without the files beside it.
@@ -107,7 +171,7 @@ impl FileAccess {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.main.path
     }
 
     /// Keeps the descriptors of attached files as long as the session: closed earlier, they would release its locks.
@@ -116,28 +180,28 @@ impl FileAccess {
     }
 
     fn mode_to_read(&self, metadata: &Metadata, by: Deadline) -> Result<ReadMode> {
-        let failed = |cause: io::Error| unopened(&self.path, &cause);
+        let failed = |cause: io::Error| unopened(&self.main.path, &cause);
         match self.lock(metadata, by)? {
             WalLock::NotWal => return Ok(ReadMode::Rollback),
             WalLock::Unknown => return Ok(ReadMode::Wal),
             WalLock::Shared | WalLock::Busy => {}
         }
-        if self.beside.hot_journal().is_some() {
-            return Err(errors::hot_journal(&self.path));
+        if self.main.beside.hot_journal().is_some() {
+            return Err(errors::hot_journal(&self.main.path));
         }
         for look in 0..LOOKS_FOR_SHM {
             if look > 0 {
                 std::thread::sleep(RETRY);
             }
-            if !exists(self.beside.wal()).map_err(failed)? {
+            if !exists(self.main.beside.wal()).map_err(failed)? {
                 return Ok(ReadMode::MainFile);
             }
-            if exists(self.beside.shm()).map_err(failed)? || owner_could_write(metadata) {
+            if exists(self.main.beside.shm()).map_err(failed)? || owner_could_write(metadata) {
                 return Ok(ReadMode::Wal);
             }
         }
-        let (wal, shm) = (name(self.beside.wal()), name(self.beside.shm()));
-        let command = errors::open_command(&self.path);
+        let (wal, shm) = (name(self.main.beside.wal()), name(self.main.beside.shm()));
+        let command = errors::open_command(&self.main.path);
         Err(self
             .locking_out(metadata, &format!("{wal} exists beside it without {shm}, which"))
             .with_hint(format!("open it once as its owner: {command}; or run the exporter as that user")))
@@ -145,9 +209,9 @@ impl FileAccess {
 
     /// Locks a database in WAL mode; waits for another process until `by`.
     fn lock(&self, metadata: &Metadata, by: Deadline) -> Result<WalLock> {
-        let path = self.path.display();
+        let path = self.main.path.display();
         loop {
-            match self.file.lock_in_wal_mode() {
+            match self.main.file.lock_in_wal_mode() {
                 Ok(WalLock::Busy) if by.passed() => {
                     let message = format!("{path} is locked exclusively by another process");
                     return Err(Error::new(Reason::Locked, message).with_hint(
@@ -158,7 +222,7 @@ impl FileAccess {
                 Ok(lock) => return Ok(lock),
                 Err(cause) if cause.raw_os_error() == Some(nix::libc::ENOLCK) => {
                     let message = format!("the file system of {path} has no locks");
-                    let hint = errors::without_locks(Some(&self.path));
+                    let hint = errors::without_locks(Some(&self.main.path));
                     return Err(Error::new(Reason::Connect, message).with_hint(hint));
                 }
                 // A sandbox that does not know locks of open files (gVisor). The owner needs none.
@@ -167,17 +231,17 @@ impl FileAccess {
                 {
                     return Ok(WalLock::Unknown);
                 }
-                Err(cause) => return Err(unopened(&self.path, &cause)),
+                Err(cause) => return Err(unopened(&self.main.path, &cause)),
             }
         }
     }
 
     /// A session that may write makes the files beside a database, and removes them when it ends.
     fn check_writing(&self, metadata: &Metadata) -> Result<()> {
-        let failed = |cause: io::Error| unopened(&self.path, &cause);
-        let wal = self.beside.wal();
+        let failed = |cause: io::Error| unopened(&self.main.path, &cause);
+        let wal = self.main.beside.wal();
         let folder = std::fs::metadata(wal.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
-        let makes_files = self.file.is_wal().map_err(failed)? && !exists(wal).map_err(failed)?;
+        let makes_files = self.main.file.is_wal().map_err(failed)? && !exists(wal).map_err(failed)?;
         if !makes_files || all_could_write(metadata, &folder) {
             return Ok(());
         }
@@ -188,7 +252,7 @@ impl FileAccess {
     }
 
     fn locking_out(&self, metadata: &Metadata, what: &str) -> Error {
-        let (path, owner, user) = (self.path.display(), metadata.uid(), geteuid().as_raw());
+        let (path, owner, user) = (self.main.path.display(), metadata.uid(), geteuid().as_raw());
         let message = format!(
             "cannot open {path}: {what} this user (uid {user}) would make, the owner of the database (uid {owner}) could \
              not write"
@@ -198,15 +262,15 @@ impl FileAccess {
 
     /// Whether the main file alone is what was committed.
     fn check_committed(&self) -> Result<()> {
-        let Some(left) = self.beside.uncommitted() else { return Ok(()) };
-        let content = if left == self.beside.wal() {
+        let Some(left) = self.main.beside.uncommitted() else { return Ok(()) };
+        let content = if left == self.main.beside.wal() {
             "committed changes that are not in it yet"
         } else {
             "what an interrupted write has changed in it"
         };
-        let (path, left) = (self.path.display(), name(left));
+        let (path, left) = (self.main.path.display(), name(left));
         let message = format!("{path} alone is not what was committed: {left} holds {content}");
-        let command = errors::open_command(&self.path);
+        let command = errors::open_command(&self.main.path);
         Err(Error::new(Reason::Connect, message).with_hint(format!(
             "open the database once as its owner: {command}; where an application writes it, leave `immutable: true` out"
         )))
@@ -219,11 +283,12 @@ impl FileAccess {
     /// `lost` when a path leads to another file than the one that is open, or the file is in another state than the
     /// session was opened for: a new session sees what is there now.
     pub(super) fn check_unchanged(&mut self) -> Result<bool> {
-        let attached = self.attached.iter().map(|(path, file)| (path, file));
         let mut found = Vec::with_capacity(self.content.len());
-        for (path, file) in std::iter::once((&self.path, &self.file)).chain(attached) {
+        for database in std::iter::once(&self.main).chain(&self.attached) {
+            let OpenDatabase { path, file, .. } = database;
             match std::fs::metadata(path) {
                 Ok(metadata) if FileIdentity::of(&metadata) == file.identity() => {
+                    database.check_wal()?;
                     found.push(content_of(&metadata));
                 }
                 Ok(_) => return Err(lost(path, "was replaced by another file")),
@@ -235,10 +300,10 @@ impl FileAccess {
         if self.mode != ReadMode::Rollback {
             return self.check_undisturbed().map(|()| is_written);
         }
-        match self.file.is_wal() {
+        match self.main.file.is_wal() {
             Ok(false) => Ok(is_written),
-            Ok(true) => Err(lost(&self.path, "is in WAL mode now")),
-            Err(cause) => Err(lost(&self.path, format!("cannot be read: {cause}"))),
+            Ok(true) => Err(lost(&self.main.path, "is in WAL mode now")),
+            Err(cause) => Err(lost(&self.main.path, format!("cannot be read: {cause}"))),
         }
     }
 
@@ -248,15 +313,19 @@ impl FileAccess {
     /// `lost`: what was read may be wrong, a new session reads it again.
     pub(super) fn check_undisturbed(&self) -> Result<()> {
         match self.mode {
-            ReadMode::Rollback | ReadMode::Wal | ReadMode::Writing => Ok(()),
-            ReadMode::MainFile if exists(self.beside.wal()).is_ok_and(|exists| !exists) => Ok(()),
-            ReadMode::MainFile => Err(lost(&self.path, "was opened by an application while it was read")),
+            // What a statement wrote is not to be written again.
+            ReadMode::Rollback | ReadMode::Writing => Ok(()),
+            ReadMode::Wal => self.main.check_wal(),
+            ReadMode::MainFile if exists(self.main.beside.wal()).is_ok_and(|exists| !exists) => Ok(()),
+            ReadMode::MainFile => {
+                Err(lost(&self.main.path, "was opened by an application while it was read"))
+            }
             ReadMode::Immutable(known) => {
                 self.check_committed()?;
-                if std::fs::metadata(&self.path).is_ok_and(|metadata| content_of(&metadata) == known) {
+                if std::fs::metadata(&self.main.path).is_ok_and(|metadata| content_of(&metadata) == known) {
                     return Ok(());
                 }
-                Err(lost(&self.path, "was written, although the configuration says `immutable: true`"))
+                Err(lost(&self.main.path, "was written, although the configuration says `immutable: true`"))
             }
         }
     }
@@ -283,7 +352,7 @@ fn unopened(path: &Path, cause: &io::Error) -> Error {
 /// What `session_sql` attaches, as SQLite tells it before it opens a file.
 #[derive(Default)]
 pub(super) struct AttachedFiles {
-    files: Vec<(PathBuf, DatabaseFile)>,
+    files: Vec<OpenDatabase>,
     /// Why a statement was refused.
     pub(super) refused: Option<Error>,
 }
@@ -306,8 +375,10 @@ impl AttachedFiles {
         }
         // A file that does not exist or cannot be read is for SQLite to report.
         let Ok(file) = DatabaseFile::open(path) else { return true };
-        self.refused = locks_out(path, &file).filter(|_| !query.contains("immutable=1"));
-        self.files.push((path.to_owned(), file));
+        let locked_out = locks_out(path, &file).filter(|_| !query.contains("immutable=1"));
+        let mut database = OpenDatabase { path: path.to_owned(), file, beside, wal: None };
+        self.refused = locked_out.or_else(|| database.share_wal(Deadline::within(OTHERS_CLOSE)).err());
+        self.files.push(database);
         self.refused.is_none()
     }
 }

@@ -134,8 +134,9 @@ impl Endpoint for SqliteFile {
         let authorize =
             if self.read_only { authorizer::authorize_reader } else { authorizer::authorize_writer };
         connection.authorizer(Some(authorize)).map_err(|cause| self.unopened(&cause))?;
-        let session = SqliteSession::new(connection, stop_signal, Some(access), self.read_only);
+        let mut session = SqliteSession::new(connection, stop_signal, Some(access), self.read_only);
         session.probe().map_err(|cause| self.unopened(&cause))?;
+        session.share_wal(by)?;
         Ok(Box::new(session))
     }
 

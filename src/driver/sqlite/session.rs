@@ -1,6 +1,7 @@
 //! A session on an open database: a batch is one read transaction, its jobs run one by one.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::statement::{Dialect, begins_with, check_read_only};
 use crate::driver::{
-    Canceller, Column, ColumnContent, Flow, Health, Job, Parameter, Privileges, RelationName, Row,
-    ServerFacts, Session, Sql, bounded_text, too_few_parameters, value_too_long,
+    Canceller, Column, ColumnContent, Flow, Health, Job, Privileges, RelationName, Row, ServerFacts, Session,
+    Sql, bounded_text, too_few_parameters, value_too_long,
 };
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
@@ -25,6 +26,9 @@ use super::stop_signal::{SqliteCanceller, StopSignal};
 
 /// Prepared statements that a session keeps; with more queries on one file some of them are prepared again.
 pub(super) const STATEMENTS: usize = 4_096;
+
+/// How SQLite says that a file in another encoding was copied over this one: a connection takes its encoding once.
+const OTHER_ENCODING: &str = "attached databases must use the same text encoding";
 
 /// The longest name of a column that is reported: it may be an expression.
 const LONGEST_COLUMN_NAME: usize = 1024;
@@ -85,6 +89,14 @@ impl SqliteSession {
         }
     }
 
+    /// Once the files are open.
+    ///
+    /// # Errors
+    /// As [`FileAccess::share_wal`].
+    pub(super) fn share_wal(&mut self, by: Deadline) -> Result<()> {
+        self.access.as_mut().map_or(Ok(()), |access| access.share_wal(by))
+    }
+
     /// Whether the session may go on. A file that was written since the last batch is read again, not taken from SQLite's cache.
     fn check_unchanged(&mut self) -> Result<()> {
         if !self.access.as_mut().map_or(Ok(false), FileAccess::check_unchanged)? {
@@ -106,6 +118,15 @@ impl SqliteSession {
                 self.checked.clear();
             }
             self.checked.insert(sql.text().into());
+        }
+        Ok(())
+    }
+
+    /// What the first keyword does not tell: `WITH x AS (…) INSERT …`.
+    fn check_writes(&self, statement: &Statement<'_>) -> Result<()> {
+        if self.read_only && !statement.readonly() {
+            return Err(Error::new(Reason::ReadOnly, "the statement would write")
+                .with_hint("set read_only: false on the target if it is meant to"));
         }
         Ok(())
     }
@@ -144,18 +165,16 @@ impl SqliteSession {
         let Job { sql, parameters, max_cell_bytes, ref mut sink, .. } = *job;
         let failed = |cause| with_position(self.error(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
-        if self.read_only && !statement.readonly() {
-            return Err(Error::new(Reason::ReadOnly, "the statement would write")
-                .with_hint("set read_only: false on the target if it is meant to"));
-        }
-        let parameters = bound_parameters(&statement, parameters)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(parameters)).map_err(failed)?;
+        self.check_writes(&statement)?;
+        let numbers = parameter_numbers(&statement, parameters.len())?;
+        let bound = numbers.iter().map(|number| &parameters[number - 1]);
+        let mut rows = statement.query(rusqlite::params_from_iter(bound)).map_err(failed)?;
         // Columns after the first step, which is when SQLite notices that the schema has changed.
         let Some(mut row) = rows.next().map_err(failed)? else {
             drop(rows);
-            return sink.columns(&columns(&statement, |_| "NULL"));
+            return sink.columns(&columns(&statement, |_| "NULL")?);
         };
-        sink.columns(&columns(row.as_ref(), |column| storage_class(row, column)))?;
+        sink.columns(&columns(row.as_ref(), |column| storage_class(row, column))?)?;
         let count = row.as_ref().column_count();
         while sink.row(&RowInPlace::checked(row, count, max_cell_bytes)?)? == Flow::Continue {
             let Some(next) = rows.next().map_err(failed)? else { break };
@@ -173,6 +192,11 @@ impl SqliteSession {
             let undisturbed = self.access.as_ref().map_or(Ok(()), FileAccess::check_undisturbed);
             if let Err(error) = undisturbed {
                 return Health::Lost(error);
+            }
+            if let Err(error) = &verdict
+                && error.message().starts_with(OTHER_ENCODING)
+            {
+                return Health::Lost(error.clone());
             }
             // After these the file or the connection is not what it was; a deadline of our own leaves nothing behind.
             if let Err(error) = &verdict
@@ -233,11 +257,9 @@ impl Session for SqliteSession {
         self.stop_signal.set_deadline(by);
         let failed = |cause| with_position(self.error(&cause), sql.text());
         let statement = self.connection.prepare(sql.text()).map_err(failed)?;
-        let needed = statement.parameter_count();
-        if needed > parameters {
-            return Err(too_few_parameters(needed, parameters));
-        }
-        Ok(Some(columns(&statement, |_| "any")))
+        self.check_writes(&statement)?;
+        parameter_numbers(&statement, parameters)?;
+        columns(&statement, |_| "any").map(Some)
     }
 
     /// SQLite has no users: what the file's mode allows counts, and only where `read_only` is false. SQLite itself reports
@@ -259,16 +281,15 @@ impl Session for SqliteSession {
     fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
         let in_main = |relation: &RelationName| relation.schema().eq_ignore_ascii_case("main");
         let asked = relations.iter().enumerate().filter(|(_, relation)| in_main(relation));
-        let selects: Vec<String> = asked
-            .map(|(place, relation)| {
-                format!(
-                    "SELECT 'relation', '{place}', 'readable' FROM main.sqlite_schema \
-                     WHERE type IN ('table', 'view') AND name = '{}' COLLATE NOCASE",
-                    relation.name()
-                )
-            })
-            .collect();
-        (!selects.is_empty()).then(|| Sql::of_catalog(&selects.join(" UNION ALL ")))
+        let asked: Vec<String> =
+            asked.map(|(place, relation)| format!("('{place}', '{}')", relation.name())).collect();
+        // Not one SELECT for each: SQLite joins 500 at most.
+        let question = format!(
+            "SELECT 'relation', asked.column1, 'readable' FROM (VALUES {}) AS asked JOIN main.sqlite_schema AS known \
+             ON known.name = asked.column2 COLLATE NOCASE WHERE known.type IN ('table', 'view')",
+            asked.join(", ")
+        );
+        (!asked.is_empty()).then(|| Sql::of_catalog(&question))
     }
 
     fn facts(&self) -> &ServerFacts {
@@ -317,14 +338,33 @@ impl Row for RowInPlace<'_> {
     }
 }
 
-/// As many parameters as the statement has.
-fn bound_parameters<'p>(statement: &Statement<'_>, given: &'p [Parameter]) -> Result<&'p [Parameter]> {
-    let needed = statement.parameter_count();
-    given.get(..needed).ok_or_else(|| too_few_parameters(needed, given.len()))
+/// Which of so many values each parameter of a statement is, from 1: `?` and `?2` by its place, `$2` by its number, as on
+/// PostgreSQL. To SQLite that is a name, and names count in the order in which they stand in the text.
+fn parameter_numbers(statement: &Statement<'_>, given: usize) -> Result<Vec<usize>> {
+    let number = |place: usize| {
+        let named = statement.parameter_name(place).filter(|name| !name.starts_with('?'));
+        let Some(name) = named else { return Ok(place) };
+        let number = name.strip_prefix('$').and_then(|digits| digits.parse().ok());
+        number.filter(|number| *number > 0).ok_or_else(|| {
+            let message = format!(
+                "the parameter `{}` is a name, and parameters are numbered",
+                bounded_text::name(name)
+            );
+            Error::new(Reason::Sql, message).with_hint("write `?`, or `?2` for the second one")
+        })
+    };
+    let numbers = (1..=statement.parameter_count()).map(number).collect::<Result<Vec<usize>>>()?;
+    match numbers.iter().max() {
+        Some(needed) if *needed > given => Err(too_few_parameters(*needed, given)),
+        _ => Ok(numbers),
+    }
 }
 
 /// The result's columns. The type is the declared one, or for an expression what `class` says.
-fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> Vec<Column> {
+///
+/// # Errors
+/// `sql` for a name or a declared type that is not UTF-8, at which rusqlite panics: they are what the table's maker wrote.
+fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> Result<Vec<Column>> {
     let column = |(index, column): (usize, rusqlite::Column<'_>)| {
         let declared = column.decl_type().unwrap_or_else(|| class(index));
         Column {
@@ -336,7 +376,15 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
             content: ColumnContent::Unknown,
         }
     };
-    statement.columns().enumerate().map(column).collect()
+    let mut all = Vec::new();
+    let read = || statement.columns().enumerate().map(column).for_each(|column| all.push(column));
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
+        let message =
+            format!("column {} of the result has a name or a declared type that is not UTF-8", all.len() + 1);
+        Error::new(Reason::Sql, message)
+            .with_hint("select it as an expression with a name of its own: `+x AS x`")
+    })?;
+    Ok(all)
 }
 
 fn storage_class(row: &rusqlite::Row<'_>, column: usize) -> &'static str {

@@ -10,6 +10,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::file;
 
+use super::database_file::{FileIdentity, WalIdentity};
+
 /// A `-wal` that is not longer than its header has no changes.
 const WAL_HEADER: u64 = 32;
 /// Bits of a mode: a group's and others' right to write, and a folder whose files get its own group.
@@ -42,6 +44,12 @@ impl SideFiles {
 
     pub(super) fn shm(&self) -> &Path {
         &self.shm
+    }
+
+    /// Which `-wal` and `-shm` are there; `None` where one is missing.
+    pub(super) fn wal_identity(&self) -> Option<WalIdentity> {
+        let of = |path: &Path| std::fs::symlink_metadata(path).ok().map(|found| FileIdentity::of(&found));
+        Some([of(&self.wal)?, of(&self.shm)?])
     }
 
     /// One that is a pipe, a device or a socket, and what it is: SQLite would wait for it forever.

@@ -45,12 +45,19 @@ pub(super) fn base_unit(_: &Query, metric: &Metric) -> Option<LintMessage> {
         Some((before, after)) => format!("{before}_{}{after}", unit.base),
         None => name.to_owned(),
     };
-    let scale = metric.recipe.measures.first().map_or(1.0, |(_, scale)| *scale) * unit.factor;
-    let hint = if units::is_same(scale, 1.0) {
-        format!("name it {better}")
-    } else {
-        format!("name it {better} and write `scale: {}`", units::number(scale))
-    };
+    let own = metric.recipe.measures.first().map_or(1.0, |(_, scale)| *scale);
+    let scale = own * unit.factor;
+    let mut hint = format!("name it {better}");
+    if metric.naming.unit().is_some() {
+        hint += &format!(", with `unit: {}`,", unit.base);
+    }
+    match metric.recipe.unscaled {
+        Some("value") => hint += &format!(" and multiply `value` by {}", units::number(unit.factor)),
+        _ if !units::is_same(scale, 1.0) => hint += &format!(" and write `scale: {}`", units::number(scale)),
+        _ if !units::is_same(own, 1.0) => hint += " and leave `scale` out",
+        _ => {}
+    }
+    hint += &bounds_too(metric, unit.base_in_words());
     Some(lint_message(
         format!("{name} is in {}, and the base unit is {}", unit.name(), unit.base_in_words()),
         hint,
@@ -60,6 +67,12 @@ pub(super) fn base_unit(_: &Query, metric: &Metric) -> Option<LintMessage> {
 pub(super) fn unit_disagrees(_: &Query, metric: &Metric) -> Option<LintMessage> {
     let (unit, _) = units::of_name(metric.naming.text())?;
     unit_of_column(metric, unit).or_else(|| unit_of_help(metric, unit))
+}
+
+/// What else changes with `scale`.
+fn bounds_too(metric: &Metric, unit: &str) -> String {
+    let key = metric.recipe.unscaled.filter(|key| *key != "value");
+    key.map_or_else(String::new, |key| format!("; the bounds in `{key}` are in {unit} then"))
 }
 
 /// The first column whose unit, after `scale`, is not that of the name.
@@ -73,13 +86,14 @@ fn unit_of_column(metric: &Metric, unit: &Unit) -> Option<LintMessage> {
         let (name, current) = (metric.naming.text(), units::number(scale));
         if units::is_same(wanted, 1.0) {
             let both = format!("{name} and its column `{column}` are both in {}", unit.name());
-            return Some(lint_message(format!("{both}, and `scale` is {current}"), "leave `scale` out"));
+            let hint = format!("leave `scale` out{}", bounds_too(metric, unit.name()));
+            return Some(lint_message(format!("{both}, and `scale` is {current}"), hint));
         }
         let instead =
             if units::is_same(scale, 1.0) { String::new() } else { format!(" instead of {current}") };
         Some(lint_message(
             format!("{name} says {}, and its column `{column}` {}", unit.name(), of_column.name()),
-            format!("write `scale: {}`{instead}", units::number(wanted)),
+            format!("write `scale: {}`{instead}{}", units::number(wanted), bounds_too(metric, unit.name())),
         ))
     })
 }

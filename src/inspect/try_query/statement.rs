@@ -88,14 +88,15 @@ impl Attempt<'_> {
     /// # Errors
     /// The session is of no more use.
     fn values(&mut self, query: &Query) -> Result<Option<ForeachRun>> {
-        let begin = |values| ForeachRun::new(values, self.context, Deadline::within(self.request.timeout));
+        let by = Deadline::within(self.request.timeout.min(query.timeout.unwrap_or(Duration::MAX)));
+        let begin = |values| ForeachRun::new(values, self.context, by);
         let sql = match query.foreach.as_deref() {
             None => return Ok(None),
             Some(Foreach::Values(values)) => return Ok(Some(begin(Arc::clone(values)))),
             Some(Foreach::Sql { sql, .. }) => sql,
         };
         let sink = values_sink(query, self.context);
-        match self.session.ask(sql, query.timeout, self.context.max_cell_bytes, sink) {
+        match self.session.ask(sql, Some(by.left()), self.context.max_cell_bytes, sink) {
             Ok(reader) => Ok(Some(begin(reader.into_values()))),
             Err(error) if !self.session.is_usable() => Err(error),
             Err(error) => {
@@ -123,8 +124,10 @@ impl Attempt<'_> {
             let value = values.as_ref();
             let labels = value.map_or(&[][..], |values| values.labels(index));
             let parameters = value.map_or(&[][..], |values| values.parameters(index));
+            // That of all values together.
+            let timeout = value.map_or(query.timeout, |values| Some(values.by.left()));
             let (result, run) = self.make_samples(query, labels, &mut rows, |attempt, sink| {
-                attempt.session.run(&query.sql, parameters, query.timeout, max_cell_bytes, sink)
+                attempt.session.run(&query.sql, parameters, timeout, max_cell_bytes, sink)
             });
             ended = run;
             match (value, result) {

@@ -35,7 +35,9 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Recipe> {
     let marks = bounds.iter().map(|bound| layout.mark(*bound)).collect();
     let columns = buckets.into_iter().map(|(_, column)| column).collect();
     let le = layout.le.clone();
-    Some(recipe(le, uses, ColumnShape { layout, bounds, marks, columns, totals, scale }))
+    let measures = totals.sum.iter().map(|column| (column.clone(), scale)).collect();
+    let shape = ColumnShape { layout, bounds, marks, columns, totals, scale };
+    Some(Recipe { measures, unscaled: Some("bucket_columns"), ..recipe(le, uses, shape) })
 }
 
 struct ColumnShape {

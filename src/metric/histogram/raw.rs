@@ -28,6 +28,7 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Recipe> {
         joins_rows: true,
         observes_rows: true,
         measures: values.measures(),
+        unscaled: keys.has("buckets").then_some("buckets"),
         ..recipe(layout.le.clone(), uses, RawShape { layout, bounds, marks, values })
     })
 }

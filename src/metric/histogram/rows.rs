@@ -30,7 +30,10 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Recipe> {
     let counts = values.uses().into_iter().map(counted);
     let uses = std::iter::once(bound).chain(counts).chain(totals.uses()).collect();
     let le = layout.le.clone();
+    let measures =
+        std::iter::once(&le_column).chain(&totals.sum).map(|column| (column.clone(), scale)).collect();
     Some(Recipe {
+        measures,
         joins_rows: true,
         refuses_sums: Some(
             "rows of one histogram may have other bounds: add them up in the SQL, grouped by `le_column`",

@@ -1,11 +1,14 @@
 //! What a session sees of its file: missing, replaced, broken, attached, immutable, changed.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::SqliteFile;
-use sql_exporter::driver::{Column, Endpoint, Flow, Health, Row, RowSink, Sql};
+use sql_exporter::driver::{Column, Endpoint, Flow, Health, Row, RowSink, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
 use crate::recorder::{Recorder, run, run_into};
@@ -124,6 +127,23 @@ fn a_restored_dump_that_is_copied_over_the_file_has_its_own_schema() {
     let copied = std::process::Command::new("cp").args([restored.path(), shop.path()]).status();
     assert!(copied.expect("cp").success());
     assert_eq!(run(&mut *session, query, LONG).0.good(), [["Int(5000)", "Int(2)"]]);
+}
+
+/// A connection takes the encoding of its first file.
+#[test]
+fn a_backup_in_another_encoding_is_read_by_a_new_session() {
+    let (shop, backup) = (Shop::new(), tempfile::tempdir().expect("a folder"));
+    let copy = backup.path().join("copy.db");
+    let sql =
+        "PRAGMA encoding = 'UTF-16le'; CREATE TABLE orders (id, region); INSERT INTO orders VALUES (1, 'é')";
+    Connection::open(&copy).and_then(|made| made.execute_batch(sql)).expect("a backup");
+    let (mut session, query) = (shop.session(), "SELECT max(region) FROM orders");
+    assert_eq!(run(&mut *session, query, LONG).0.good(), [["Text(\"us\")"]]);
+    let copied = std::process::Command::new("cp").args([copy, shop.path()]).status();
+    assert!(copied.expect("cp").success());
+    let (_, health) = run(&mut *session, query, LONG);
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert_eq!(run(&mut *shop.session(), query, LONG).0.good(), [["Text(\"é\")"]]);
 }
 
 #[test]
@@ -396,4 +416,87 @@ for n in range(int(sys.argv[2])):
     }
     assert!(application.wait().expect("a child").success());
     assert_eq!(last, WRITES + 2);
+}
+
+/// An application of its own: SQLite knows which files this process has open.
+struct OtherProcess(std::process::Child);
+
+impl OtherProcess {
+    /// Has the database open until it is dropped, and has written.
+    fn open(shop: &Shop) -> Self {
+        const APPLICATION: &str = "import sqlite3, sys\n\
+            shop = sqlite3.connect(sys.argv[1])\n\
+            shop.execute(\"INSERT INTO orders VALUES (7, 'eu', 1)\")\n\
+            shop.commit()\n\
+            print('written', flush=True)\n\
+            sys.stdin.read()\n";
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", APPLICATION]).arg(shop.path());
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut process = command.spawn().expect("python3");
+        let mut said = [0; 7];
+        process.stdout.as_mut().expect("a pipe").read_exact(&mut said).expect("its word");
+        assert_eq!(&said, b"written");
+        OtherProcess(process)
+    }
+}
+
+impl Drop for OtherProcess {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("the application ends").success());
+    }
+}
+
+/// As SQLite's documentation says: the application is ended, and an old `-wal` is removed before the backup takes the place.
+#[test]
+fn a_backup_that_is_restored_beside_open_sessions_is_read() {
+    let (shop, backup) = (Shop::new(), Shop::new());
+    shop.write("PRAGMA journal_mode = WAL");
+    backup.write("PRAGMA journal_mode = WAL; DELETE FROM orders");
+    let query = "SELECT count(*) FROM orders";
+    let application = OtherProcess::open(&shop);
+    let (mut session, mut other) = (shop.session(), shop.session());
+    for session in [&mut session, &mut other] {
+        assert_eq!(run(&mut **session, query, LONG).0.good(), [["Int(3)"]]);
+    }
+    drop(application);
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", shop.path().display())).expect("removed");
+    }
+    let copied = std::process::Command::new("cp").args([backup.path(), shop.path()]).status();
+    assert!(copied.expect("cp").success());
+    let _application = OtherProcess::open(&shop);
+
+    let lost = |session: &mut dyn Session| {
+        let (_, health) = run(session, query, LONG);
+        let said =
+            matches!(&health, Health::Lost(error) if error.message().contains("has another shop.db-wal"));
+        assert!(said, "{health:?}");
+    };
+    lost(&mut *session);
+    drop(session);
+    // SQLite would map the old `-shm` into this session too.
+    let error = refusal(&shop.file());
+    assert!(error.message().contains("other sessions of the exporter have a shop.db-wal open"), "{error}");
+    lost(&mut *other);
+    drop(other);
+    assert_eq!(run(&mut *shop.session(), query, LONG).0.good(), [["Int(1)"]]);
+}
+
+#[test]
+fn an_attached_database_that_is_restored_is_read() {
+    let (shop, other) = (Shop::new(), Shop::new());
+    other.write("PRAGMA journal_mode = WAL");
+    let attach = format!("ATTACH '{}' AS other", other.path().display());
+    let config = SqliteFile { session_sql: vec![attach], ..shop.file() };
+    let application = OtherProcess::open(&other);
+    let mut session = open(&config).expect("a session");
+    assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(3)"]]);
+    drop(application);
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", other.path().display())).expect("removed");
+    }
+    let (_, health) = run(&mut *session, "SELECT count(*) FROM other.orders", LONG);
+    assert!(matches!(&health, Health::Lost(error) if error.message().contains("-wal")), "{health:?}");
 }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::SqliteFile;
-use sql_exporter::driver::{Health, Job, Sql};
+use sql_exporter::driver::{Health, Job, Session, Sql};
 use sql_exporter::error::Reason;
 
 use crate::recorder::{Recorder, run};
@@ -42,6 +42,16 @@ fn what_only_reads_is_allowed() {
         assert!(sink.seen > 0, "{sql}");
         assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
     }
+}
+
+#[test]
+fn what_would_write_is_refused_where_it_is_described_too() {
+    let shop = Shop::new();
+    let sql = Sql::new("WITH x AS (SELECT 9) INSERT INTO orders (id) SELECT * FROM x RETURNING id");
+    let described = |session: &mut dyn Session| session.describe(&sql, 0, Deadline::within(LONG));
+    assert_eq!(described(&mut *shop.session()).unwrap_err().reason(), Reason::ReadOnly);
+    let mut writer = open(&SqliteFile { read_only: false, ..shop.file() }).expect("a session");
+    assert!(described(&mut *writer).is_ok());
 }
 
 #[test]
