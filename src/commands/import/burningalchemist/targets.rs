@@ -149,9 +149,18 @@ impl Targets<'_, '_> {
         }
         let mut entry = if is_ours { Entry::default() } else { Entry::at(section.place()) };
         entry.comments = section.comments();
+        let login = if is_ours {
+            // It stands in the URL.
+            for key in ["auth_name", "auth_config"] {
+                section.take(key);
+            }
+            Login::default()
+        } else {
+            self.login(section, &name)
+        };
         let described = Described {
             second_name: None,
-            login: self.login(section, &name),
+            login,
             entry,
             address: given,
             labels: section.pairs("labels"),

@@ -72,6 +72,18 @@ pub(super) fn expanded(text: &str, report: &Report, what: &str, sample: &str) ->
     with_variables(&text.replace("${", "$${"), report, what, sample)
 }
 
+/// Text of the source, which may hold variables, as a value.
+pub(super) fn templated(text: &str, report: &Report) -> Value {
+    expanded(&tokenised(text), report, "as before", "a")
+}
+
+/// The name of the metric of a query: what a name cannot have is left out.
+pub(super) fn metric_name(query: &str, report: &Report) -> Value {
+    let is_kept = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':') || TOKEN.contains(c);
+    let legal: String = tokenised(query).chars().filter(is_kept).collect();
+    expanded(&format!("sql_{legal}"), report, "as before", "a")
+}
+
 /// Tokens as variables; the rest as it is.
 fn with_variables(text: &str, report: &Report, what: &str, sample: &str) -> Value {
     let mut out = String::new();
@@ -191,6 +203,11 @@ impl<'r> Written<'r> {
             text.push_str(if parts.query.is_empty() { "?sslmode=require" } else { "&sslmode=require" });
         }
         connection.entry.set("url", self.url(&text, parts));
+        // PgBouncer's console, which has another driver here.
+        if parts.path == "pgbouncer" {
+            connection.driver = Driver::Ours("pgbouncer");
+            connection.entry.set("driver", "pgbouncer");
+        }
     }
 
     fn url(&self, text: &str, parts: &Address<'_>) -> Value {
