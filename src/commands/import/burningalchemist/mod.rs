@@ -17,6 +17,7 @@ use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::Driver;
 use super::durations;
+use super::families;
 use super::input::Input;
 use super::model::{Imported, OutputFile, Query, Value};
 use super::report::Report;
@@ -99,6 +100,7 @@ fn convert(source: &Source<'_>) -> Imported {
     if !imported.included.is_empty() {
         parts.note_rules(report);
     }
+    families::unite(imported.included.iter_mut().flat_map(|file| &mut file.queries), report);
     let has_targets = parts.has_targets();
     let (mut main, above) = (parts.main, parts.above_targets);
     main.databases =

@@ -48,15 +48,27 @@ pub(super) fn tokenised(text: &str) -> String {
             rest.split_once(start).and_then(|(before, rest)| Some((before, rest.split_once(end)?)))
         {
             done.push_str(before);
-            done.push(TOKEN[0]);
-            done.push_str(name.trim());
-            done.push(TOKEN[1]);
+            if is_name(name) {
+                done.push(TOKEN[0]);
+                done.push_str(name.trim());
+                done.push(TOKEN[1]);
+            } else {
+                [start, name, end].iter().for_each(|part| done.push_str(part));
+            }
             rest = after;
         }
         done.push_str(rest);
         out = done;
     }
     out
+}
+
+/// Whether a text between two marks is the name of a variable.
+pub(super) fn is_name(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Whether a text is one variable; one that holds more than that is a secret as a whole.

@@ -510,14 +510,8 @@ fn bound(
 
 /// A statement holds no variables here.
 fn has_no_variable(section: &Section<'_>, sql: String) -> Option<String> {
-    let is_name = |text: &str| {
-        let text = text.trim();
-        !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !text.starts_with(|c: char| c.is_ascii_digit())
-    };
     let names = sql.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name);
-    match names.into_iter().find(|name| is_name(name)) {
+    match names.into_iter().find(|name| connection::is_name(name)) {
         None => Some(sql),
         Some(name) => {
             let message =
