@@ -17,9 +17,6 @@ pub use crate::yaml::keys::process_environment as environment;
 const PORT: u16 = 9399;
 const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/config.yaml"];
 
-/// Looks up an environment variable.
-pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
-
 /// The options that every command shares, as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GlobalArgs {
@@ -79,7 +76,10 @@ impl CommandSettings {
     ///
     /// # Errors
     /// A value that cannot be read, with the name of its flag or variable.
-    pub fn new(args: &GlobalArgs, environment: &Environment<'_>) -> Result<CommandSettings, Error> {
+    pub fn new(
+        args: &GlobalArgs,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<CommandSettings, Error> {
         let mut warnings = Vec::new();
         // Kubernetes injects `EXPORTER_PORT=tcp://…` for a service named `exporter`: that is not meant for us.
         let mut variable = |names: &[&str]| {

@@ -21,6 +21,7 @@ use super::unique_names::UniqueNames;
 use super::url::Address;
 use crate::deadline::{duration_text, parse_duration};
 use crate::error::SourcePosition;
+use crate::inspect::sql_compare::column_names;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "pg_exporter", signs, convert };
@@ -292,6 +293,7 @@ impl<'s> Branch<'s> {
         let columns = self.columns();
         section.note_untaken(UNREAD);
         let negative = negative_columns(&sql);
+        let returned: Option<HashSet<String>> = column_names(&sql).map(|names| names.into_iter().collect());
         entry.set("sql", Value::Sql(sql));
         if columns.iter().filter(|column| column.usage == "LABEL").count() > MOST_LABELS {
             section.left_out("metrics", format!("a branch with more than {MOST_LABELS} labels"));
@@ -304,7 +306,8 @@ impl<'s> Branch<'s> {
             return None;
         }
         let metric = |column: &Column<'_>| column.metric(&prefix, labels.as_ref(), &negative);
-        let metrics: Vec<Entry> = columns.iter().filter_map(metric).collect();
+        let metrics: Vec<Entry> =
+            columns.iter().filter(|column| column.is_in(returned.as_ref())).filter_map(metric).collect();
         if metrics.is_empty() {
             section.leave_out(format!("the branch {} has no column that makes a metric", self.name));
             return None;
@@ -440,6 +443,17 @@ impl<'s> Column<'s> {
         let name = section.text("name").filter(is_given).unwrap_or_else(|| name.to_owned());
         let exported = section.text("rename").filter(is_given).unwrap_or_else(|| name.clone());
         Some(Column { name, exported, usage, section })
+    }
+
+    /// False, reported, for a metric whose column the statement does not return: there it alone is missing, here the query
+    /// would fail.
+    fn is_in(&self, returned: Option<&HashSet<String>>) -> bool {
+        let is_label = matches!(self.usage.as_str(), "LABEL" | "DISCARD");
+        let is_in = is_label || returned.is_none_or(|names| names.contains(&self.name));
+        if !is_in {
+            self.section.leave_out(format!("the statement does not return the column {}", self.name));
+        }
+        is_in
     }
 
     /// `None` for what makes no metric. `negative`: the columns that may be negative.

@@ -26,6 +26,8 @@ use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "postgres_exporter", signs, convert };
 
+/// What the names of the columns of a histogram end in.
+const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
 /// Keys of a namespace that CloudNativePG alone reads.
 const OF_CLOUD_NATIVE_PG: [&str; 4] = ["predicate_query", "target_databases", "primary", "name"];
 
@@ -185,7 +187,7 @@ impl<'s> Conversion<'s> {
     /// What changes for every file.
     fn changes(&self) {
         let of_all = [
-            "a value that is not a number fails its query; there its sample alone was left out",
+            "a value that is not a number, and a column that the result lacks, fail their query; there the sample alone was left out",
             "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole Unix seconds",
         ];
         let of_postgres_exporter = [
@@ -250,7 +252,7 @@ impl<'s> Conversion<'s> {
         }
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
-        let columns = self.columns(section);
+        let columns = returned(sql, self.columns(section));
         dead_keys(section, self.exporter());
         // What makes no metric has its comments at the query.
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
@@ -288,7 +290,6 @@ impl<'s> Conversion<'s> {
 
     /// Columns of the result that `metrics` does not list.
     fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
-        const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
         if self.is_cloud_native_pg {
             return;
         }
@@ -383,12 +384,13 @@ impl<'s> Conversion<'s> {
         let sections = section.sections("metrics");
         let named = sections.iter().flat_map(Section::named);
         let column = |(name, section): (&'s str, Section<'s>)| {
-            let usage = section.text("usage").unwrap_or_default();
+            let mut usage = section.text("usage").unwrap_or_default();
             const USAGES: [&str; 7] =
                 ["LABEL", "COUNTER", "GAUGE", "HISTOGRAM", "DURATION", "MAPPEDMETRIC", "DISCARD"];
             if !USAGES.contains(&usage.as_str()) {
                 section
                     .note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
+                usage = "DISCARD".to_owned();
             }
             Column { name, usage, section }
         };
@@ -477,6 +479,27 @@ fn pack() -> HashSet<&'static str> {
     let text = packs::text("compat/postgres_exporter").unwrap_or_default();
     let after = text.split("name: ").skip(1);
     after.filter_map(|rest| rest.split([',', '}', '\n']).next()).map(str::trim).collect()
+}
+
+/// Without the columns that the statement does not return, where its text tells: there they make no metric, here they would
+/// fail the query.
+fn returned<'s>(sql: &str, mut columns: Vec<Column<'s>>) -> Vec<Column<'s>> {
+    let Some(names) = column_names(sql) else { return columns };
+    let names: HashSet<String> = names.into_iter().collect();
+    columns.retain(|column| {
+        let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
+        let is_missing = |part: &&str| !names.contains(&format!("{}{part}", column.name));
+        let missing = parts.iter().find(|part| is_missing(part)).filter(|_| column.usage != "DISCARD");
+        if let Some(part) = missing {
+            let message = format!(
+                "the statement does not return the column {}{part}: it makes no metric and no label",
+                column.name
+            );
+            column.section.leave_out(message);
+        }
+        missing.is_none()
+    });
+    columns
 }
 
 fn with_usage<'c, 's>(

@@ -83,16 +83,24 @@ impl Comparison {
         format!("{}{}", self.operator, numbers.join("."))
     }
 
-    /// PostgreSQL's number of a version: 90605 for 9.6.5, 150004 for 15.4.
+    /// With PostgreSQL's number of a version: 90605 for 9.6.5, 150004 for 15.4. Fewer numbers mean every version that begins
+    /// with them: 15 is 150000 to 159999.
     fn sql(&self) -> String {
         let part = |index: usize| u64::from(self.numbers.get(index).copied().unwrap_or(0));
-        let number = if part(0) >= 10 {
-            part(0) * 10_000 + part(1)
-        } else {
-            part(0) * 10_000 + part(1) * 100 + part(2)
+        let (first, count) = match (part(0), self.numbers.len()) {
+            (major, 1) => (major * 10_000, 10_000),
+            (major @ 10.., _) => (major * 10_000 + part(1), 1),
+            (major, 2) => (major * 10_000 + part(1) * 100, 100),
+            (major, _) => (major * 10_000 + part(1) * 100 + part(2), 1),
         };
-        let operator = if self.operator == "!=" { "<>" } else { self.operator };
-        format!("version {operator} {number}")
+        let last = first + count - 1;
+        match (self.operator, count) {
+            ("=", 2..) => format!("version BETWEEN {first} AND {last}"),
+            ("!=", 2..) => format!("version NOT BETWEEN {first} AND {last}"),
+            ("!=", _) => format!("version <> {first}"),
+            (operator @ (">" | "<="), _) => format!("version {operator} {last}"),
+            (operator, _) => format!("version {operator} {first}"),
+        }
     }
 }
 
@@ -124,6 +132,17 @@ mod tests {
         let sql = "SELECT version < 90600\n  OR version >= 100000 AND version <> 120001\n\
                    FROM (SELECT current_setting('server_version_num')::int AS version) AS server";
         assert_eq!(condition("<9.6.0 || >=10.0.0 !12.1.0"), Some(("sql", Value::Sql(sql.to_owned()))));
+        let Some((_, Value::Sql(sql))) = condition("9.6.x || =14 || >15 || <=12 !11 !9.5") else {
+            panic!("no statement")
+        };
+        for condition in [
+            "BETWEEN 90600 AND 90699",
+            "BETWEEN 140000 AND 149999",
+            "> 159999",
+            "<= 129999 AND version NOT BETWEEN 110000 AND 119999 AND version NOT BETWEEN 90500 AND 90599",
+        ] {
+            assert!(sql.contains(&format!("version {condition}\n")), "{condition}: {sql}");
+        }
     }
 
     #[test]

@@ -234,9 +234,14 @@ fn what_would_become_too_large_is_left_out() {
     let labels = several(3000, |index| format!("  - l{index}: {{usage: LABEL}}\n"));
     let values = several(3000, |index| format!("  - v{index}: {{usage: GAUGE}}\n"));
     let histograms = several(2000, |index| format!("  - h{index}: {{usage: HISTOGRAM}}\n"));
-    let statement = format!("SELECT '{}' AS x", "x".repeat(100_000));
+    let statement = format!("SELECT '{}'", "x".repeat(100_000));
     let pairs = several(3000, |index| format!("l{index}: x, "));
     let targets = several(3000, |index| format!("t{index}: 'postgres://u@h/d', "));
+    let metrics = several(3000, |index| {
+        format!(
+            "  - {{metric_name: m{index}, type: gauge, help: h, values: [n], query: SELECT {index} AS n}}\n"
+        )
+    });
     let queries = several(3000, |index| {
         format!("  - {{name: n{index}, values: [n], query: \"SELECT '{{{{p}}}}' AS n\"}}\n")
     });
@@ -251,6 +256,14 @@ fn what_would_become_too_large_is_left_out() {
             "burningalchemist",
             format!(
                 "jobs: [{{job_name: j, collectors: [c], static_configs: [{{labels: {{{pairs}}}, targets: {{{targets}}}}}]}}]\n"
+            ),
+        ),
+        (
+            "burningalchemist",
+            format!(
+                "jobs:\n- {{job_name: i, collectors: [c], static_configs: [{{targets: {{{targets}}}}}]}}\n\
+                 - {{job_name: j, collectors: [d], static_configs: [{{targets: {{z: 'postgres://u@z/d'}}}}]}}\n\
+                 collectors:\n- collector_name: c\n  metrics:\n{metrics}- {{collector_name: d, metrics: []}}\n"
             ),
         ),
         (

@@ -94,7 +94,7 @@ impl<'s> Collector<'s> {
     fn query(&self, group: &Group<'s>, names: &mut UniqueNames) -> Option<Query> {
         let Group { name, sql, named, metrics } = group;
         let section = named.as_ref().or(metrics.first())?;
-        if sql.contains("{{") {
+        if is_template(sql) {
             section.left_out("query", format!("the query {name} is a template"));
             return None;
         }
@@ -175,6 +175,17 @@ impl<'s> Collector<'s> {
         dead_keys(section);
         Some(metric)
     }
+}
+
+/// Whether a statement is one of Go's templates, which peekjef72's exporter fills in; `'{{1,2},{3,4}}'` is an array.
+fn is_template(sql: &str) -> bool {
+    let inside = sql.split("{{").skip(1).map(|inside| inside.trim_start_matches(['-', ' ', '\t', '\n']));
+    inside.into_iter().any(|inside| {
+        let word: String = inside.chars().take_while(char::is_ascii_alphabetic).collect();
+        let is_action =
+            ["if", "range", "with", "define", "template", "block", "end", "else"].contains(&word.as_str());
+        inside.starts_with(['.', '$']) || is_action
+    })
 }
 
 /// The metrics of a collector by their query, in order.

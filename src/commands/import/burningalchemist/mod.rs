@@ -17,12 +17,14 @@ use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::Driver;
 use super::durations;
+use super::families;
 use super::input::Input;
-use super::model::{Imported, OutputFile, Value};
+use super::model::{Imported, OutputFile, Query, Value};
 use super::report::Report;
 use super::section::Section;
 use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
+use crate::driver::sql_lexer::{self, code};
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "burningalchemist", signs, convert };
@@ -73,6 +75,7 @@ fn convert(source: &Source<'_>) -> Imported {
             users.get_mut(*index).into_iter().for_each(|users| users.push(target));
         }
     }
+    let budget = Budget::default();
     let supported = found.iter().filter(|target| target.driver.is_ok()).count();
     for (collector, users) in parts.collectors.iter().zip(users) {
         match driver(collector, &users, parts.has_targets(), options.url.as_deref()) {
@@ -80,7 +83,16 @@ fn convert(source: &Source<'_>) -> Imported {
             Some(Err(why)) => collector.leave_out(&why),
             Some(Ok(driver)) => {
                 let mut file = collector.file(&mut names, parts.global.interval.as_deref());
+                // In one file, each query names them.
+                let copies = if options.is_folder { 1 } else { file.queries.len() };
+                let bytes: usize = names_of(&users).map(|name| name.len() + 2).sum();
+                let is_listed =
+                    names_of(&users).count() < supported || names_of(&users).any(|name| name.contains('/'));
+                if is_listed && !budget.take_for(&collector.section, bytes * copies) {
+                    continue;
+                }
                 select(&mut file, &users, supported, driver);
+                without_consoles(&mut file.queries, &users, &budget, report);
                 imported.included.extend(Some(file).filter(|file| !file.queries.is_empty()));
             }
         }
@@ -88,6 +100,7 @@ fn convert(source: &Source<'_>) -> Imported {
     if !imported.included.is_empty() {
         parts.note_rules(report);
     }
+    families::unite(imported.included.iter_mut().flat_map(|file| &mut file.queries), report);
     let has_targets = parts.has_targets();
     let (mut main, above) = (parts.main, parts.above_targets);
     main.databases =
@@ -141,10 +154,34 @@ fn select(file: &mut OutputFile, users: &[&Found], supported: usize, driver: &'s
     if supported == 0 {
         file.top.set("driver", driver);
     } else if supported > 1 {
-        let users = users.iter().filter(|target| target.driver.is_ok());
-        let names: Vec<&str> = users.map(|target| target.target.name.as_str()).collect();
+        let names: Vec<&str> = names_of(users).collect();
         let all = names.len() == supported && names.iter().all(|name| !name.contains('/'));
         file.top.set("databases", Value::list(if all { vec!["*"] } else { names }));
+    }
+}
+
+/// The targets that are in the result.
+fn names_of<'f>(users: &[&'f Found]) -> impl Iterator<Item = &'f str> {
+    users.iter().filter(|target| target.driver.is_ok()).map(|target| target.target.name.as_str())
+}
+
+/// Beside databases, PgBouncer's console gets the queries that it answers.
+fn without_consoles(queries: &mut [Query], users: &[&Found], budget: &Budget, report: &Report) {
+    let databases: Vec<&Found> =
+        users.iter().copied().filter(|target| target.driver != Ok("pgbouncer")).collect();
+    if databases.len() == users.len() || names_of(&databases).next().is_none() {
+        return;
+    }
+    let bytes: usize = names_of(&databases).map(|name| name.len() + 2).sum();
+    for query in queries {
+        let sql = query.entry.text("sql").unwrap_or_default();
+        let first = code(sql, sql_lexer::Dialect::Postgres).into_iter().next();
+        if !first.is_some_and(|word| word.is_word("show")) && budget.take(bytes) {
+            query.entry.set("databases", Value::list(names_of(&databases)));
+            let message =
+                "the query does not run on PgBouncer's console, which answers SHOW alone; there it fails";
+            report.note(query.entry.origin.clone(), message);
+        }
     }
 }
 

@@ -151,7 +151,7 @@ impl Targets<'_, '_> {
         entry.comments = section.comments();
         let described = Described {
             second_name: None,
-            login: self.login(section, &name),
+            login: self.login(section, &name, is_ours),
             entry,
             address: given,
             labels: section.pairs("labels"),
@@ -180,10 +180,13 @@ impl Targets<'_, '_> {
         }
     }
 
-    /// peekjef72's user and password.
-    fn login(&self, section: &Section<'_>, target: &str) -> Login {
+    /// peekjef72's user and password; those of `--url` stand in it.
+    fn login(&self, section: &Section<'_>, target: &str, is_of_url: bool) -> Login {
         let name = section.text("auth_name");
         let own = section.section("auth_config");
+        if is_of_url {
+            return Login::default();
+        }
         let named = name.as_ref().and_then(|name| self.parts.logins.iter().find(|(known, _)| known == name));
         if let Some(name) = name.as_ref().filter(|_| named.is_none()) {
             section.left_out("auth_name", format!("`auth_configs` has no {name}"));

@@ -28,6 +28,8 @@ const ABOUT_ITSELF: &[&str] = &[
     "pgbouncer_exporter_*",
     // justwatch/sql_exporter and burningalchemist/sql_exporter.
     "sql_exporter_*",
+    "query_duration_seconds",
+    "query_rows_returned",
     "scrape_duration_seconds",
     "scrape_errors_total",
     "up",

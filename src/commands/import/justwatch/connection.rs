@@ -48,15 +48,27 @@ pub(super) fn tokenised(text: &str) -> String {
             rest.split_once(start).and_then(|(before, rest)| Some((before, rest.split_once(end)?)))
         {
             done.push_str(before);
-            done.push(TOKEN[0]);
-            done.push_str(name.trim());
-            done.push(TOKEN[1]);
+            if is_name(name) {
+                done.push(TOKEN[0]);
+                done.push_str(name.trim());
+                done.push(TOKEN[1]);
+            } else {
+                [start, name, end].iter().for_each(|part| done.push_str(part));
+            }
             rest = after;
         }
         done.push_str(rest);
         out = done;
     }
     out
+}
+
+/// Whether a text between two marks is the name of a variable.
+pub(super) fn is_name(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Whether a text is one variable; one that holds more than that is a secret as a whole.
@@ -70,6 +82,18 @@ pub(super) fn expanded(text: &str, report: &Report, what: &str, sample: &str) ->
         return Value::from(text);
     }
     with_variables(&text.replace("${", "$${"), report, what, sample)
+}
+
+/// Text of the source, which may hold variables, as a value.
+pub(super) fn templated(text: &str, report: &Report) -> Value {
+    expanded(&tokenised(text), report, "as before", "a")
+}
+
+/// The name of the metric of a query: what a name cannot have is left out.
+pub(super) fn metric_name(query: &str, report: &Report) -> Value {
+    let is_kept = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':') || TOKEN.contains(c);
+    let legal: String = tokenised(query).chars().filter(is_kept).collect();
+    expanded(&format!("sql_{legal}"), report, "as before", "a")
 }
 
 /// Tokens as variables; the rest as it is.
@@ -191,6 +215,11 @@ impl<'r> Written<'r> {
             text.push_str(if parts.query.is_empty() { "?sslmode=require" } else { "&sslmode=require" });
         }
         connection.entry.set("url", self.url(&text, parts));
+        // PgBouncer's console, which has another driver here.
+        if parts.path == "pgbouncer" {
+            connection.driver = Driver::Ours("pgbouncer");
+            connection.entry.set("driver", "pgbouncer");
+        }
     }
 
     fn url(&self, text: &str, parts: &Address<'_>) -> Value {

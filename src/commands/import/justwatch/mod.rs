@@ -203,9 +203,8 @@ impl Targets {
 fn target(connection: Connection, written: Written<'_>, startup: &[String], keep_labels: bool) -> Target {
     let discovers = connection.discovers();
     let Connection { mut entry, labels, .. } = connection;
-    if !startup.is_empty() {
-        entry.set("session_sql", Value::list(startup.iter().map(|sql| without_semicolon(sql))));
-    }
+    let statements = startup.iter().map(|sql| connection::templated(without_semicolon(sql), written.report));
+    entry.set_nonempty("session_sql", Value::list(statements));
     if keep_labels {
         // The label `driver` is one of our own rows, and the database of a target that discovers is not one.
         let kept = labels.iter().filter(|(name, value)| {
@@ -361,28 +360,26 @@ impl Conversion<'_> {
     /// The gauge of a query; `None` without `values`.
     fn metric(&self, job: &Job<'_>, section: &Section<'_>, name: &str) -> Option<Entry> {
         let mut metric = Entry::at(section.place());
-        let is_legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
-        metric.set("name", format!("sql_{}", name.chars().filter(is_legal).collect::<String>()));
-        metric.set_if("help", section.text("help").filter(|help| !help.trim().is_empty()));
-        let labels = section.texts("labels");
-        if !labels.is_empty() {
-            metric.set("labels", Value::list(labels));
-        }
-        metric.set_if("timestamp_column", section.text("timestamp").filter(|column| !column.is_empty()));
+        let text = |text: String| connection::templated(&text, self.report);
+        metric.set("name", connection::metric_name(name, self.report));
+        metric.set_if("help", section.text("help").filter(|help| !help.trim().is_empty()).map(text));
+        metric.set_nonempty("labels", Value::list(section.texts("labels").into_iter().map(text)));
+        let timestamp = section.text("timestamp").filter(|column| !column.is_empty());
+        metric.set_if("timestamp_column", timestamp.map(text));
         let mut fixed = if self.targets.keep_labels { job.fixed_labels(section) } else { Vec::new() };
         match section.texts("values").as_slice() {
             [] => return None,
             [value] => {
-                metric.set("value_column", value.as_str());
+                metric.set("value_column", text(value.clone()));
                 if self.targets.keep_labels {
-                    fixed.push(("col", value.clone()));
+                    fixed.push(("col", text(value.clone())));
                 } else {
                     let message = "the label `col` of a query with one value is left out (--keep-labels)";
                     section.note("values", message);
                 }
             }
             values => {
-                metric.set("value_columns", Value::list(values.iter().cloned()));
+                metric.set("value_columns", Value::list(values.iter().cloned().map(text)));
                 metric.set("value_label", "col");
             }
         }
@@ -430,10 +427,10 @@ impl<'d> Job<'d> {
     }
 
     /// `sql_job` and `driver`, which a target cannot have.
-    fn fixed_labels(&self, query: &Section<'_>) -> Vec<(&'static str, String)> {
-        let mut labels = vec![("sql_job", self.name.clone())];
+    fn fixed_labels(&self, query: &Section<'_>) -> Vec<(&'static str, Value)> {
+        let mut labels = vec![("sql_job", connection::templated(&self.name, query.report))];
         match &self.scheme {
-            Some(scheme) => labels.push(("driver", scheme.clone())),
+            Some(scheme) => labels.push(("driver", Value::from(scheme.as_str()))),
             None => query.leave_out("the label `driver` is not kept: the connections differ, or hide it"),
         }
         labels
@@ -513,14 +510,8 @@ fn bound(
 
 /// A statement holds no variables here.
 fn has_no_variable(section: &Section<'_>, sql: String) -> Option<String> {
-    let is_name = |text: &str| {
-        let text = text.trim();
-        !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !text.starts_with(|c: char| c.is_ascii_digit())
-    };
     let names = sql.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name);
-    match names.into_iter().find(|name| is_name(name)) {
+    match names.into_iter().find(|name| connection::is_name(name)) {
         None => Some(sql),
         Some(name) => {
             let message =

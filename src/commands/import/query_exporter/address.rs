@@ -111,10 +111,30 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
     let dialect = dsn.text("dialect")?;
     let driver = Driver::of_scheme(&dialect);
     let Driver::Ours(ours) = driver else { return Some(driver) };
-    entry.set("driver", ours);
-    for (theirs, key) in [("host", "host"), ("port", "port"), ("database", "database"), ("user", "username")]
-    {
-        entry.set_if(key, tags::value(dsn, theirs));
+    let options =
+        dsn.pairs("options").into_iter().filter(|(key, _)| ours != "sqlite" && keeps(dsn, ours, key));
+    let options: Vec<String> =
+        options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
+    if options.is_empty() {
+        entry.set("driver", ours);
+        for (theirs, key) in
+            [("host", "host"), ("port", "port"), ("database", "database"), ("user", "username")]
+        {
+            entry.set_if(key, tags::value(dsn, theirs));
+        }
+    } else {
+        // Only a URL takes all of them: some are keys of their own here.
+        let part = |key: &str| match tags::value(dsn, key) {
+            Some(Value::Text(text)) if key == "host" && text.contains(':') => format!("[{text}]"),
+            Some(Value::Text(text)) => url::encoded(&text),
+            Some(Value::Expanded(text)) => text,
+            _ => String::new(),
+        };
+        let behind = |text: String, sign: char| if text.is_empty() { text } else { format!("{text}{sign}") };
+        let before = |sign: char, text: String| if text.is_empty() { text } else { format!("{sign}{text}") };
+        let server = format!("{}{}{}", behind(part("user"), '@'), part("host"), before(':', part("port")));
+        let address = format!("{ours}://{server}/{}?{}", part("database"), options.join("&"));
+        entry.set("url", Value::Expanded(url::without_password(&address, name, dsn.report)));
     }
     let password = match tags::text(dsn, "password") {
         None => None,
@@ -126,8 +146,6 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
         Some(Text::Plain(password)) => Some(Value::Expanded(dsn.report.password(name, &password, ""))),
     };
     entry.set_if("password", password);
-    let options = dsn.pairs("options");
-    entry.set_nonempty("params", Value::map(options.into_iter().filter(|(key, _)| keeps(dsn, ours, key))));
     super::dead_keys(dsn);
     Some(driver)
 }
