@@ -20,6 +20,9 @@ use super::workers::{Priority, Workers};
 
 /// Sessions cancelled or closed at once.
 const MAX_THREADS: usize = 16;
+/// How many threads wait for servers at once, which may be frozen. The others only close sessions: other targets may wait for
+/// what these hold.
+const MAX_WAITING: usize = 12;
 /// How long one cancel may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause between two looks at the sessions that go on in the server.
@@ -50,15 +53,22 @@ enum DisposalAction {
 
 struct DisposalTask {
     work: DisposalAction,
-    /// The session's target, for the log.
-    target: Option<Arc<str>>,
+    /// The session's target.
+    target: Option<Arc<DisposalTarget>>,
     permit: Option<SessionPermit>,
+}
+
+/// Whose sessions they are.
+struct DisposalTarget {
+    /// For the log.
+    name: String,
+    server: String,
 }
 
 /// A session that was cancelled and goes on in the server.
 struct RunningSession {
     session: Box<dyn Session>,
-    target: Option<Arc<str>>,
+    target: Option<Arc<DisposalTarget>>,
     permit: Option<SessionPermit>,
     /// When its cancel was sent.
     since: Instant,
@@ -68,8 +78,13 @@ struct RunningSession {
 
 #[derive(Default)]
 struct DisposalState {
-    queue: VecDeque<DisposalTask>,
-    /// Threads that take tasks from the queue, or are on their way to it.
+    /// What ends at once.
+    quick: VecDeque<DisposalTask>,
+    /// What waits for a server.
+    slow: VecDeque<DisposalTask>,
+    /// The server of each thread that waits for one.
+    waiting: Vec<String>,
+    /// Threads that take tasks, or are on their way to them.
     threads: usize,
     /// Queued and under way, and sessions that go on in the server.
     pending: usize,
@@ -82,13 +97,26 @@ struct DisposalState {
     /// The process ends: sessions that go on in the server are ended there.
     is_ending: bool,
     /// Targets that have ended, while they have sessions: these are ended in the server, too.
-    ended: Vec<Arc<str>>,
+    ended: Vec<Arc<DisposalTarget>>,
 }
 
 impl DisposalState {
+    /// The next task that a thread may take. No server gets a further thread while it has more than are free.
+    fn next(&mut self) -> Option<DisposalTask> {
+        if let Some(task) = self.quick.pop_front() {
+            return Some(task);
+        }
+        let free = MAX_WAITING.saturating_sub(self.waiting.len());
+        let held = |server: &str| self.waiting.iter().filter(|other| *other == server).count();
+        let may_start = |task: &DisposalTask| free > 0 && held(task.server()) <= free;
+        let place = self.slow.iter().position(may_start)?;
+        self.slow.remove(place)
+    }
+
     fn is_to_end(&self, running: &RunningSession) -> bool {
-        let is_its =
-            |ended: &Arc<str>| running.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, ended));
+        let is_its = |ended: &Arc<DisposalTarget>| {
+            running.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, ended))
+        };
         self.is_ending || self.ended.iter().any(is_its)
     }
 }
@@ -113,7 +141,7 @@ impl Default for DisposalQueue {
 #[derive(Clone, Default)]
 pub struct Disposal {
     shared: Arc<DisposalQueue>,
-    target: Option<Arc<str>>,
+    target: Option<Arc<DisposalTarget>>,
 }
 
 impl Disposal {
@@ -122,9 +150,10 @@ impl Disposal {
         Self::default()
     }
 
-    /// The same one, for the sessions of a target: the log names it.
-    pub fn of_target(&self, name: &str) -> Self {
-        Disposal { shared: Arc::clone(&self.shared), target: Some(name.into()) }
+    /// The same one, for the sessions that a target has on a server.
+    pub fn of_target(&self, name: &str, server: String) -> Self {
+        let target = DisposalTarget { name: name.to_owned(), server };
+        Disposal { shared: Arc::clone(&self.shared), target: Some(Arc::new(target)) }
     }
 
     /// Closes a session; with `cancel` its statement is stopped in the server first. Does not block.
@@ -189,7 +218,8 @@ impl Disposal {
 impl DisposalQueue {
     /// Queues a task, and has a thread take it.
     fn add(self: &Arc<Self>, state: &mut DisposalState, task: DisposalTask) {
-        state.queue.push_back(task);
+        let queue = if task.is_quick() { &mut state.quick } else { &mut state.slow };
+        queue.push_back(task);
         if state.threads == MAX_THREADS {
             return;
         }
@@ -204,11 +234,15 @@ impl DisposalQueue {
     /// A thread's work: tasks until there are none.
     fn serve(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        while let Some(task) = state.queue.pop_front() {
-            let asks = matches!(task.work, DisposalAction::Ask(_));
+        while let Some(task) = state.next() {
+            let (asks, waits) = (matches!(task.work, DisposalAction::Ask(_)), !task.is_quick());
+            let server = task.server().to_owned();
+            state.waiting.extend(waits.then(|| server.clone()));
             let ended =
                 MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| task.perform())));
             state.asking -= usize::from(asks);
+            let place = state.waiting.iter().position(|other| waits && *other == server);
+            place.map(|place| state.waiting.swap_remove(place));
             match ended {
                 Ok(None) => state.pending -= 1,
                 Ok(Some(running)) => {
@@ -331,10 +365,19 @@ pub(super) fn has_ended(session: &mut dyn Session) -> bool {
 }
 
 impl DisposalTask {
+    /// It asks no server.
+    fn is_quick(&self) -> bool {
+        matches!(self.work, DisposalAction::Drop(_) | DisposalAction::Close(_))
+    }
+
+    fn server(&self) -> &str {
+        self.target.as_ref().map_or("", |target| &target.server)
+    }
+
     /// The session, where it goes on in the server.
     fn perform(self) -> Option<RunningSession> {
         let DisposalTask { work, target, permit } = self;
-        let name = target.as_deref();
+        let name = target.as_deref().map(|target| target.name.as_str());
         let log_failure = |error: Error| {
             let error = name.map_or(error.clone(), |target| error.on_target(target));
             // Where nobody listens, nothing runs.

@@ -89,8 +89,10 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     sessions.no_longer_busy();
     // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
-    let is_last = !sessions.queue.lock().has_other(lane);
-    if is_last {
+    let queue = sessions.queue.lock();
+    let is_unused = !queue.has_waiting() || !queue.has_other(lane);
+    drop(queue);
+    if is_unused {
         sessions.close_unused();
     }
 }

@@ -282,12 +282,23 @@ impl Pool {
         if old.settings == *settings {
             return;
         }
-        let new = SlotPool::new(&self.shared, settings);
-        *self.slots.write() = Arc::clone(&new);
-        while let Some(mut slot) = old.idle(&self.shared) {
-            if let Some(session) = slot.session.take() {
-                new.adopt(session, &self.shared);
+        *self.slots.write() = SlotPool::new(&self.shared, settings);
+        self.empty(old);
+    }
+
+    /// Moves the idle sessions out of slots that a change of the limits has replaced, until they are in those of now.
+    fn empty(&self, mut old: Arc<SlotPool>) {
+        loop {
+            let new = self.slots();
+            if Arc::ptr_eq(&old, &new) {
+                return;
             }
+            while let Some(mut slot) = old.idle(&self.shared) {
+                if let Some(session) = slot.session.take() {
+                    new.adopt(session, &self.shared);
+                }
+            }
+            old = new;
         }
     }
 
@@ -301,7 +312,7 @@ impl Pool {
     /// # Errors
     /// `wedged`, at once, when every slot is held past its lease's deadline; `timeout` when none came free.
     pub fn lease(&self, by: Deadline) -> Result<Lease> {
-        let slots = self.slots();
+        let mut slots = self.slots();
         self.refuse_when_wedged(&slots)?;
         let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
             self.refuse_when_wedged(&slots)?;
@@ -309,14 +320,16 @@ impl Pool {
             return Err(Error::new(Reason::Timeout, message)
                 .with_hint("raise max_connections or the scrape's interval"));
         };
+        // After a change of the limits meanwhile, sessions are in others.
+        let now = self.slots();
         if slot.session.is_none()
-            && let Some(other) = slots.idle(&self.shared)
+            && let Some(other) = now.idle(&self.shared)
         {
-            slot = other;
+            (slot, slots) = (other, now);
         }
         let holds = if slot.session.is_some() { Holding::Session } else { Holding::Nothing };
         let number = self.shared.counts.lock().add(Deadline::after(by.moment(), GRACE), holds);
-        Ok(Lease { slot, number, slots, pool: self.clone() })
+        Ok(Lease { slot, number, origin: SlotOrigin { slots, pool: self.clone() } })
     }
 
     /// Where its sessions end.
@@ -407,9 +420,21 @@ impl PooledSession {
 pub struct Lease {
     slot: r2d2::PooledConnection<SlotFactory>,
     number: u64,
-    /// Where the slot is from.
+    /// Behind the slot: it is dropped when that is back.
+    origin: SlotOrigin,
+}
+
+/// Where the slot of a lease is from, and goes back to.
+struct SlotOrigin {
     slots: Arc<SlotPool>,
     pool: Pool,
+}
+
+impl Drop for SlotOrigin {
+    /// Other limits may have come at any moment before: whoever sets them takes what is back by then.
+    fn drop(&mut self) {
+        self.pool.empty(Arc::clone(&self.slots));
+    }
 }
 
 impl Lease {
@@ -424,7 +449,7 @@ impl Lease {
     }
 
     fn note(&self, change: impl FnOnce(&mut SessionHolder)) {
-        if let Some(own) = self.pool.shared.counts.lock().find(self.number) {
+        if let Some(own) = self.origin.pool.shared.counts.lock().find(self.number) {
             change(own);
         }
     }
@@ -449,9 +474,9 @@ impl Lease {
             self.note(|own| own.holds = Holding::Nothing);
             self.slot.discard();
         }
-        let shared = Arc::clone(&self.pool.shared);
+        let shared = Arc::clone(&self.origin.pool.shared);
         loop {
-            let slots = self.pool.slots();
+            let slots = self.origin.pool.slots();
             let mut counts = shared.counts.lock();
             let most = slots.pool.max_size() as usize;
             let allow_another = counts.allow_another(most);
@@ -464,11 +489,12 @@ impl Lease {
                 _ => drop(counts),
             }
             if let Some(other) = slots.idle(&shared) {
-                (self.slot, self.slots) = (other, slots);
+                let pool = self.origin.pool.clone();
+                (self.slot, self.origin) = (other, SlotOrigin { slots, pool });
                 self.note(|own| own.holds = Holding::Session);
                 return Ok(());
             }
-            self.pool.refuse_when_wedged(&slots)?;
+            self.origin.pool.refuse_when_wedged(&slots)?;
             if by.passed() {
                 let message = format!("all {most} sessions of the target are busy, or end in the server");
                 return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
@@ -494,12 +520,12 @@ impl Lease {
         if self.slot.session.is_some() {
             return Ok(true);
         }
-        let shared = &self.pool.shared;
+        let shared = &self.origin.pool.shared;
         let opened = shared.endpoint.connect(by);
         shared.counts.lock().open += usize::from(opened.is_ok());
         self.note(|own| own.holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing });
         shared.freed.notify_all();
-        let lifetime = spread(self.pool.slots().settings.max_lifetime);
+        let lifetime = spread(self.origin.pool.slots().settings.max_lifetime);
         let (session, condition, notes) = (opened?, SessionCondition::Clean, Notes::default());
         let (opened, last_used, place) = (Instant::now(), Instant::now(), place.take());
         self.slot.session =
@@ -532,13 +558,7 @@ impl Drop for Lease {
             slot.discard();
         }
         slot.session.iter_mut().for_each(|session| session.last_used = now);
-        self.pool.shared.freed.notify_all();
-        let slots = self.pool.slots();
-        if !Arc::ptr_eq(&slots, &self.slots)
-            && let Some(session) = slot.session.take()
-        {
-            slots.adopt(session, &self.pool.shared);
-        }
+        self.origin.pool.shared.freed.notify_all();
     }
 }
 

@@ -134,7 +134,12 @@ impl Queue {
     /// True where no lane would use an idle session now: nothing waits, or no lane has a worker and is in time.
     pub fn needs_no_idle_session(&self) -> bool {
         let is_at_work = |lane: &Arc<Lane>| lane.started.get().is_some() && !lane.is_late();
-        self.waiting.iter().all(|run| run.is_over()) || !self.lanes.iter().any(is_at_work)
+        !self.has_waiting() || !self.lanes.iter().any(is_at_work)
+    }
+
+    /// True while a run waits for a session.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting.iter().any(|run| !run.is_over())
     }
 
     /// True where a lane that is in time had its worker before `by`. One that gets it later comes too late for runs until

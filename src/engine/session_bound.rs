@@ -141,6 +141,7 @@ impl SessionBound {
         let mut state = self.state.lock();
         state.members.retain(|member| member.strong_count() > 0);
         state.members.push(Arc::downgrade(&member));
+        state.close_excess();
         drop(state);
         member
     }
@@ -148,19 +149,12 @@ impl SessionBound {
 
 impl BoundMember {
     /// Sets how many sessions its configuration allows for all, and forgets what the server refused: it may allow more now.
-    /// Closes idle sessions of its own where there are more than that.
     pub fn renew(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
         let mut state = self.bound.state.lock();
         state.shortfall = None;
         state.wake_first();
-        let excess = state.taken.saturating_sub(state.most());
-        drop(state);
-        for _ in 0..excess {
-            if !self.pool.close_idle() {
-                break;
-            }
-        }
+        state.close_excess();
     }
 
     /// Takes a place for a session that has `other` already. `waits`: until `by` for a place that another target leaves; an
@@ -314,13 +308,26 @@ impl BoundState {
     /// when there is none.
     fn make_room(&self, member: &BoundMember) -> bool {
         let missing = self.allowed().map_or(0, |allowed| (self.taken + 1).saturating_sub(allowed));
-        (0..missing).take_while(|_| self.close_idle(member)).count() > 0
+        (0..missing).take_while(|_| self.close_idle(Some(member))).count() > 0
+    }
+
+    /// Closes idle sessions where there are more than the configuration allows. Those that are on their way out count no
+    /// more: each target of a reload asks for this.
+    fn close_excess(&self) {
+        let open: usize = self.members().map(|member| member.pool.open()).sum();
+        let excess = open.saturating_sub(self.most());
+        for _ in 0..excess {
+            if !self.close_idle(None) {
+                break;
+            }
+        }
     }
 
     /// Closes an idle session of another target than `member`. Of those at rest the one that was used last: targets that are
     /// scraped in turn need it last.
-    fn close_idle(&self, member: &BoundMember) -> bool {
-        let others = self.members().filter(|other| !std::ptr::eq(&**other, member) && other.is_idle());
+    fn close_idle(&self, member: Option<&BoundMember>) -> bool {
+        let is_other = |other: &BoundMember| member.is_none_or(|member| !std::ptr::eq(other, member));
+        let others = self.members().filter(|other| is_other(other) && other.is_idle());
         others.max_by_key(|other| other.pool.last_used()).is_some_and(|other| other.pool.close_idle())
     }
 }

@@ -108,13 +108,14 @@ impl TargetSessions {
         endpoint: &Arc<dyn Endpoint>,
         shared: &Arc<SharedResources>,
     ) -> Arc<Self> {
-        let disposal = shared.disposal.of_target(&owner.database.name);
+        let login = endpoint.connection_config();
+        let server = login.map_or_else(|| owner.database.name.clone(), |login| login.server());
+        let disposal = shared.disposal.of_target(&owner.database.name, server);
         let pool =
             Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
         let (backoff, facts, down, doubtful, scrape_times, ping) = Default::default();
         let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
-        let login = endpoint.connection_config();
         let on_server = shared.server_bound(owner.database.driver, login);
         let on_server = on_server.join(&pool, &queue, most_on_server(&owner.database));
         let discovered =
@@ -161,8 +162,8 @@ impl TargetSessions {
         self.close_unused();
     }
 
-    /// `idle_timeout: 0`: closes the sessions that no lane uses. Called by the last lane of a scrape: until then, the
-    /// scrape's other queries use them.
+    /// `idle_timeout: 0`: closes the sessions that no lane uses. Called where no query waits for one: a lane that still logs
+    /// in may wait for what they hold, as behind a pooler.
     pub fn close_unused(&self) {
         if self.owner().database.idle_timeout.is_zero() {
             while self.pool.close_idle() {}

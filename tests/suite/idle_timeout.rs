@@ -1,5 +1,7 @@
 //! `idle_timeout: 0`: a session ends with its scrape, which keeps one for all its queries.
 
+use std::time::{Duration, Instant};
+
 use mysql::prelude::Queryable;
 
 use crate::checker::checked;
@@ -29,6 +31,32 @@ fn all_queries_of_a_scrape_share_the_session_that_ends_with_it() {
         assert!(!log.iter().any(|call| matches!(call, Call::Cancel(_))), "a clean end: {log:?}");
     }
     assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+}
+
+/// A pooler may let another session in only when one has left.
+#[test]
+fn a_session_that_nothing_waits_for_ends_while_another_one_logs_in() {
+    let both = std::sync::Barrier::new(2);
+    let fault = Fault::new(move |call| match call {
+        Call::Run(1) => {
+            both.wait();
+            Act::Rows(1)
+        }
+        Call::Connect(2) => {
+            both.wait();
+            Act::Hang
+        }
+        _ => Act::Rows(1),
+    });
+    let rest = format!("queries:\n{}", ["q", "r"].map(|name| query(name, "a", "")).concat());
+    let fleet = fleet_with("max_connections: 2, idle_timeout: 0", &[("a", &fault)], &rest);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    let ended = Instant::now();
+    fault.saw(Call::Drop(1));
+    // The pool itself looks for old sessions every half a minute.
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+    fault.release();
+    fault.saw(Call::Drop(2));
 }
 
 /// A target that runs three queries on one session.

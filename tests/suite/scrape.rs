@@ -45,7 +45,8 @@ pub(crate) fn fleet_of(config: &str, faults: &[(&'static str, &Arc<Fault>)]) -> 
     Arc::new(start::make_targets(plan_of(config, faults)))
 }
 
-fn plan_of(config: &str, faults: &[(&'static str, &Arc<Fault>)]) -> Config {
+/// Its configuration.
+pub(crate) fn plan_of(config: &str, faults: &[(&'static str, &Arc<Fault>)]) -> Config {
     let folder = crate::process::folder();
     let path = folder.path().join("test.yaml");
     std::fs::write(&path, config).expect("a file");

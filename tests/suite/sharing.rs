@@ -15,7 +15,9 @@ use crate::command::setup;
 use crate::exporter::Exporter;
 use crate::fault::{Act, Call, Fault};
 use crate::process::wait_for;
-use crate::scrape::{LONG, SHORT, fails, fleet_of, fleet_with, own, plan_with, query, scraped, success};
+use crate::scrape::{
+    LONG, SHORT, fails, fleet_of, fleet_with, own, plan_of, plan_with, query, scraped, success,
+};
 use crate::servers::own::OwnPostgres;
 use crate::servers::{MariaDb, Postgres};
 
@@ -129,6 +131,72 @@ fn a_bound_that_a_reload_lowers_closes_idle_sessions() {
     assert_eq!(room.open.load(Ordering::SeqCst), 4);
     let (_next, _) = fleet.renew(plan_with("host: one, max_server_connections: 2", &faults, &queries));
     wait_for("no more sessions than the bound", || (room.open.load(Ordering::SeqCst) <= 2).then_some(()));
+}
+
+/// Each target of a reload looks at the bound while the sessions that the one before closed are still on their way out.
+#[test]
+fn a_bound_that_a_reload_lowers_closes_no_more_sessions_than_it_must() {
+    let room = Arc::new(Room::default());
+    let name = |n| -> &'static str { Box::leak(format!("t{n:02}").into_boxed_str()) };
+    let slow = |fault: Arc<Room>| {
+        Fault::new(move |call| match call {
+            Call::Connect(_) => fault.log_in(usize::MAX),
+            Call::Drop(_) => {
+                std::thread::sleep(Duration::from_millis(300));
+                fault.open.fetch_sub(1, Ordering::SeqCst);
+                Act::Rows(1)
+            }
+            _ => Act::Rows(1),
+        })
+    };
+    let faults: Vec<(&'static str, Arc<Fault>)> =
+        (0..10).map(|n| (name(n), slow(Arc::clone(&room)))).collect();
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let queries = format!("queries:\n{}", query("q", "'*'", ""));
+    let fleet = fleet_with("host: one, max_server_connections: 20", &faults, &queries);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    // The last target alone lowers it, for all.
+    let entry = |(name, _): &(&str, _)| {
+        let most = if *name == "t09" { 8 } else { 20 };
+        format!("  {name}: {{driver: fault, database: {name}, host: one, max_server_connections: {most}}}\n")
+    };
+    let targets: String = faults.iter().map(entry).collect();
+    let (_next, _) = fleet.renew(plan_of(&format!("databases:\n{targets}{queries}"), &faults));
+    wait_for("no more sessions than the bound", || (room.open.load(Ordering::SeqCst) <= 8).then_some(()));
+    std::thread::sleep(SHORT);
+    assert_eq!(room.open.load(Ordering::SeqCst), 8);
+}
+
+/// Its other session runs a query that goes on, and nothing of it waits for this one.
+#[test]
+fn a_session_that_idles_beside_a_slow_query_is_closed_for_a_target_that_has_none() {
+    let both = std::sync::Barrier::new(2);
+    let two = Fault::new(move |call| match call {
+        Call::Run(..=2) => {
+            both.wait();
+            Act::Rows(1)
+        }
+        Call::Run(3) => Act::Hang,
+        _ => Act::Rows(1),
+    });
+    let queries = ["p", "q"].map(|name| query(name, "two", "")).concat() + &query("r", "none", "");
+    let more = "host: one, max_connections: 2, max_server_connections: 2";
+    let none = Fault::none();
+    let fleet = fleet_with(more, &[("two", &two), ("none", &none)], &format!("queries:\n{queries}"));
+    let scraped = |target: &str| {
+        let only = ScrapeSelection { targets: vec![target.to_owned()], ..ScrapeSelection::default() };
+        let time = ScrapeTime { began: Instant::now(), budget: LONG };
+        scrape::scrape(&fleet, &only, time).expect("a target").outcome
+    };
+    assert_eq!(scraped("two"), ScrapeOutcome::Complete);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| scraped("two"));
+        two.saw(Call::Run(3));
+        assert_eq!(scraped("none"), ScrapeOutcome::Complete);
+        two.release();
+        assert_eq!(slow.join().expect("no panic"), ScrapeOutcome::Complete);
+    });
+    assert_eq!(two.log().iter().filter(|call| matches!(call, Call::Connect(_))).count(), 2);
 }
 
 #[test]
@@ -272,6 +340,36 @@ fn a_frozen_server_leaves_workers_for_others() {
             assert_eq!(success(&page, &format!("good{n}"), "q"), Some(1.0), "good{n} on page {turn}");
         }
         assert!(fails(&page, "frozen0", "q", Reason::Timeout));
+    }
+    frozen.release();
+}
+
+/// Each of its cancels holds a thread until the server answers; a session of another server is closed all the same.
+#[test]
+fn a_frozen_servers_cancels_keep_no_session_of_another_from_closing() {
+    let frozen = Fault::new(|call| match call {
+        Call::Run(_) | Call::Cancel(_) => Act::Hang,
+        _ => Act::Rows(1),
+    });
+    let good = Fault::none();
+    let mut config = "databases:\n".to_owned();
+    for n in 0..20 {
+        config.push_str(&format!("  frozen{n}: {{driver: fault, database: frozen, host: one}}\n"));
+    }
+    for n in 0..3 {
+        config.push_str(&format!(
+            "  good{n}: {{driver: fault, database: good, host: two, max_server_connections: 1}}\n"
+        ));
+    }
+    config.push_str(&format!("queries:\n{}", query("q", "'*'", "")));
+    let fleet = fleet_of(&config, &[("frozen", &frozen), ("good", &good)]);
+    for turn in 0..3 {
+        let (page, _) = scraped(&fleet, SHORT * 3);
+        for n in 0..3 {
+            assert_eq!(success(&page, &format!("good{n}"), "q"), Some(1.0), "good{n} on page {turn}");
+        }
+        // As many threads as one server gets wait from now on.
+        frozen.saw(Call::Cancel(7));
     }
     frozen.release();
 }

@@ -363,6 +363,10 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             // that went with its transaction. A limit of ours ends quick queries on a busy server now and then, and
             // tables change: there it is believed, or each would cost a session.
             let is_believed = answer.outcome.as_ref().is_ok_and(JobOutcome::failed_by_itself);
+            if !ran.is_empty() && answer.outcome.as_ref().is_ok_and(JobOutcome::is_of_a_pooler) {
+                // Or one before it has deallocated its statement: that shows where they run one by one.
+                return Err(Health::Spent);
+            }
             let skipped = group.len() - ran.len();
             let settled = self.settle(place + ran.len(), answer)?;
             if !is_believed && !ran.is_empty() {
@@ -462,12 +466,10 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             }
             Ok(outcome) => {
                 let remaining = outcome.remaining;
+                let is_over = remaining == Remaining::Unread || outcome.has_deallocated();
                 let job = self.jobs.remove(place).job;
                 let succeeded = self.tell(job, outcome, start, limits, until);
-                match remaining {
-                    Remaining::Unread => Err(Health::Spent),
-                    _ => Ok(Settled::Ended { remaining, succeeded }),
-                }
+                if is_over { Err(Health::Spent) } else { Ok(Settled::Ended { remaining, succeeded }) }
             }
             Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
                 self.jobs.remove(place).job.sink.end(Err(timed_out(start)), start.elapsed());
@@ -501,6 +503,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         let mut took = outcome.took.unwrap_or_else(|| here.saturating_sub(round_trip));
         let ours = Duration::from_millis(limits.ours.into());
         let limit = Duration::from_millis(limits.statement.into());
+        let has_deallocated = outcome.has_deallocated();
         let verdict = outcome.verdict.map_err(|failure| match failure {
             JobFailure::Ours(error) => error,
             JobFailure::Server(error) if error.is_statement_timeout(here, limit) => {
@@ -518,6 +521,11 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             }
             JobFailure::Server(error) if error.code == "57014" && by.passed() => {
                 timed_out(start).with_sqlstate(error.code)
+            }
+            JobFailure::Server(error) if has_deallocated => {
+                let message = "the query has deallocated the session's prepared statements";
+                let error = Error::new(Reason::Sql, message).with_sqlstate(error.code);
+                error.with_hint("leave out DEALLOCATE ALL in the functions that it calls")
             }
             JobFailure::Server(error) => {
                 let before = self.session.requests.characters_before(job.sql, limits);

@@ -10,6 +10,11 @@ use crate::error::{Error, Reason, SqlPosition};
 
 use super::connection::MessageFields;
 
+/// A text is not in its encoding.
+const BROKEN_TEXT: &str = "22021";
+const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, `SET LOCAL client_encoding = 'SQL_ASCII'` in \
+                                session_sql accepts every text: labels that are not UTF-8 are hexadecimal then";
+
 /// How the names of all prepared statements of a session begin.
 const STATEMENT_PREFIX: &str = "sqlexp_";
 
@@ -57,6 +62,11 @@ impl ServerError {
     /// What is known of a statement may be out of date: its result, or how many columns it has.
     pub(super) fn is_of_another_shape(&self) -> bool {
         matches!(self.code.as_str(), "0A000" | "08P01")
+    }
+
+    /// The types of a statement's parameters may be out of date: they stay what they were when it was prepared.
+    pub(super) fn may_be_of_old_parameters(&self) -> bool {
+        matches!(self.code.as_str(), "42883" | "42804" | "42846" | "22003" | "22P02")
     }
 
     /// Reads the fields of an `ErrorResponse`; what is missing stays empty.
@@ -232,7 +242,11 @@ impl ServerError {
                 || self.message.contains("too many connections for database");
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
-        self.hint.iter().fold(error, Error::with_hint)
+        match &self.hint {
+            Some(hint) => error.with_hint(hint),
+            None if self.code == BROKEN_TEXT => error.with_hint(BROKEN_TEXT_HINT),
+            None => error,
+        }
     }
 }
 

@@ -46,9 +46,9 @@ const CHECK_CLIENT: &str = "CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~
 
 /// What decides whom a session reads as, what names mean and how values look.
 #[rustfmt::skip]
-const READ_BY: [&str; 9] = [
+const READ_BY: [&str; 10] = [
     "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "lc_monetary", "role", "search_path",
-    "row_security", "TimeZone",
+    "row_security", "TimeZone", "client_encoding",
 ];
 
 /// What a session has besides, that decides about its later transactions. Its own limits are known from its beginning: a

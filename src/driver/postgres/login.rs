@@ -257,10 +257,13 @@ impl ServerRoute {
             [b'N'] if mode == TlsMode::Prefer => Ok(false),
             [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
                 .with_hint("enable ssl in the server, or set tls.mode: prefer")),
-            // Its message could be anybody's, as it is not encrypted.
+            // Its message could be anybody's, as it is not encrypted. Servers that know the question answer so where they have
+            // no process for one more session: PostgreSQL that cannot start one, a full Pgpool.
             [b'E'] => {
-                let message = format!("{shown} answers the question for TLS with an error");
-                Err(Error::new(Reason::Server, message).with_hint("the server's log has it"))
+                let message =
+                    format!("{shown} answers the question for TLS with an error, as a server that is full");
+                let error = Error::new(Reason::Server, message).with_hint("the server's log has it");
+                Err(error.with_full_server())
             }
             _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
         }
@@ -627,7 +630,8 @@ mod tests {
             on_server(b"Ecould not fork new process for connection: out of memory\0", |mut stream| {
                 route([127, 0, 0, 1]).offers_tls(&mut stream, TlsMode::Prefer, by)
             });
-        assert_eq!(asked.unwrap_err().reason(), Reason::Server);
+        let error = asked.unwrap_err();
+        assert!(error.reason() == Reason::Server && error.is_server_full(), "{error}");
     }
 
     /// PgBouncer sends no severity that is not translated.

@@ -47,6 +47,16 @@ impl JobOutcome {
         is_read && !matches!(self.verdict, Err(JobFailure::Server(_)))
     }
 
+    /// A statement of the session's own is gone behind its result, within one transaction: no pooler does that.
+    pub(super) fn has_deallocated(&self) -> bool {
+        self.has_begun && self.is_of_a_pooler()
+    }
+
+    /// Its failure looks like that of a pooler.
+    pub(super) fn is_of_a_pooler(&self) -> bool {
+        matches!(&self.verdict, Err(JobFailure::Server(error)) if error.is_of_a_pooler())
+    }
+
     /// An error that says nothing of the statements before it: the server has stopped it at one of its own limits, or
     /// its table is another one after DDL.
     pub(super) fn failed_by_itself(&self) -> bool {

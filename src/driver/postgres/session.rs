@@ -354,8 +354,11 @@ impl PgSession {
             self.expect_pooler();
             return true;
         }
-        // After DDL.
-        if !error.is_of_another_shape() || !self.statements.remove(sql) {
+        // After DDL. A statement that was prepared anew has not run well yet, and is not tried without end.
+        let has_old_parameters = error.may_be_of_old_parameters()
+            && self.statements.get(sql).is_some_and(|known| known.shape.parameters > 0)
+            && self.statements.is_harmless(sql);
+        if !(error.is_of_another_shape() || has_old_parameters) || !self.statements.remove(sql) {
             return false;
         }
         self.requests.protocol != QueryProtocol::Named
@@ -664,8 +667,21 @@ fn would_be_shared(entry: usize) -> Error {
     Error::new(Reason::Sql, message).with_hint(hint)
 }
 
-/// The console of PgBouncer knows nothing but its own commands.
+/// Says what to do where a login was accepted and the first question is not: by a pooler that has no server connection yet,
+/// by a standby, by the console of PgBouncer, which knows nothing but its own commands.
 fn of_first_question(error: Error) -> Error {
+    if error.reason() == Reason::Timeout {
+        return error.with_hint(
+            "the login was accepted: a pooler may have no free server connection, as with pool_mode session and more sessions \
+             than its pool_size; set max_server_connections to no more than that",
+        );
+    }
+    if error.sqlstate() == Some("0A000") {
+        // A standby whose default is serializable: session_sql would come too late.
+        return error.with_hint(
+            "on the primary: ALTER ROLE … SET default_transaction_isolation = 'repeatable read', for this target's user",
+        );
+    }
     if !error.message().contains("use SHOW HELP") {
         return error;
     }

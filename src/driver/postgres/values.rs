@@ -125,7 +125,7 @@ impl ValueType {
         if self == ValueType::Bytes {
             return Some(Cell::Bytes(bytes));
         }
-        // A database in SQL_ASCII may contain anything; then its text is bytes for us.
+        // What a database in SQL_ASCII contains, where `session_sql` has set `client_encoding`; and names from other databases.
         let Ok(text) = std::str::from_utf8(bytes) else {
             return matches!(self, ValueType::Text | ValueType::Other).then_some(Cell::Bytes(bytes));
         };

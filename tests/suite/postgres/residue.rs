@@ -2,11 +2,12 @@
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::{Health, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, endpoint, login, open, value};
 use crate::process::wait_for;
-use crate::recorder::run;
+use crate::recorder::{Recorder, job, run};
 use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
 
@@ -42,6 +43,31 @@ fn a_prepared_statement_that_a_function_lacks_is_no_pooler() {
             assert!(recorder.error().message().contains(named), "{}", recorder.error());
             assert_eq!(value(&mut *session, "SHOW TimeZone"), "Text(\"Asia/Tokyo\")");
         }
+    }
+}
+
+/// Its neighbour goes to another session, and sessions keep what `session_sql` has set.
+#[test]
+fn a_function_that_deallocates_all_statements_is_no_pooler() {
+    let server = Postgres::fresh("deallocates");
+    make_function(&server, "deallocates", "EXECUTE 'DEALLOCATE ALL'");
+    let mut login = login(&server);
+    login.session_sql = vec!["SET TimeZone = 'Asia/Tokyo'".to_owned()];
+    let endpoint = endpoint(login);
+    let connect = || endpoint.connect(Deadline::within(LONG)).unwrap_or_else(|error| panic!("{error}"));
+    let [culprit, neighbour] = ["SELECT deallocates()", "SELECT 2"].map(Sql::new);
+    for in_snapshot in [false, true] {
+        let mut session = connect();
+        if in_snapshot {
+            super::assert_clean(&session.snapshot(true, Deadline::within(LONG)));
+        }
+        let (mut one, mut other) = (Recorder::new(), Recorder::new());
+        let jobs = &mut [job(&culprit, LONG, &mut one), job(&neighbour, LONG, &mut other)];
+        let health = session.run(jobs, Deadline::within(LONG));
+        assert!(matches!(health, Health::Lost(_)), "{health:?}");
+        assert!(one.error().message().contains("deallocated"), "{}", one.error());
+        assert!(other.verdict.is_none(), "{:?}", other.verdict);
+        assert_eq!(value(&mut *connect(), "SHOW TimeZone"), "Text(\"Asia/Tokyo\")");
     }
 }
 

@@ -164,6 +164,31 @@ fn a_statement_survives_a_change_of_its_table() {
     assert_eq!(rows(&mut *session, "SELECT * FROM stock"), [["Int(1)"]]);
 }
 
+/// The server keeps the types that its parameters had when it was prepared.
+#[test]
+fn a_statement_survives_a_change_of_its_parameters_types() {
+    let server = Postgres::fresh("parameter_types");
+    server.run("CREATE TABLE stock (id int); INSERT INTO stock VALUES (1), (2)");
+    let mut session = session(&server);
+    let sql = Sql::new("SELECT count(*) FROM stock WHERE id = $1");
+    let mut count = |id: &str| {
+        let (parameters, mut sink) = ([Some(id.to_owned())], Recorder::new());
+        let job = Job { parameters: &parameters, ..job(&sql, LONG, &mut sink) };
+        assert_clean(&session.run(&mut [job], Deadline::within(LONG)));
+        sink
+    };
+    for _ in 0..2 {
+        assert_eq!(count("1").good(), [["Int(1)"]]);
+    }
+    // What has never fitted stays an error.
+    assert_eq!(count("5000000000").reason(), Reason::Value);
+    assert_eq!(count("1").good(), [["Int(1)"]]);
+    server.run("ALTER TABLE stock ALTER id TYPE bigint; INSERT INTO stock VALUES (5000000000)");
+    assert_eq!(count("5000000000").good(), [["Int(1)"]]);
+    server.run("ALTER TABLE stock ALTER id TYPE text");
+    assert_eq!(count("2").good(), [["Int(1)"]]);
+}
+
 #[test]
 fn what_is_feature_not_supported_by_itself_is_an_error_and_no_loop() {
     let mut session = session(&Postgres::shared("postgres"));

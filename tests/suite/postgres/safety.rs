@@ -206,6 +206,7 @@ fn what_any_run_leaves_behind_changes_no_neighbours_number() {
         ("extra_float_digits", "-10"),
         ("role", "pg_monitor"),
         ("search_path", "pg_temp"),
+        ("client_encoding", "LATIN1"),
         ("my.tenant", "5"),
         ("enable_seqscan", "off"),
     ] {
@@ -225,7 +226,7 @@ fn what_any_run_leaves_behind_changes_no_neighbours_number() {
             let open = || endpoint.connect(Deadline::within(LONG)).unwrap();
             let sets = format!("SELECT sets('{name}', '{there}')");
             let others =
-                [READS, &sets, "SELECT 'behind ' || extract(hour FROM timestamptz '2026-01-01 12:00Z')"];
+                [READS, &sets, "SELECT 'é behind ' || extract(hour FROM timestamptz '2026-01-01 12:00Z')"];
             let mut session = open();
             let (first, health) = batch(&mut *session, &others);
             assert_clean(&health);

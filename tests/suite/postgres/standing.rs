@@ -4,7 +4,7 @@ use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::driver::{Health, Job, Session, Sql};
 
-use super::{LONG, assert_clean, login, open, value};
+use super::{LONG, assert_clean, login, open, refused, value};
 use crate::checker::checked;
 use crate::exporter::Exporter;
 use crate::process::wait_for;
@@ -29,6 +29,23 @@ fn promote(server: &Postgres) {
 fn says_why(health: &Health) {
     let Health::Lost(error) = health else { panic!("{health:?}") };
     assert!(error.message().contains("now, and target_session_attrs asked for another"), "{error}");
+}
+
+/// What the error says to do is what helps.
+#[test]
+fn a_standby_of_serializable_transactions_says_what_to_do() {
+    let primary = OwnPostgres::start(&[]);
+    let standby =
+        OwnPostgres::standby_with(primary.access(), &["default_transaction_isolation=serializable"]);
+    let error = refused(login(standby.access()));
+    let hint = error.hint().expect("what to do");
+    let (_, told) = hint.split_once("on the primary: ").expect("a statement");
+    let told = told.split(", for").next().expect("its end").replace('…', "postgres");
+    primary.access().run(&told);
+    wait_for("the standby to hear of it", || {
+        let mut session = open(login(standby.access())).ok()?;
+        Some(assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)"))
+    });
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! PostgreSQL's types where the role, the way to the server or the protocol is not the usual one. What each type is
 //! stands in the table of `conformance`.
 
+use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::error::Reason;
 
-use super::{LONG, assert_clean, rows, session};
+use super::{LONG, assert_clean, login, open, rows, session};
 use crate::conformance::subject::Subject;
 use crate::conformance::subject::postgres::Postgres as Fresh;
 use crate::conformance::types::POSTGRES;
@@ -71,4 +72,9 @@ fn text_that_is_not_utf8_is_an_error_that_says_so() {
     assert_clean(&health);
     assert_eq!(recorder.reason(), Reason::Value);
     assert!(recorder.error().message().contains("invalid byte sequence for encoding \"UTF8\""));
+    let hint = recorder.error().hint().expect("what to do");
+    let told = hint.split('`').nth(1).expect("a statement").to_owned();
+    let login = ConnectionConfig { session_sql: vec![told], ..login(&ascii) };
+    let cells = rows(&mut *open(login).expect("a session"), "SELECT chr(233)::text || 'x', 'x'");
+    assert_eq!(cells, [["Bytes([233, 120])", "Text(\"x\")"]]);
 }
