@@ -137,13 +137,9 @@ impl Server {
     }
 
     /// Stops accepting, closes idle connections and lets requests in flight finish until `by`; blocks until then.
-    /// Returns the number of connections that were cut.
-    pub fn stop(self, by: Deadline) -> usize {
-        self.stop_with(by, by, || ())
-    }
-
-    /// The same; `interrupt` is called at `late` if not all have finished by then. Starts no thread.
-    pub fn stop_with(mut self, by: Deadline, late: Deadline, interrupt: impl FnOnce()) -> usize {
+    /// Returns the number of connections that were cut. `interrupt` is called at `late` if not all have finished by then.
+    /// Starts no thread.
+    pub fn stop(mut self, by: Deadline, late: Deadline, interrupt: impl FnOnce()) -> usize {
         self.gate.stop(by, late, interrupt)
     }
 }

@@ -84,8 +84,14 @@ impl Front {
     }
 
     fn stop(self) -> usize {
-        self.server.stop(Deadline::within(LONG))
+        stop(self.server, LONG)
     }
+}
+
+/// Stops a server; returns the number of connections that were cut.
+fn stop(server: Server, within: Duration) -> usize {
+    let by = Deadline::within(within);
+    server.stop(by, by, || ())
 }
 
 /// One connection.

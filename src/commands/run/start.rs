@@ -137,7 +137,7 @@ pub fn serve(
     stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN_TIMEOUT);
     let targets = site.targets();
-    server.stop_with(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
+    server.stop(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
     site.targets().stop();
     Ok(())
 }

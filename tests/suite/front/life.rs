@@ -59,7 +59,7 @@ fn a_unix_socket_is_answered_beside_a_port_and_its_file_goes_at_the_stop() {
     assert_eq!(server.addresses()[0], format!("unix:{}", path.display()));
     assert!(server.addresses()[1].starts_with("http://127.0.0.1:"));
     assert!(get_unix(&path).ends_with("\r\n\r\ntrue"));
-    server.stop(Deadline::within(LONG));
+    stop(server, LONG);
     assert!(!path.exists());
 }
 
@@ -81,7 +81,7 @@ fn a_server_that_drains_leaves_the_socket_of_its_successor_alone() {
     std::thread::scope(|scope| {
         let last = scope.spawn(|| get_unix(&path));
         begun.recv_timeout(LONG).unwrap();
-        let stopping = scope.spawn(move || old.stop(Deadline::within(LONG)));
+        let stopping = scope.spawn(move || stop(old, LONG));
         wait_for("the old socket to be closed", || UnixStream::connect(&path).is_err().then_some(()));
         let new = listen(&at).unwrap();
         drop(end);
@@ -189,7 +189,7 @@ fn a_stop_cuts_what_is_not_done_at_its_deadline_and_counts_it() {
     served.get("/slow");
     inside.recv_timeout(LONG).unwrap();
     let started = Instant::now();
-    assert_eq!(front.server.stop(Deadline::within(Duration::from_millis(200))), 1);
+    assert_eq!(stop(front.server, Duration::from_millis(200)), 1);
     assert!(started.elapsed() >= Duration::from_millis(200) && started.elapsed() < LONG);
     assert!(served.is_closed());
     drop(release);
