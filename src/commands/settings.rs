@@ -32,10 +32,10 @@ pub struct GlobalArgs {
     pub log_format: Option<String>,
 }
 
-/// The process's environment.
+/// The process's environment. What is not UTF-8 is shown where it is used, with `\u{fffd}`: it is not absent.
 #[must_use]
 pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// The variables in a text, `${NAME}` and `${NAME:-default}`, and whether each has a default. `$${` is not one.
