@@ -165,6 +165,20 @@ fn wrong_words_are_one_clear_line_and_exit_2() {
     }
 }
 
+#[test]
+fn a_variable_that_is_not_utf_8_is_not_taken_for_one_that_is_not_set() {
+    let setup = setup(GOOD);
+    let mut command = std::process::Command::new(crate::exporter::program());
+    command
+        .current_dir(setup.path())
+        .arg("check")
+        .env("SQL_EXPORTER_CONFIG", OsStr::from_bytes(b"x\xff.yaml"));
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("error: x\u{fffd}.yaml: cannot read the file"), "{said}");
+}
+
 /// A name with another letter in its place may be that of another file.
 #[test]
 fn an_argument_that_is_not_utf_8_is_refused() {

@@ -156,10 +156,10 @@ impl FileAccess {
         Ok(access)
     }
 
-    /// Before the first statement and after it, with which SQLite opens the `-wal`.
+    /// Before the first statement, after it, with which SQLite opens the `-wal`, and before each batch.
     ///
     /// # Errors
-    /// `connect` while other sessions of this process have one open that is no longer there.
+    /// `lost` where the one that is open is no longer there; `connect` while that is so for other sessions of this process.
     pub(super) fn share_wal(&mut self, by: Deadline) -> Result<()> {
         let main = matches!(self.mode, ReadMode::Wal | ReadMode::Writing).then_some(&mut self.main);
         main.into_iter().chain(&mut self.attached).try_for_each(|database| database.share_wal(by))
@@ -288,13 +288,14 @@ impl FileAccess {
             let OpenDatabase { path, file, .. } = database;
             match std::fs::metadata(path) {
                 Ok(metadata) if FileIdentity::of(&metadata) == file.identity() => {
-                    database.check_wal()?;
                     found.push(content_of(&metadata));
                 }
                 Ok(_) => return Err(lost(path, "was replaced by another file")),
                 Err(cause) => return Err(lost(path, format!("is gone: {cause}"))),
             }
         }
+        // Also of a file that an application has put into WAL mode meanwhile.
+        self.share_wal(Deadline::within(Duration::ZERO))?;
         let is_written = found != self.content;
         self.content = found;
         if self.mode != ReadMode::Rollback {
