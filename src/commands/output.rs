@@ -69,8 +69,12 @@ impl Destination {
             }
             let found = match std::fs::symlink_metadata(&path) {
                 Ok(found) => found,
-                Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(error) if error.kind() == ErrorKind::NotFound && folder(&path).is_dir() => {
                     return Ok(Destination::File(path, None));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let message = format!("there is no folder {}", folder(&path).display());
+                    return Err(io::Error::new(ErrorKind::NotFound, message));
                 }
                 Err(error) => return Err(error),
             };

@@ -95,6 +95,15 @@ fn collect_writes_a_file_as_a_whole_also_when_a_query_failed() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_named() {
+    let output = setup(GOOD).args(&["collect", "--output", "no/page.prom"]).output();
+    assert_eq!(
+        (output.code(), one_line(&output)),
+        (1, "error: --output no/page.prom: there is no folder no")
+    );
+}
+
+#[test]
 fn a_dash_is_stdout() {
     let setup = setup(GOOD).args(&["collect", "--no-self-metrics", "--output", "-"]);
     let output = setup.output();
