@@ -95,7 +95,7 @@ pub(super) struct Login {
 }
 
 /// What an address is of.
-pub(super) struct Source<'s> {
+pub(super) struct AddressReader<'s> {
     /// The name of the target.
     pub(super) target: &'s str,
     pub(super) report: &'s Report,
@@ -105,7 +105,7 @@ pub(super) struct Source<'s> {
 }
 
 /// The parts of an address.
-struct Parts<'a> {
+struct AddressParts<'a> {
     scheme: String,
     has_slashes: bool,
     is_socket: bool,
@@ -120,14 +120,14 @@ struct Parts<'a> {
     is_raw: bool,
 }
 
-impl<'s> Source<'s> {
+impl<'s> AddressReader<'s> {
     /// Sets the keys of the target; which database it is.
     ///
     /// # Errors
     /// Why the target has to be left out, behind its name.
     pub(super) fn set(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
         let address = address.trim();
-        if let Some(parts) = Parts::of(address).filter(|parts| !is_secret_manager(&parts.scheme)) {
+        if let Some(parts) = AddressParts::of(address).filter(|parts| !is_secret_manager(&parts.scheme)) {
             return match Driver::known(&parts.scheme) {
                 Some(Driver::Ours("mysql")) => {
                     self.mysql(entry, &parts);
@@ -169,26 +169,26 @@ impl<'s> Source<'s> {
 
     /// An address that the environment or a secret manager holds.
     fn variable(&self, entry: &mut Entry, address: &str, driver: &str) -> Result<(), String> {
-        let name = match whole_variable(address) {
-            Some(name) => name.to_owned(),
+        let sample = self.fallback.sample();
+        let what = format!("the URL of {}, such as {sample}", self.target);
+        let url = match whole_variable(address) {
+            Some(name) => self.report.of_source(name, &what, sample),
             None if address.is_empty()
                 || is_secret_manager(address.split(':').next().unwrap_or_default()) =>
             {
-                format!("{}_URL", self.target)
+                self.report.variable(&format!("{}_URL", self.target), &what, sample)
             }
             None => return Err(NOT_A_URL.to_owned()),
         };
         if driver == "pgbouncer" {
             entry.set("driver", driver);
         }
-        let sample = self.fallback.sample();
-        let what = format!("the URL of {}, such as {sample}", self.target);
-        entry.set("url", Value::Expanded(self.report.variable(&name, &what, sample)));
+        entry.set("url", Value::Expanded(url));
         Ok(())
     }
 
-    fn postgres(&self, entry: &mut Entry, parts: &Parts<'_>) -> &'static str {
-        let Parts { scheme, is_socket, host, path, .. } = parts;
+    fn postgres(&self, entry: &mut Entry, parts: &AddressParts<'_>) -> &'static str {
+        let AddressParts { scheme, is_socket, host, path, .. } = parts;
         let mut query: Vec<(String, String)> = Vec::new();
         let mut settings = Vec::new();
         for (name, value) in &parts.query {
@@ -242,7 +242,7 @@ impl<'s> Source<'s> {
         if is_console { "pgbouncer" } else { "postgres" }
     }
 
-    fn mysql(&self, entry: &mut Entry, parts: &Parts<'_>) {
+    fn mysql(&self, entry: &mut Entry, parts: &AddressParts<'_>) {
         let mut tls: Vec<(&str, Value)> = Vec::new();
         let mut settings = Vec::new();
         for (name, value) in &parts.query {
@@ -305,7 +305,7 @@ impl<'s> Source<'s> {
     }
 
     /// `user:password@`, or what the source has apart: the password as a key of its own.
-    fn login(&self, entry: &mut Entry, parts: &Parts<'_>) -> String {
+    fn login(&self, entry: &mut Entry, parts: &AddressParts<'_>) -> String {
         let user = match &self.login.username {
             Some(Value::Text(name)) => encoded(name),
             Some(Value::Expanded(name)) => name.clone(),
@@ -322,7 +322,9 @@ impl<'s> Source<'s> {
 
     /// The variable in place of a password; the source's own where it has one.
     fn password(&self, text: &str, form: &str) -> String {
-        if whole_variable(text).is_some() {
+        // `$ecret` is a password, too: there it stays where no variable has the name.
+        let is_upper = |name: &str| !name.contains(|c: char| c.is_ascii_lowercase());
+        if whole_variable(text).is_some_and(|name| text.starts_with("${") || is_upper(name)) {
             return self.text(text);
         }
         self.report.password(self.target, text, form)
@@ -332,15 +334,14 @@ impl<'s> Source<'s> {
         Value::Expanded(self.text(text))
     }
 
-    /// The text with `${NAME}` for each variable in it. A name without braces counts where it is in upper case: a password may
-    /// hold a `$`, which there stays where no variable has the name.
+    /// The text with `${NAME}` for each variable in it.
     fn text(&self, text: &str) -> String {
         let (mut out, mut rest) = (String::new(), text);
         while let Some((before, after)) = rest.split_once('$') {
             out.push_str(before);
             match variable(after) {
                 Some((name, after)) => {
-                    out.push_str(&self.report.variable(name, "as the other exporter reads it", "1"));
+                    out.push_str(&self.report.of_source(name, "as the other exporter reads it", "1"));
                     rest = after;
                 }
                 None => {
@@ -367,9 +368,7 @@ fn variable(after: &str) -> Option<(&str, &str)> {
     }
     let end = after.find(|c: char| !is_part(c)).unwrap_or(after.len());
     let (name, after) = after.split_at_checked(end)?;
-    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-        && !name.contains(|c: char| c.is_ascii_lowercase());
-    is_name.then_some((name, after))
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_').then_some((name, after))
 }
 
 /// Whether an address is a variable as a whole: `$DSN`.
@@ -415,9 +414,9 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-impl<'a> Parts<'a> {
+impl<'a> AddressParts<'a> {
     /// Takes an address apart; `None` where it has no scheme.
-    fn of(address: &'a str) -> Option<Parts<'a>> {
+    fn of(address: &'a str) -> Option<AddressParts<'a>> {
         let (address, query) = split_query(address);
         let (scheme, rest) = address.split_once(':')?;
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
@@ -444,7 +443,7 @@ impl<'a> Parts<'a> {
         };
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let in_brackets = host.strip_prefix("tcp(").or_else(|| host.strip_prefix("unix("));
-        let parts = |is_socket, host, path, is_raw| Parts {
+        let parts = |is_socket, host, path, is_raw| AddressParts {
             scheme: scheme.to_owned(),
             has_slashes,
             is_socket,
@@ -478,7 +477,7 @@ mod tests {
     fn keys(address: &str) -> String {
         let report = Report::default();
         let fallback = Driver::Ours("postgres");
-        let source = Source { target: "shop", report: &report, fallback, login: Login::default() };
+        let source = AddressReader { target: "shop", report: &report, fallback, login: Login::default() };
         let mut entry = Entry::default();
         if let Err(why) = source.set(&mut entry, address) {
             return why;
@@ -560,9 +559,14 @@ mod tests {
         for (address, expected) in [
             ("${DSN}", "url=${DSN}"),
             ("$DSN", "url=${DSN}"),
+            ("$shop_dsn", "url=${shop_dsn}"),
+            (
+                "pg://$user:$ecret@${db_host}/x?sslmode=disable",
+                "url=postgres://${user}:${SHOP_PASSWORD}@${db_host}/x?sslmode=disable",
+            ),
             (
                 "pg://$DB_USER:${db_pass}@db/x?sslmode=disable",
-                "url=postgres://${DB_USER}:${DB_PASS}@db/x?sslmode=disable",
+                "url=postgres://${DB_USER}:${db_pass}@db/x?sslmode=disable",
             ),
             ("pg://u:a$$b$c@db/x?sslmode=disable", "url=postgres://u:${SHOP_PASSWORD}@db/x?sslmode=disable"),
             ("awssecretsmanager://shop?region=eu-central-1", "url=${SHOP_URL}"),

@@ -10,7 +10,7 @@ const BEFORE_VALUES: [&str; 8] = ["select", "then", "else", "when", "and", "or",
 
 /// What is known between two parentheses.
 #[derive(Default)]
-struct Level {
+struct OpenParenthesis {
     /// In a list of columns, or in an expression.
     in_columns: bool,
     /// The column that is open has a negative number.
@@ -23,7 +23,7 @@ struct Level {
 pub(super) fn negative_columns(sql: &str) -> HashSet<String> {
     let mut found = HashSet::new();
     // The innermost last.
-    let mut levels = vec![Level::default()];
+    let mut levels = vec![OpenParenthesis::default()];
     let (mut is_name, mut is_operand, mut is_negated) = (false, false, false);
     for token in code(sql, Dialect::Postgres) {
         let Some(level) = levels.last_mut() else { break };
@@ -47,7 +47,7 @@ pub(super) fn negative_columns(sql: &str) -> HashSet<String> {
         } else if token.is(",") {
             level.negative = false;
         } else if token.is("(") {
-            levels.push(Level { in_columns: true, ..Level::default() });
+            levels.push(OpenParenthesis { in_columns: true, ..OpenParenthesis::default() });
         } else if token.is(")") && levels.len() > 1 {
             let inner = levels.pop().is_some_and(|inner| inner.any_negative);
             if let Some(outer) = levels.last_mut().filter(|outer| inner && outer.in_columns) {

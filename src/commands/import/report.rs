@@ -110,6 +110,14 @@ impl Report {
         self.variables.borrow_mut().add(&variable_name(name), what, sample, None)
     }
 
+    /// `${name}` for a variable that the source reads, under its own name.
+    pub(super) fn of_source(&self, name: &str, what: &str, sample: &str) -> String {
+        let is_legal = !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name = if is_legal && !name.is_empty() { name.to_owned() } else { variable_name(name) };
+        self.variables.borrow_mut().add(&name, what, sample, None)
+    }
+
     /// Lists the variables of a text of the source that have no default.
     pub(super) fn uses(&self, text: &str) {
         for name in variables_without_default(text) {

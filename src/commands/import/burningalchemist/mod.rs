@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::collectors::Collector;
-use self::targets::{Found, Targets};
+use self::targets::{FoundTarget, Targets};
 use super::assemble;
 use super::budget::Budget;
 use super::dialect::{Dialect, Source, child, items};
@@ -69,7 +69,7 @@ fn convert(source: &Source<'_>) -> Imported {
     let found = Targets { parts: &parts, options, report, budget: Budget::default() }.find();
     let mut imported = Imported::default();
     let mut names = UniqueNames::default();
-    let mut users: Vec<Vec<&Found>> = vec![Vec::new(); parts.collectors.len()];
+    let mut users: Vec<Vec<&FoundTarget>> = vec![Vec::new(); parts.collectors.len()];
     for target in &found {
         for index in &target.collectors {
             users.get_mut(*index).into_iter().for_each(|users| users.push(target));
@@ -129,7 +129,7 @@ fn comments_on_first_query(file: &mut OutputFile) {
 /// The driver for a collector, or why there is none; `None` where no target runs it.
 fn driver(
     collector: &Collector<'_>,
-    users: &[&Found],
+    users: &[&FoundTarget],
     has_targets: bool,
     url: Option<&str>,
 ) -> Option<Result<&'static str, String>> {
@@ -150,7 +150,7 @@ fn driver(
 }
 
 /// Says on which targets a file runs, where there are several.
-fn select(file: &mut OutputFile, users: &[&Found], supported: usize, driver: &'static str) {
+fn select(file: &mut OutputFile, users: &[&FoundTarget], supported: usize, driver: &'static str) {
     if supported == 0 {
         file.top.set("driver", driver);
     } else if supported > 1 {
@@ -161,13 +161,13 @@ fn select(file: &mut OutputFile, users: &[&Found], supported: usize, driver: &'s
 }
 
 /// The targets that are in the result.
-fn names_of<'f>(users: &[&'f Found]) -> impl Iterator<Item = &'f str> {
+fn names_of<'f>(users: &[&'f FoundTarget]) -> impl Iterator<Item = &'f str> {
     users.iter().filter(|target| target.driver.is_ok()).map(|target| target.target.name.as_str())
 }
 
 /// Beside databases, PgBouncer's console gets the queries that it answers.
-fn without_consoles(queries: &mut [Query], users: &[&Found], budget: &Budget, report: &Report) {
-    let databases: Vec<&Found> =
+fn without_consoles(queries: &mut [Query], users: &[&FoundTarget], budget: &Budget, report: &Report) {
+    let databases: Vec<&FoundTarget> =
         users.iter().copied().filter(|target| target.driver != Ok("pgbouncer")).collect();
     if databases.len() == users.len() || names_of(&databases).next().is_none() {
         return;

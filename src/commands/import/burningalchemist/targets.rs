@@ -18,7 +18,7 @@ use crate::config::glob;
 use crate::yaml::document::{MapEntry, NodeValue};
 
 /// A target of the source.
-pub(super) struct Found {
+pub(super) struct FoundTarget {
     pub(super) target: Target,
     /// Its driver, or what it needs.
     pub(super) driver: Result<&'static str, String>,
@@ -31,8 +31,8 @@ type Identity = (String, String, Vec<(String, String)>);
 
 /// The targets that were found so far.
 #[derive(Default)]
-struct Known {
-    list: Vec<Found>,
+struct KnownTargets {
+    list: Vec<FoundTarget>,
     names: UniqueNames,
     by_identity: HashMap<Identity, usize>,
 }
@@ -58,8 +58,8 @@ struct Described {
 }
 
 impl Targets<'_, '_> {
-    pub(super) fn find(&self) -> Vec<Found> {
-        let mut found = Known::default();
+    pub(super) fn find(&self) -> Vec<FoundTarget> {
+        let mut found = KnownTargets::default();
         for section in &self.parts.targets {
             self.target(section, &mut found);
         }
@@ -70,7 +70,7 @@ impl Targets<'_, '_> {
     }
 
     /// The items of `static_configs`.
-    fn job(&self, job: &Section<'_>, found: &mut Known) {
+    fn job(&self, job: &Section<'_>, found: &mut KnownTargets) {
         let name = job.text("job_name").unwrap_or_default();
         let collectors = self.collectors(job);
         job.take("enable_ping");
@@ -122,7 +122,7 @@ impl Targets<'_, '_> {
     }
 
     /// `target`, or an item of `targets`.
-    fn target(&self, section: &Section<'_>, found: &mut Known) {
+    fn target(&self, section: &Section<'_>, found: &mut KnownTargets) {
         if section.has("targets_files") {
             section.take("targets_files");
             dead_keys(section);
@@ -201,7 +201,7 @@ impl Targets<'_, '_> {
     fn read_login(&self, login: &Section<'_>, target: &str) -> Login {
         let read = |text: String, is_secret: bool| match text.strip_prefix("$env:") {
             Some(variable) => {
-                Value::Expanded(self.report.variable(variable, "as the other exporter reads it", "1"))
+                Value::Expanded(self.report.of_source(variable, "as the other exporter reads it", "1"))
             }
             None if text.starts_with("/encrypted/") => {
                 let what = format!("the password of {target}, decrypted");
@@ -221,7 +221,7 @@ impl Targets<'_, '_> {
     }
 
     /// Adds a target; to the one that it is the same as.
-    fn add(&self, described: Described, found: &mut Known) {
+    fn add(&self, described: Described, found: &mut KnownTargets) {
         let Described { name, mut entry, address, labels, collectors, login, second_name } = described;
         let identity = (name.clone(), address.clone(), labels.clone());
         if let Some(known) = found.by_identity.get(&identity).and_then(|at| found.list.get_mut(*at)) {
@@ -234,8 +234,12 @@ impl Targets<'_, '_> {
             self.report.note(entry.origin.clone(), format!("the target {unique} was another {name} there"));
         }
         let place = entry.origin.clone();
-        let source =
-            dburl::Source { target: &unique, report: self.report, fallback: self.told(&collectors), login };
+        let source = dburl::AddressReader {
+            target: &unique,
+            report: self.report,
+            fallback: self.told(&collectors),
+            login,
+        };
         let driver = match address.as_str() {
             "template" => source.template(&mut entry),
             // That of `--url`.
@@ -252,7 +256,7 @@ impl Targets<'_, '_> {
             entry.set("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
         }
         found.by_identity.insert(identity, found.list.len());
-        found.list.push(Found { target: Target { name: unique, entry }, driver, collectors });
+        found.list.push(FoundTarget { target: Target { name: unique, entry }, driver, collectors });
     }
 
     /// The database that collectors tell; of an address that does not.

@@ -56,7 +56,10 @@ fn convert(source: &Source<'_>) -> Imported {
     let mut conversion = Conversion {
         report: source.report,
         statements: HashMap::new(),
-        targets: Targets { keep_labels: source.options.keep_labels, ..Targets::default() },
+        targets: ConnectionTargets {
+            keep_labels: source.options.keep_labels,
+            ..ConnectionTargets::default()
+        },
         queries: Vec::new(),
         known: HashMap::new(),
         budget: Budget::default(),
@@ -97,12 +100,12 @@ fn convert(source: &Source<'_>) -> Imported {
 
 /// The targets, and what is known of them.
 #[derive(Default)]
-struct Targets {
+struct ConnectionTargets {
     keep_labels: bool,
     list: Vec<Target>,
     names: UniqueNames,
     /// Equal connections with equal `startup_sql` are one target.
-    known: HashMap<(String, usize), Option<Found>>,
+    known: HashMap<(String, usize), Option<FoundConnection>>,
     /// The numbers of lists of `startup_sql`.
     startups: HashMap<Vec<String>, usize>,
 }
@@ -117,7 +120,7 @@ struct Startup {
 
 /// A connection that was seen.
 #[derive(Clone)]
-struct Found {
+struct FoundConnection {
     driver: Driver,
     /// What `databases` of a query says.
     selected: String,
@@ -157,7 +160,7 @@ struct JobIterator<'d> {
     sql: String,
 }
 
-impl Targets {
+impl ConnectionTargets {
     fn startup(&mut self, statements: Vec<String>) -> Startup {
         let number = self.startups.len();
         let bytes = statements.iter().map(String::len).sum();
@@ -173,7 +176,7 @@ impl Targets {
         job: &Section<'_>,
         budget: &Budget,
         hints: impl FnOnce() -> Vec<&'h str>,
-    ) -> Option<Found> {
+    ) -> Option<FoundConnection> {
         let key = (text.to_owned(), startup.number);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
@@ -189,7 +192,8 @@ impl Targets {
             let scheme = labels.iter().find(|(name, _)| *name == "driver").map(|(_, scheme)| scheme.clone());
             let selected =
                 if connection.discovers() { format!("{}/*", written.name) } else { written.name.clone() };
-            let found = Found { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
+            let found =
+                FoundConnection { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
             if matches!(driver, Driver::Ours(_)) {
                 self.list.push(target(connection, written, &startup.statements, self.keep_labels));
             }
@@ -229,7 +233,7 @@ struct Conversion<'s> {
     report: &'s Report,
     /// `queries` at the top, for `query_ref`.
     statements: HashMap<String, String>,
-    targets: Targets,
+    targets: ConnectionTargets,
     queries: Vec<Made>,
     /// Where a query with the same keys is.
     known: HashMap<String, usize>,
@@ -391,7 +395,7 @@ impl Conversion<'_> {
 }
 
 impl<'d> Job<'d> {
-    fn new(name: String, found: &[Found], section: &Section<'d>) -> Job<'d> {
+    fn new(name: String, found: &[FoundConnection], section: &Section<'d>) -> Job<'d> {
         let mut job = Job {
             name,
             selected: Vec::new(),
@@ -403,7 +407,7 @@ impl<'d> Job<'d> {
             iterator: iterator(section),
         };
         let (mut schemes, mut lacking) = (BTreeSet::new(), BTreeSet::new());
-        for Found { driver, selected, scheme } in found {
+        for FoundConnection { driver, selected, scheme } in found {
             match driver {
                 Driver::Ours(_) => {
                     job.driver.get_or_insert_with(|| driver.clone());

@@ -6,6 +6,7 @@ use crate::commands::import::drivers::Driver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::section::Section;
 use crate::commands::import::url;
+use crate::commands::settings::variable_name;
 
 /// Options of an address that MySQL's clients for Python have and that are ours, too.
 const OF_MYSQL: [&str; 7] =
@@ -47,7 +48,7 @@ pub(super) fn read<'h>(
         Text::File(file) => {
             let note = format!("the file {file} holds an address of SQLAlchemy: a variable stands for it");
             database.note("dsn", note);
-            format!("{name}_DSN")
+            variable_name(&format!("{name}_DSN"))
         }
     };
     let driver = Driver::told([variable.as_str(), name], hints()).unwrap_or(Driver::Ours("postgres"));
@@ -56,7 +57,7 @@ pub(super) fn read<'h>(
     }
     if matches!(driver, Driver::Ours(_)) {
         let what = format!("the URL of {name}, such as {}, without `+DRIVER`", driver.sample());
-        entry.set("url", Value::Expanded(database.report.variable(&variable, &what, driver.sample())));
+        entry.set("url", Value::Expanded(database.report.of_source(&variable, &what, driver.sample())));
     }
     Some(driver)
 }

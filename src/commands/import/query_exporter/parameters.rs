@@ -116,6 +116,14 @@ fn literal(node: &Node, text: &str, driver: &Driver) -> Option<String> {
     let is_number = !value.is_empty()
         && value.strip_prefix('-').unwrap_or(value).starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && value.parse::<f64>().is_ok_and(f64::is_finite);
+    // In YAML 1.1 a zero begins an octal number, and 08 is a text.
+    let is_digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let after_zero = value.strip_prefix('0').filter(|rest| is_plain && is_digits(rest));
+    let octal = after_zero.and_then(|digits| u64::from_str_radix(digits, 8).ok());
+    let is_number = is_number && after_zero.is_none();
+    if let Some(octal) = octal {
+        return Some(octal.to_string());
+    }
     Some(match value.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" if is_plain => "TRUE".to_owned(),
         "false" | "no" | "off" if is_plain => "FALSE".to_owned(),

@@ -43,7 +43,7 @@ pub(super) fn value(section: &Section<'_>, key: &str) -> Option<Value> {
 
 /// `${NAME}`
 pub(super) fn variable(section: &Section<'_>, name: &str, key: &str) -> Value {
-    Value::Expanded(section.report.variable(name, &format!("as before (`{key}`)"), "1"))
+    Value::Expanded(section.report.of_source(name, &format!("as before (`{key}`)"), "1"))
 }
 
 /// The content of a file; one that cannot be read is reported.
