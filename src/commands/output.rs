@@ -69,11 +69,11 @@ impl Destination {
             }
             let found = match std::fs::symlink_metadata(&path) {
                 Ok(found) => found,
-                Err(error) if error.kind() == ErrorKind::NotFound && folder(&path).is_dir() => {
+                Err(error) if error.kind() == ErrorKind::NotFound && file::folder(&path).is_dir() => {
                     return Ok(Destination::File(path, None));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let message = format!("there is no folder {}", folder(&path).display());
+                    let message = format!("there is no folder {}", file::folder(&path).display());
                     return Err(io::Error::new(ErrorKind::NotFound, message));
                 }
                 Err(error) => return Err(error),
