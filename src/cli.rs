@@ -63,7 +63,7 @@ enum Command {
     Check(check::CheckArgs),
     Try(try_query::TryArgs),
     Packs(packs::PacksArgs),
-    Schema(schema::Options),
+    Schema(schema::SchemaArgs),
     Health(health::HealthArgs),
     Init(init::InitArgs),
     Import(import::ImportArgs),

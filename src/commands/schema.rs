@@ -28,7 +28,7 @@ use super::{nearest_or_all, print_json};
     example = "Write the schema that editors complete and check with:\n  {command_name} > sql-exporter.schema.json",
     example = "The same for included files:\n  {command_name} collector > collector.schema.json"
 )]
-pub struct Options {
+pub struct SchemaArgs {
     /// config (default), or collector: an included file
     #[argh(positional)]
     kind: Option<String>,
@@ -50,7 +50,7 @@ const KINDS: [FileKind; 2] = [
 ///
 /// # Errors
 /// An unknown kind, with the nearest.
-pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(options: &SchemaArgs) -> Result<u8, Vec<Error>> {
     let name = options.kind.as_deref().unwrap_or("config");
     let kind = KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let names = KINDS.map(|kind| kind.name);

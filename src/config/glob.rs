@@ -14,11 +14,11 @@ const LONGEST_PATTERN: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    kind: Kind,
+    kind: PatternKind,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum PatternKind {
     Plain,
     /// `*`, which most patterns are: no reason to build a matcher for each query.
     Star,
@@ -32,11 +32,11 @@ impl Pattern {
     /// A sentence that says what is wrong with it.
     pub fn new(text: &str) -> Result<Pattern, String> {
         let kind = if is_plain(text) {
-            Kind::Plain
+            PatternKind::Plain
         } else if text == "*" {
-            Kind::Star
+            PatternKind::Star
         } else {
-            Kind::Glob(matcher(text)?)
+            PatternKind::Glob(matcher(text)?)
         };
         Ok(Pattern { text: text.to_owned(), kind })
     }
@@ -58,15 +58,15 @@ impl Pattern {
 
     /// True for a plain name: whoever writes it means one thing that exists.
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.kind, Kind::Plain)
+        matches!(self.kind, PatternKind::Plain)
     }
 
     /// True when `name` is meant.
     pub fn matches(&self, name: &str) -> bool {
         match &self.kind {
-            Kind::Plain => self.text == name,
-            Kind::Star => !name.contains('/'),
-            Kind::Glob(matcher) => matcher.is_match(name),
+            PatternKind::Plain => self.text == name,
+            PatternKind::Star => !name.contains('/'),
+            PatternKind::Glob(matcher) => matcher.is_match(name),
         }
     }
 }

@@ -232,12 +232,12 @@ impl ParseFailure {
 
 fn build(text: &str, rule: FileRule) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
-    let mut nodes = Budget(MAX_NODES);
+    let mut nodes = NodeBudget(MAX_NODES);
     let shape = ShapeSeed { nodes: &mut nodes, rule }.deserialize(events()).map_err(ParseFailure::Yaml)?;
-    if matches!(shape, Shape::Null) {
+    if matches!(shape, NodeShape::Null) {
         return Err(ParseFailure::Empty);
     }
-    let mut bytes = Budget(MAX_TEXT);
+    let mut bytes = NodeBudget(MAX_TEXT);
     NodeSeed { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(ParseFailure::Yaml)
 }
 
@@ -248,9 +248,9 @@ fn second_error(text: &str) -> Option<serde_yaml::Error> {
 }
 
 /// What is left of a limit.
-struct Budget(usize);
+struct NodeBudget(usize);
 
-impl Budget {
+impl NodeBudget {
     fn spend<E: serde::de::Error>(&mut self, amount: usize) -> Result<(), E> {
         self.0 = self.0.checked_sub(amount).ok_or_else(|| E::custom(syntax::OVER_BUDGET))?;
         Ok(())
@@ -258,16 +258,16 @@ impl Budget {
 }
 
 /// The first reading: what each node is, without its text.
-enum Shape {
+enum NodeShape {
     Null,
     Scalar,
-    List(Vec<Shape>),
-    Map(Vec<Shape>),
-    Tagged(Box<Shape>),
+    List(Vec<NodeShape>),
+    Map(Vec<NodeShape>),
+    Tagged(Box<NodeShape>),
 }
 
 struct ShapeSeed<'b> {
-    nodes: &'b mut Budget,
+    nodes: &'b mut NodeBudget,
     rule: FileRule,
 }
 
@@ -279,22 +279,22 @@ impl ShapeSeed<'_> {
 }
 
 impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
-    type Value = Shape;
-    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Shape, D::Error> {
+    type Value = NodeShape;
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<NodeShape, D::Error> {
         events.deserialize_any(self)
     }
 }
 
 macro_rules! scalar {
     ($($visit:ident: $type:ty),*) => {
-        $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<Shape, E> {
-            self.nodes.spend(1).map(|()| Shape::Scalar)
+        $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<NodeShape, E> {
+            self.nodes.spend(1).map(|()| NodeShape::Scalar)
         })*
     };
 }
 
 impl<'de> Visitor<'de> for ShapeSeed<'_> {
-    type Value = Shape;
+    type Value = NodeShape;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("YAML")
@@ -303,41 +303,41 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
     scalar!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64);
     scalar!(visit_str: &str);
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Shape, E> {
-        self.nodes.spend(1).map(|()| Shape::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<NodeShape, E> {
+        self.nodes.spend(1).map(|()| NodeShape::Null)
     }
 
-    fn visit_none<E: serde::de::Error>(self) -> Result<Shape, E> {
+    fn visit_none<E: serde::de::Error>(self) -> Result<NodeShape, E> {
         self.visit_unit()
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Shape, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<NodeShape, A::Error> {
         self.nodes.spend(1)?;
         let mut shapes = Vec::new();
         while let Some(shape) = items.next_element_seed(self.inner())? {
             shapes.push(shape);
         }
-        Ok(Shape::List(shapes))
+        Ok(NodeShape::List(shapes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Shape, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<NodeShape, A::Error> {
         self.nodes.spend(1)?;
         let mut shapes = Vec::new();
-        while entries.next_key_seed(TextSeed { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
+        while entries.next_key_seed(TextSeed { text: "", bytes: &mut NodeBudget(usize::MAX) })?.is_some() {
             self.nodes.spend(1)?;
             shapes.push(entries.next_value_seed(self.inner())?);
         }
-        Ok(Shape::Map(shapes))
+        Ok(NodeShape::Map(shapes))
     }
 
     /// A tag of the file's own (`!Vault`). In our files it is refused at once: what it means is not ours to guess.
-    fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<Shape, A::Error> {
+    fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<NodeShape, A::Error> {
         let (tag, value) = tagged.variant::<String>()?;
         match self.rule {
             FileRule::Own => Err(A::Error::custom(format!("{}{tag}", syntax::TAG))),
             FileRule::Foreign => {
                 self.nodes.spend(1)?;
-                Ok(Shape::Tagged(Box::new(value.newtype_variant_seed(self.inner())?)))
+                Ok(NodeShape::Tagged(Box::new(value.newtype_variant_seed(self.inner())?)))
             }
         }
     }
@@ -345,23 +345,23 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
 
 /// The second reading: the text of every scalar.
 struct NodeSeed<'s> {
-    shape: &'s Shape,
+    shape: &'s NodeShape,
     text: &'s str,
-    bytes: &'s mut Budget,
+    bytes: &'s mut NodeBudget,
 }
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = Node;
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Node, D::Error> {
         match self.shape {
-            Shape::Null | Shape::Scalar => {
+            NodeShape::Null | NodeShape::Scalar => {
                 let (text, at) = TextSeed { text: self.text, bytes: self.bytes }.deserialize(events)?;
-                let null = matches!(self.shape, Shape::Null);
+                let null = matches!(self.shape, NodeShape::Null);
                 Ok(Node { at, value: if null { NodeValue::Null } else { NodeValue::Scalar(text) } })
             }
-            Shape::List(_) => events.deserialize_seq(self),
-            Shape::Map(_) => events.deserialize_map(self),
-            Shape::Tagged(_) => events.deserialize_any(self),
+            NodeShape::List(_) => events.deserialize_seq(self),
+            NodeShape::Map(_) => events.deserialize_map(self),
+            NodeShape::Tagged(_) => events.deserialize_any(self),
         }
     }
 }
@@ -374,7 +374,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let Shape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
+        let NodeShape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
         let mut list = Vec::with_capacity(shapes.len());
         for shape in shapes {
             list.extend(items.next_element_seed(NodeSeed {
@@ -387,7 +387,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let Shape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
+        let NodeShape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
         let mut map = Vec::with_capacity(shapes.len());
         for shape in shapes {
             let key = TextSeed { text: self.text, bytes: &mut *self.bytes };
@@ -401,7 +401,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
 
     /// A tag that is kept: its value under its name.
     fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
-        let Shape::Tagged(shape) = self.shape else { return Err(A::Error::custom("a tag appeared")) };
+        let NodeShape::Tagged(shape) = self.shape else { return Err(A::Error::custom("a tag appeared")) };
         let (tag, value) = tagged.variant::<String>()?;
         let node = value.newtype_variant_seed(NodeSeed { shape, text: self.text, bytes: self.bytes })?;
         let at = node.at;
@@ -412,7 +412,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
 /// A scalar's text, and where it stands when it is a slice of the file's text.
 struct TextSeed<'s> {
     text: &'s str,
-    bytes: &'s mut Budget,
+    bytes: &'s mut NodeBudget,
 }
 
 impl<'de> DeserializeSeed<'de> for TextSeed<'_> {

@@ -1,7 +1,11 @@
-//! A module of the crate imports only from modules below it. `docs/architecture.md` has the picture.
+//! A module of the crate imports only from modules below it, and no two types have one name. `docs/architecture.md` has the
+//! picture.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use regex_lite::Regex;
 
 /// The top-level modules, lowest first. Modules of one row know nothing of each other, but for the first row: its small
 /// modules are in order.
@@ -79,4 +83,26 @@ fn an_import_from_above_is_found() {
         imports("use crate::engine::{self};\n// crate::config\nlet x = crate::yaml::Node;"),
         ["engine", "yaml"]
     );
+}
+
+/// Someone who reads a name in one folder and meets it in another takes both for one.
+#[test]
+fn no_name_stands_for_several_types() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let declaration = Regex::new(
+        r"(?m)^\s*(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait) ([A-Z]\w*)|^(?:pub(?:\([^)]*\))? )?type ([A-Z]\w*)",
+    );
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for found in declaration.as_ref().unwrap().captures_iter(&text) {
+            let name = found.get(1).or(found.get(2)).unwrap().as_str().to_owned();
+            places.entry(name).or_default().push(file.strip_prefix(&root).unwrap().display().to_string());
+        }
+    }
+    assert!(places.len() > 500, "{} types", places.len());
+    places.retain(|_, places| places.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
 }

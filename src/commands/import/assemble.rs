@@ -1,7 +1,7 @@
 //! Brings what a dialect made into the files that were asked for: one file, or a folder with a main file.
 
-use super::dialect::Options;
-use super::model::{Entry, Imported, OutputFile, Target, Value};
+use super::dialect::ImportOptions;
+use super::model::{Entry, Imported, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::unique_names::UniqueNames;
 use super::url;
@@ -19,7 +19,7 @@ const INHERITED: [&str; 7] =
 /// They do not fit one file.
 pub(super) fn files(
     imported: Imported,
-    options: &Options,
+    options: &ImportOptions,
     report: &Report,
 ) -> Result<Vec<OutputFile>, Error> {
     let Imported { main, mut included, needs_files } = imported;
@@ -67,11 +67,11 @@ pub(super) fn files(
 }
 
 /// The target of `--url`.
-pub(super) fn target(text: &str, report: &Report) -> Target {
+pub(super) fn target(text: &str, report: &Report) -> ImportedTarget {
     let name = url::database(text).unwrap_or_else(|| "db".to_owned());
     let mut entry = Entry::default();
     entry.set("url", Value::Expanded(url::without_password(text, &name, report)));
-    Target { name, entry }
+    ImportedTarget { name, entry }
 }
 
 /// Adds the queries of a file, with what the file says for all of them.

@@ -7,16 +7,16 @@ use super::section::Section;
 pub(super) const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
 
 /// Bytes that may still be copied.
-pub(super) struct Budget(Cell<usize>);
+pub(super) struct CopyBudget(Cell<usize>);
 
-impl Default for Budget {
+impl Default for CopyBudget {
     /// As much as a file of ours may hold.
-    fn default() -> Budget {
-        Budget(Cell::new(crate::yaml::document::MAX_BYTES))
+    fn default() -> CopyBudget {
+        CopyBudget(Cell::new(crate::yaml::document::MAX_BYTES))
     }
 }
 
-impl Budget {
+impl CopyBudget {
     /// Takes what is needed; false from the first time on that there is less.
     #[must_use]
     pub(super) fn take(&self, bytes: usize) -> bool {

@@ -4,7 +4,7 @@
 //! all of an address. lib/pq, which all PostgreSQL schemes but `pgx` mean, has `sslmode=require` as its default. A path
 //! without a host is the folder of a socket, with the database behind it.
 
-use super::drivers::Driver;
+use super::drivers::SourceDriver;
 use super::durations;
 use super::model::{Entry, Value};
 use super::report::Report;
@@ -89,7 +89,7 @@ const NOT_A_URL: &str = "needs an address that is a URL";
 
 /// A user and a password that stand apart from the address.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Login {
+pub(super) struct SeparateLogin {
     pub(super) username: Option<Value>,
     pub(super) password: Option<Value>,
 }
@@ -100,8 +100,8 @@ pub(super) struct AddressReader<'s> {
     pub(super) target: &'s str,
     pub(super) report: &'s Report,
     /// What to take an address for that a variable or a secret manager holds.
-    pub(super) fallback: Driver,
-    pub(super) login: Login,
+    pub(super) fallback: SourceDriver,
+    pub(super) login: SeparateLogin,
 }
 
 /// The parts of an address.
@@ -128,20 +128,20 @@ impl<'s> AddressReader<'s> {
     pub(super) fn set(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
         let address = address.trim();
         if let Some(parts) = AddressParts::of(address).filter(|parts| !is_secret_manager(&parts.scheme)) {
-            return match Driver::known(&parts.scheme) {
-                Some(Driver::Ours("mysql")) => {
+            return match SourceDriver::known(&parts.scheme) {
+                Some(SourceDriver::Ours("mysql")) => {
                     self.mysql(entry, &parts);
                     Ok("mysql")
                 }
-                Some(Driver::Ours("sqlite")) => {
+                Some(SourceDriver::Ours("sqlite")) => {
                     entry.set("driver", "sqlite");
                     let path = format!("{}{}", parts.host, parts.path);
                     entry.set("database", self.expanded(&path));
                     Ok("sqlite")
                 }
-                Some(Driver::Ours(_)) => Ok(self.postgres(entry, &parts)),
-                Some(lacking @ Driver::Lacking(_)) => lacking.ours(),
-                None if parts.has_slashes => Driver::of_scheme(&parts.scheme).ours(),
+                Some(SourceDriver::Ours(_)) => Ok(self.postgres(entry, &parts)),
+                Some(lacking @ SourceDriver::Lacking(_)) => lacking.ours(),
+                None if parts.has_slashes => SourceDriver::of_scheme(&parts.scheme).ours(),
                 // What stands before the colon may be a user.
                 None => Err(NOT_A_URL.to_owned()),
             };
@@ -458,7 +458,7 @@ impl<'a> AddressParts<'a> {
             let (inside, after) = inside.split_once(')')?;
             return Some(parts(host.starts_with("unix("), inside, after.trim_start_matches('/'), true));
         }
-        if Driver::known(scheme) == Some(Driver::Ours("sqlite")) {
+        if SourceDriver::known(scheme) == Some(SourceDriver::Ours("sqlite")) {
             return Some(parts(false, "", host, false));
         }
         let end = host.find('/').unwrap_or(host.len());
@@ -476,8 +476,9 @@ mod tests {
     /// The keys that an address becomes, and the variables that it needs.
     fn keys(address: &str) -> String {
         let report = Report::default();
-        let fallback = Driver::Ours("postgres");
-        let source = AddressReader { target: "shop", report: &report, fallback, login: Login::default() };
+        let fallback = SourceDriver::Ours("postgres");
+        let source =
+            AddressReader { target: "shop", report: &report, fallback, login: SeparateLogin::default() };
         let mut entry = Entry::default();
         if let Err(why) = source.set(&mut entry, address) {
             return why;

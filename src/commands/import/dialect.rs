@@ -13,7 +13,7 @@ use crate::yaml::document::{MapEntry, Node, NodeValue};
 
 /// What the command line says about a conversion.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Options {
+pub(super) struct ImportOptions {
     /// `--url`: the database, where the source names none.
     pub(super) url: Option<String>,
     /// `--keep-labels`: labels that the other exporter adds to every sample stay.
@@ -23,26 +23,26 @@ pub(super) struct Options {
 }
 
 /// One source: all its inputs.
-pub(super) struct Source<'s> {
+pub(super) struct ImportSource<'s> {
     /// At least one.
     pub(super) inputs: &'s [Input],
-    pub(super) options: &'s Options,
+    pub(super) options: &'s ImportOptions,
     pub(super) report: &'s Report,
 }
 
 /// The configuration of another exporter.
-pub(super) struct Dialect {
+pub(super) struct ImportDialect {
     /// The value of `--from`.
     pub(super) name: &'static str,
     /// What in a tree speaks for the dialect, in a few words each; nothing where it cannot be one. Looks at a few levels
     /// only: it is asked at every node of a Helm file.
     pub(super) signs: fn(&Node) -> Vec<String>,
     /// Converts what it can and reports the rest.
-    pub(super) convert: fn(&Source<'_>) -> Imported,
+    pub(super) convert: fn(&ImportSource<'_>) -> Imported,
 }
 
 /// All dialects.
-pub(super) static DIALECTS: [Dialect; 7] = [
+pub(super) static DIALECTS: [ImportDialect; 7] = [
     burningalchemist::DIALECT,
     export_sql::DIALECT,
     justwatch::DIALECT,
@@ -56,7 +56,7 @@ pub(super) static DIALECTS: [Dialect; 7] = [
 ///
 /// # Errors
 /// There is no such dialect.
-pub(super) fn named(name: &str) -> Result<Option<&'static Dialect>, Error> {
+pub(super) fn named(name: &str) -> Result<Option<&'static ImportDialect>, Error> {
     if name == "auto" {
         return Ok(None);
     }
@@ -70,11 +70,11 @@ pub(super) fn named(name: &str) -> Result<Option<&'static Dialect>, Error> {
 ///
 /// # Errors
 /// None is recognised, two are equally likely, or the inputs are of several.
-pub(super) fn recognised(inputs: &[Input]) -> Result<&'static Dialect, Error> {
-    let signs = |dialect: &Dialect| -> Vec<String> {
+pub(super) fn recognised(inputs: &[Input]) -> Result<&'static ImportDialect, Error> {
+    let signs = |dialect: &ImportDialect| -> Vec<String> {
         inputs.iter().flat_map(|input| (dialect.signs)(&input.tree)).collect()
     };
-    let mut found: Vec<(&Dialect, Vec<String>)> =
+    let mut found: Vec<(&ImportDialect, Vec<String>)> =
         DIALECTS.iter().map(|dialect| (dialect, signs(dialect))).collect();
     found.retain(|(_, signs)| !signs.is_empty());
     // Stable: equal ones stay in the order of the table.
@@ -104,7 +104,7 @@ pub(super) fn recognised(inputs: &[Input]) -> Result<&'static Dialect, Error> {
 
 /// A file of another dialect among those of one would lose what it says. To a file of pg_exporter without a key of its own,
 /// postgres_exporter's signs are the only ones.
-fn is_alone(dialect: &Dialect, inputs: &[Input]) -> Result<(), Error> {
+fn is_alone(dialect: &ImportDialect, inputs: &[Input]) -> Result<(), Error> {
     for input in inputs.iter().filter(|input| (dialect.signs)(&input.tree).is_empty()) {
         let others = DIALECTS.iter().filter(|other| {
             (dialect.name, other.name) != (pg_exporter::DIALECT.name, postgres_exporter::DIALECT.name)
@@ -123,7 +123,7 @@ fn is_alone(dialect: &Dialect, inputs: &[Input]) -> Result<(), Error> {
 }
 
 /// Whether a tree is one of this dialect, or of any.
-pub(super) fn is_recognised(dialect: Option<&Dialect>, tree: &Node) -> bool {
+pub(super) fn is_recognised(dialect: Option<&ImportDialect>, tree: &Node) -> bool {
     match dialect {
         Some(dialect) => !(dialect.signs)(tree).is_empty(),
         None => DIALECTS.iter().any(|dialect| !(dialect.signs)(tree).is_empty()),

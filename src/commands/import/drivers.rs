@@ -6,18 +6,18 @@ use std::borrow::Cow;
 
 /// The driver behind a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Driver {
+pub(super) enum SourceDriver {
     /// One of ours, by the name that `driver` has.
     Ours(&'static str),
     /// One that we lack, by the name of its database.
     Lacking(Cow<'static, str>),
 }
 
-use Driver::{Lacking, Ours};
+use SourceDriver::{Lacking, Ours};
 
 /// What speaks for a driver.
-struct Known {
-    driver: Driver,
+struct DriverSigns {
+    driver: SourceDriver,
     /// Schemes of addresses, as xo/dburl has them.
     schemes: &'static [&'static str],
     /// Words in names of files and collectors.
@@ -28,77 +28,77 @@ struct Known {
 
 /// The more particular ones first: a statement for SQL Server may look like one for MySQL elsewhere.
 #[rustfmt::skip]
-static KNOWN: [Known; 12] = [
-    Known {
+static KNOWN: [DriverSigns; 12] = [
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("SQL Server")),
         schemes: &["sqlserver", "ms", "mssql", "azuresql"],
         words: &["mssql", "sqlserver", "azuresql"],
         marks: &["sys.dm_", "sys.sysprocesses", "sys.databases", "sys.master_files", "sys.configurations", "msdb.dbo.", "(nolock)",
             "@@servername", "getdate()", "getutcdate()", "select top ", "select top(", " as [", "serverproperty("],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("Oracle")),
         schemes: &["oracle", "or", "ora", "oci", "oci8", "odpi", "odpi-c", "godror", "gr"],
         words: &["oracle", "oracledb"],
         marks: &["v$", "from dba_", "join dba_", "sys_context(", "where rownum", "and rownum", "from cdb_"],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("Snowflake")),
         schemes: &["snowflake", "sf"],
         words: &["snowflake"],
         marks: &["account_usage.", "table(information_schema.", "lateral flatten("],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("ClickHouse")),
         schemes: &["clickhouse", "ch"],
         words: &["clickhouse"],
         marks: &["system.metrics", "system.events", "system.asynchronous_metrics", "system.parts", "system.replicas",
             "system.processes", "system.query_log"],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("Db2")),
         schemes: &["db2", "go_ibm_db", "ibmdb"],
         words: &["db2"],
         marks: &["sysibm.", "sysibmadm.", "syscat.", "table(mon_get_", "table (mon_get_"],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("SAP HANA")),
         schemes: &["hdb", "sa", "saphana", "sap", "hana"],
         words: &["hana", "saphana", "hanasql", "hdb"],
         marks: &["sys.m_", "from dummy"],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("Vertica")),
         schemes: &["vertica", "ve"],
         words: &["vertica"],
         marks: &["v_monitor.", "v_catalog."],
     },
-    Known {
+    DriverSigns {
         driver: Lacking(Cow::Borrowed("SAP ASE")),
         schemes: &["tds", "ax", "ase", "sapase"],
         words: &["sybase", "sapase"],
         marks: &["master..mon", "master..sys"],
     },
-    Known {
+    DriverSigns {
         driver: Ours("pgbouncer"),
         schemes: &["pgbouncer"],
         words: &["pgbouncer"],
         marks: &["show pools", "show stats", "show lists", "show clients", "show servers"],
     },
-    Known {
+    DriverSigns {
         driver: Ours("mysql"),
         schemes: &["mysql", "my", "mariadb", "maria", "percona", "aurora", "memsql", "me", "tidb", "ti", "vitess", "vt",
             "mymysql", "mymy", "zm"],
         words: &["mysql", "mariadb", "percona", "innodb"],
         marks: &["performance_schema.", "information_schema.processlist", "show global ", "mysql.", "`", "unix_timestamp("],
     },
-    Known {
+    DriverSigns {
         driver: Ours("sqlite"),
         schemes: &["sqlite", "sqlite3", "sq", "file", "moderncsqlite", "modernsqlite", "mq"],
         words: &["sqlite", "sqlite3"],
         marks: &["sqlite_master", "sqlite_schema", "from pragma_", "unixepoch("],
     },
-    Known {
+    DriverSigns {
         driver: Ours("postgres"),
         schemes: &["postgres", "postgresql", "pg", "pgsql", "pgx", "px", "cockroachdb", "cr", "cockroach", "crdb", "cdb",
             "redshift", "rs"],
@@ -110,10 +110,10 @@ static KNOWN: [Known; 12] = [
 /// How many characters of a statement are searched for marks.
 const LONGEST: usize = 10_000;
 
-impl Driver {
+impl SourceDriver {
     /// That of the scheme of an address, without `+` and what follows it; one that is not in the table is lacking.
-    pub(super) fn of_scheme(scheme: &str) -> Driver {
-        Driver::known(scheme).unwrap_or_else(|| {
+    pub(super) fn of_scheme(scheme: &str) -> SourceDriver {
+        SourceDriver::known(scheme).unwrap_or_else(|| {
             let scheme = scheme.split('+').next().unwrap_or_default();
             // What is not a scheme may be a piece of a password.
             let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     /// That of a scheme in the table.
-    pub(super) fn known(scheme: &str) -> Option<Driver> {
+    pub(super) fn known(scheme: &str) -> Option<SourceDriver> {
         let scheme = scheme.split('+').next().unwrap_or_default().to_ascii_lowercase();
         KNOWN.iter().find(|known| known.schemes.contains(&scheme.as_str())).map(|known| known.driver.clone())
     }
@@ -136,7 +136,7 @@ impl Driver {
     pub(super) fn told<'t>(
         names: impl IntoIterator<Item = &'t str>,
         statements: impl IntoIterator<Item = &'t str>,
-    ) -> Option<Driver> {
+    ) -> Option<SourceDriver> {
         let words: Vec<String> = names
             .into_iter()
             .flat_map(|name| name.split(|c: char| !c.is_ascii_alphanumeric()))
@@ -179,7 +179,7 @@ impl Driver {
 }
 
 /// The name of a column in a statement.
-pub(super) fn quoted_column(name: &str, driver: &Driver) -> String {
+pub(super) fn quoted_column(name: &str, driver: &SourceDriver) -> String {
     let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     match driver {
@@ -193,23 +193,23 @@ pub(super) fn quoted_column(name: &str, driver: &Driver) -> String {
 mod tests {
     use super::*;
 
-    fn lacking(name: &'static str) -> Driver {
+    fn lacking(name: &'static str) -> SourceDriver {
         Lacking(Cow::Borrowed(name))
     }
 
     #[test]
     fn a_driver_is_told_by_a_scheme_by_a_name_and_by_sql() {
-        assert_eq!(Driver::of_scheme("pgsql"), Ours("postgres"));
-        assert_eq!(Driver::of_scheme("postgresql+psycopg2"), Ours("postgres"));
-        assert_eq!(Driver::of_scheme("MariaDB+pymysql"), Ours("mysql"));
-        assert_eq!(Driver::of_scheme("mssql+pymssql"), lacking("SQL Server"));
-        assert_eq!(Driver::of_scheme("athena"), lacking("athena"));
-        assert_eq!(Driver::of_scheme("user:secret@"), lacking("an unknown database"));
-        assert_eq!(Driver::known("gopher"), None);
-        assert_eq!(Driver::told(["mssql_standard.collector"], []), Some(lacking("SQL Server")));
-        assert_eq!(Driver::told(["shanahan_stats"], []), None);
-        assert_eq!(Driver::told(["PG_DATABASE_DSN"], []), Some(Ours("postgres")));
-        assert_eq!(Driver::told(["SHOP_MYSQL"], ["SELECT 1::int"]), Some(Ours("mysql")));
+        assert_eq!(SourceDriver::of_scheme("pgsql"), Ours("postgres"));
+        assert_eq!(SourceDriver::of_scheme("postgresql+psycopg2"), Ours("postgres"));
+        assert_eq!(SourceDriver::of_scheme("MariaDB+pymysql"), Ours("mysql"));
+        assert_eq!(SourceDriver::of_scheme("mssql+pymssql"), lacking("SQL Server"));
+        assert_eq!(SourceDriver::of_scheme("athena"), lacking("athena"));
+        assert_eq!(SourceDriver::of_scheme("user:secret@"), lacking("an unknown database"));
+        assert_eq!(SourceDriver::known("gopher"), None);
+        assert_eq!(SourceDriver::told(["mssql_standard.collector"], []), Some(lacking("SQL Server")));
+        assert_eq!(SourceDriver::told(["shanahan_stats"], []), None);
+        assert_eq!(SourceDriver::told(["PG_DATABASE_DSN"], []), Some(Ours("postgres")));
+        assert_eq!(SourceDriver::told(["SHOP_MYSQL"], ["SELECT 1::int"]), Some(Ours("mysql")));
         for (sql, database) in [
             ("SELECT count(*)\n  FROM sys.dm_exec_sessions", lacking("SQL Server")),
             ("SELECT name FROM V$SESSION", lacking("Oracle")),
@@ -222,9 +222,9 @@ mod tests {
             ("SELECT count(*) FROM sqlite_master", Ours("sqlite")),
             ("SELECT 1::int", Ours("postgres")),
         ] {
-            assert_eq!(Driver::told([], [sql]), Some(database), "{sql}");
+            assert_eq!(SourceDriver::told([], [sql]), Some(database), "{sql}");
         }
-        assert_eq!(Driver::told(["orders"], ["SELECT count(*) FROM orders"]), None);
+        assert_eq!(SourceDriver::told(["orders"], ["SELECT count(*) FROM orders"]), None);
     }
 
     #[test]

@@ -7,15 +7,15 @@
 
 use std::collections::HashMap;
 
-use super::dialect::{Dialect, Source, child, entries, items};
-use super::drivers::Driver;
-use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::dialect::{ImportDialect, ImportSource, child, entries, items};
+use super::drivers::SourceDriver;
+use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
 use super::url;
 use crate::yaml::document::Node;
 
-pub(super) const DIALECT: Dialect = Dialect { name: "export-sql", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "export-sql", signs, convert };
 
 /// The port that it listens on without a key.
 const PORT: &str = "9090";
@@ -34,7 +34,7 @@ fn signs(tree: &Node) -> Vec<String> {
     vec!["`databases` have a `driver`".to_owned(), "`queries` are a list with `name` and `sql`".to_owned()]
 }
 
-fn convert(source: &Source<'_>) -> Imported {
+fn convert(source: &ImportSource<'_>) -> Imported {
     let report = source.report;
     let mut main = OutputFile::default();
     for input in source.inputs {
@@ -46,7 +46,7 @@ fn convert(source: &Source<'_>) -> Imported {
         }
         let mut lacking: HashMap<&str, String> = HashMap::new();
         for (name, section) in root.section("databases").iter().flat_map(Section::named) {
-            let driver = section.text("driver").and_then(|driver| Driver::known(&driver));
+            let driver = section.text("driver").and_then(|driver| SourceDriver::known(&driver));
             match driver.map(|driver| driver.ours()) {
                 Some(Err(why)) => {
                     section.leave_out(format!("the database {name} {why}"));
@@ -89,7 +89,7 @@ fn dead_keys(section: &Section<'_>) {
     section.note_untaken("export-sql does not use this key");
 }
 
-fn target(name: &str, section: &Section<'_>) -> Target {
+fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
     let report = section.report;
     let mut entry = Entry::at(section.place());
     entry.set_if("driver", section.text("driver"));
@@ -117,7 +117,7 @@ fn target(name: &str, section: &Section<'_>) -> Target {
     }
     section.describe(&mut entry);
     dead_keys(section);
-    Target { name: name.to_owned(), entry }
+    ImportedTarget { name: name.to_owned(), entry }
 }
 
 /// A text in which variables are replaced, here as there.
@@ -126,7 +126,7 @@ fn expanded(text: &str, report: &Report) -> Value {
     Value::Expanded(text.to_owned())
 }
 
-fn query(section: &Section<'_>) -> Option<Query> {
+fn query(section: &Section<'_>) -> Option<ImportedQuery> {
     let mut entry = Entry::at(section.place());
     entry.set_if("name", section.text("name"));
     entry.set_if("database", section.text("database"));
@@ -144,7 +144,7 @@ fn query(section: &Section<'_>) -> Option<Query> {
         section.leave_out("the query has no metrics");
         return None;
     }
-    Some(Query { entry, metrics })
+    Some(ImportedQuery { entry, metrics })
 }
 
 /// A number of seconds, with its unit.

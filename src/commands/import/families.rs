@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::model::{Entry, Query, Value};
+use super::model::{Entry, ImportedQuery, Value};
 use super::report::Report;
 
 /// A metric with more labels is not converted: each label stands at each metric of a query, and a file that is short would
@@ -12,7 +12,7 @@ pub(super) const MOST_LABELS: usize = 64;
 
 /// All metrics of one name.
 #[derive(Default)]
-struct Family {
+struct UnitedFamily {
     types: Vec<String>,
     /// Of the first metric that has one.
     help: Option<Value>,
@@ -21,10 +21,10 @@ struct Family {
 }
 
 /// Brings metrics of one name together.
-pub(super) fn unite<'q>(queries: impl IntoIterator<Item = &'q mut Query>, report: &Report) {
+pub(super) fn unite<'q>(queries: impl IntoIterator<Item = &'q mut ImportedQuery>, report: &Report) {
     let mut metrics: Vec<&mut Entry> =
         queries.into_iter().flat_map(|query| query.metrics.iter_mut()).collect();
-    let mut families: HashMap<String, Family> = HashMap::new();
+    let mut families: HashMap<String, UnitedFamily> = HashMap::new();
     for metric in &metrics {
         let family = families.entry(name(metric)).or_default();
         let add = |list: &mut Vec<String>, text: String| {
@@ -43,7 +43,7 @@ pub(super) fn unite<'q>(queries: impl IntoIterator<Item = &'q mut Query>, report
     }
 }
 
-impl Family {
+impl UnitedFamily {
     fn join(&self, metric: &mut Entry, report: &Report) {
         let place = metric.origin.clone();
         if self.types.len() > 1 && self.types.iter().all(|kind| matches!(kind.as_str(), "gauge" | "counter"))

@@ -38,10 +38,10 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 
 use self::compare::Tolerance;
-use self::dialect::{Dialect, Options, Source};
+use self::dialect::{ImportDialect, ImportOptions, ImportSource};
 use self::input::Input;
 use self::report::Report;
-use self::settle::Settled;
+use self::settle::SettledFiles;
 use super::settings::GlobalArgs;
 use super::{CommandResult, counted, output, print_page, print_stderr, print_stderr_line};
 use crate::deadline::Deadline;
@@ -124,7 +124,7 @@ fn convert_files(options: &ImportArgs) -> CommandResult {
     let destination = options.output.as_deref();
     let is_folder = destination.is_some_and(is_folder);
     let report = Report::default();
-    let converting = Options { url: options.url.clone(), keep_labels: options.keep_labels, is_folder };
+    let converting = ImportOptions { url: options.url.clone(), keep_labels: options.keep_labels, is_folder };
     let settled = convert(&options.from, &options.files, &converting, &report)?;
     write(&settled, destination, is_folder, &options.files)?;
     print_stderr(&report.render());
@@ -140,9 +140,9 @@ fn convert_files(options: &ImportArgs) -> CommandResult {
 fn convert(
     from: &str,
     files: &[PathBuf],
-    options: &Options,
+    options: &ImportOptions,
     report: &Report,
-) -> Result<Settled, super::CommandErrors> {
+) -> Result<SettledFiles, super::CommandErrors> {
     if files.is_empty() {
         let hint = "name the files of the other exporter, or compare its page with --compare URL";
         return Err(Error::config("no file to convert is named").with_hint(hint).into());
@@ -154,11 +154,11 @@ fn convert(
 
 /// From inputs to files.
 fn settled(
-    named: Option<&'static Dialect>,
+    named: Option<&'static ImportDialect>,
     inputs: &[Input],
-    options: &Options,
+    options: &ImportOptions,
     report: &Report,
-) -> Result<Settled, super::CommandErrors> {
+) -> Result<SettledFiles, super::CommandErrors> {
     let dialect = named.map_or_else(|| dialect::recognised(inputs), Ok)?;
     let mut documents: Vec<&Rc<Document>> = inputs.iter().map(|input| &input.document).collect();
     documents.dedup_by(|one, other| Rc::ptr_eq(one, other));
@@ -167,7 +167,7 @@ fn settled(
         places.for_each(|place| report.note(place, "repeated key, with an equal value"));
         document.faults.iter().for_each(|fault| report.left_out(fault.place().cloned(), fault.message()));
     }
-    let imported = (dialect.convert)(&Source { inputs, options, report });
+    let imported = (dialect.convert)(&ImportSource { inputs, options, report });
     let files = assemble::files(imported, options, report)?;
     Ok(settle::settle(files, report)?)
 }
@@ -185,7 +185,7 @@ pub fn convert_text(
     let named = dialect::named(from)?;
     let inputs = input::read_text("fuzz.yaml", folder, text, &|tree| dialect::is_recognised(named, tree))?;
     let report = Report::default();
-    let options = Options { url: None, keep_labels: false, is_folder: true };
+    let options = ImportOptions { url: None, keep_labels: false, is_folder: true };
     Ok(settled(named, &inputs, &options, &report)?.texts)
 }
 
@@ -202,7 +202,7 @@ fn is_folder(path: &Path) -> bool {
 
 /// Writes each file in one step; to stdout where no destination is named.
 fn write(
-    settled: &Settled,
+    settled: &SettledFiles,
     destination: Option<&Path>,
     is_folder: bool,
     sources: &[PathBuf],
@@ -235,7 +235,7 @@ fn write(
 }
 
 /// `silenced by lint_off: L001 on 3 entries, L006 on 1 entry; …`
-fn report_silenced(settled: &Settled) {
+fn report_silenced(settled: &SettledFiles) {
     if settled.silenced.is_empty() {
         return;
     }

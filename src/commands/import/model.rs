@@ -164,7 +164,7 @@ fn remove_at<K: AsRef<str>>(pairs: &mut Vec<(K, Value)>, path: &str) -> bool {
 
 /// A query and its metrics.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Query {
+pub(super) struct ImportedQuery {
     /// All keys but `metrics`.
     pub(super) entry: Entry,
     /// Each with its keys.
@@ -173,7 +173,7 @@ pub(super) struct Query {
 
 /// An entry of `databases`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Target {
+pub(super) struct ImportedTarget {
     /// Its name.
     pub(super) name: String,
     /// Its keys.
@@ -192,9 +192,9 @@ pub(super) struct OutputFile {
     /// Comments above the keys at the top, line by line.
     pub(super) headings: Vec<(&'static str, String)>,
     /// The targets; of the main file only.
-    pub(super) databases: Vec<Target>,
+    pub(super) databases: Vec<ImportedTarget>,
     /// The queries.
-    pub(super) queries: Vec<Query>,
+    pub(super) queries: Vec<ImportedQuery>,
 }
 
 /// What an import makes of its inputs.

@@ -10,21 +10,21 @@
 use std::collections::{HashMap, HashSet};
 
 use super::assemble;
-use super::budget::Budget;
-use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
+use super::budget::CopyBudget;
+use super::dialect::{ImportDialect, ImportSource, child, entries, is_custom_query, items, signs_of_query};
 use super::families::{self, MOST_LABELS};
-use super::model::{Entry, Imported, OutputFile, Query, Value};
+use super::model::{Entry, Imported, ImportedQuery, OutputFile, Value};
 use super::negative_columns::negative_columns;
 use super::report::Report;
 use super::section::{Section, indented};
 use super::unique_names::UniqueNames;
-use super::url::Address;
+use super::url::UrlParts;
 use crate::deadline::{duration_text, parse_duration};
 use crate::error::SourcePosition;
 use crate::inspect::sql_compare::column_names;
 use crate::yaml::document::Node;
 
-pub(super) const DIALECT: Dialect = Dialect { name: "pg_exporter", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "pg_exporter", signs, convert };
 
 /// Keys of a branch that no other dialect has beside `query` and `metrics`.
 const OF_BRANCH: [&str; 10] = [
@@ -69,8 +69,8 @@ fn signs(tree: &Node) -> Vec<String> {
     signs
 }
 
-fn convert(source: &Source<'_>) -> Imported {
-    let Source { inputs, options, report } = *source;
+fn convert(source: &ImportSource<'_>) -> Imported {
+    let ImportSource { inputs, options, report } = *source;
     let mut files: Vec<BranchFile<'_>> = Vec::new();
     for input in inputs {
         let mut output = OutputFile { name: format!("{}.yaml", input.stem()), ..OutputFile::default() };
@@ -153,7 +153,7 @@ impl BranchFile<'_> {
         if is_one_limit && branches.iter().any(has_default) {
             output.top.set("timeout", TIMEOUT);
         }
-        let budget = Budget::default();
+        let budget = CopyBudget::default();
         for branch in &branches {
             let Some(mut query) = branch.query(&budget) else { continue };
             query.entry.set("name", names.take(branch.name));
@@ -197,7 +197,7 @@ fn without_replaced(files: &mut [BranchFile<'_>], report: &Report) {
 
 /// Whether an address is that of PgBouncer's console: pg_exporter knows it by the name of the database.
 fn is_console(url: &str) -> bool {
-    Address::of(url).is_some_and(|address| address.path == "pgbouncer")
+    UrlParts::of(url).is_some_and(|address| address.path == "pgbouncer")
 }
 
 /// The address with the scheme of PgBouncer's console, where it is one.
@@ -218,7 +218,7 @@ struct Branch<'s> {
 }
 
 /// A column of the result.
-struct Column<'s> {
+struct BranchColumn<'s> {
     /// Its name in the result.
     name: String,
     /// Its name as a label or behind that of the branch.
@@ -260,7 +260,7 @@ impl<'s> Branch<'s> {
         self.section.note("tags", message);
     }
 
-    fn query(&self, budget: &Budget) -> Option<Query> {
+    fn query(&self, budget: &CopyBudget) -> Option<ImportedQuery> {
         let Branch { section, .. } = self;
         let sql = section.sql("query").unwrap_or_default();
         if sql.is_empty() {
@@ -305,14 +305,14 @@ impl<'s> Branch<'s> {
         if !budget.take_for(section, (prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
             return None;
         }
-        let metric = |column: &Column<'_>| column.metric(&prefix, labels.as_ref(), &negative);
+        let metric = |column: &BranchColumn<'_>| column.metric(&prefix, labels.as_ref(), &negative);
         let metrics: Vec<Entry> =
             columns.iter().filter(|column| column.is_in(returned.as_ref())).filter_map(metric).collect();
         if metrics.is_empty() {
             section.leave_out(format!("the branch {} has no column that makes a metric", self.name));
             return None;
         }
-        Some(Query { entry, metrics })
+        Some(ImportedQuery { entry, metrics })
     }
 
     fn flag(&self, key: &str) -> bool {
@@ -424,15 +424,15 @@ impl<'s> Branch<'s> {
         needs
     }
 
-    fn columns(&self) -> Vec<Column<'s>> {
+    fn columns(&self) -> Vec<BranchColumn<'s>> {
         let sections = self.section.sections("metrics");
         let named = sections.iter().flat_map(Section::named);
-        named.filter_map(|(name, section)| Column::new(name, section)).collect()
+        named.filter_map(|(name, section)| BranchColumn::new(name, section)).collect()
     }
 }
 
-impl<'s> Column<'s> {
-    fn new(name: &str, section: Section<'s>) -> Option<Column<'s>> {
+impl<'s> BranchColumn<'s> {
+    fn new(name: &str, section: Section<'s>) -> Option<BranchColumn<'s>> {
         let usage = section.text("usage").unwrap_or_default().trim().to_ascii_uppercase();
         if !["DISCARD", "LABEL", "GAUGE", "COUNTER", "HISTOGRAM"].contains(&usage.as_str()) {
             section
@@ -442,7 +442,7 @@ impl<'s> Column<'s> {
         let is_given = |text: &String| !text.is_empty();
         let name = section.text("name").filter(is_given).unwrap_or_else(|| name.to_owned());
         let exported = section.text("rename").filter(is_given).unwrap_or_else(|| name.clone());
-        Some(Column { name, exported, usage, section })
+        Some(BranchColumn { name, exported, usage, section })
     }
 
     /// False, reported, for a metric whose column the statement does not return: there it alone is missing, here the query
@@ -458,7 +458,7 @@ impl<'s> Column<'s> {
 
     /// `None` for what makes no metric. `negative`: the columns that may be negative.
     fn metric(&self, prefix: &str, labels: Option<&Value>, negative: &HashSet<String>) -> Option<Entry> {
-        let Column { name, exported, section, .. } = self;
+        let BranchColumn { name, exported, section, .. } = self;
         let usage = self.usage.as_str();
         if matches!(usage, "LABEL" | "DISCARD") {
             return None;
@@ -515,7 +515,7 @@ impl<'s> Column<'s> {
 }
 
 /// The labels of all metrics.
-fn labels(columns: &[Column<'_>]) -> Option<Value> {
+fn labels(columns: &[BranchColumn<'_>]) -> Option<Value> {
     let labels = || columns.iter().filter(|column| column.usage == "LABEL");
     labels().next()?;
     if labels().all(|label| label.name == label.exported) {

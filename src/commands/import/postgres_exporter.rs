@@ -10,11 +10,11 @@
 use std::collections::HashSet;
 
 use super::assemble;
-use super::budget::Budget;
-use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
-use super::drivers::{Driver, quoted_column};
+use super::budget::CopyBudget;
+use super::dialect::{ImportDialect, ImportSource, child, entries, is_custom_query, items, signs_of_query};
+use super::drivers::{SourceDriver, quoted_column};
 use super::input::Input;
-use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::{Section, indented, sections_of};
 use super::unique_names::UniqueNames;
@@ -24,7 +24,7 @@ use crate::config::packs;
 use crate::inspect::sql_compare::column_names;
 use crate::yaml::document::Node;
 
-pub(super) const DIALECT: Dialect = Dialect { name: "postgres_exporter", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "postgres_exporter", signs, convert };
 
 /// What the names of the columns of a histogram end in.
 const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
@@ -50,8 +50,8 @@ fn signs(tree: &Node) -> Vec<String> {
     signs
 }
 
-fn convert(source: &Source<'_>) -> Imported {
-    let Source { inputs, options, report } = *source;
+fn convert(source: &ImportSource<'_>) -> Imported {
+    let ImportSource { inputs, options, report } = *source;
     let mut imported = Imported::default();
     let mut names = UniqueNames::default();
     let mut main = OutputFile::default();
@@ -64,7 +64,7 @@ fn convert(source: &Source<'_>) -> Imported {
             main.databases.extend(modules(input, source));
             main.top.comments.extend(input.head_comments());
         }
-        let file = Conversion::new(input, source).file(&mut names, &mut main);
+        let file = PostgresExporterConversion::new(input, source).file(&mut names, &mut main);
         if !file.queries.is_empty() || !is_modules {
             imported.included.push(file);
         }
@@ -74,7 +74,7 @@ fn convert(source: &Source<'_>) -> Imported {
 }
 
 /// One target for each module, whose server `/probe` would have named.
-fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
+fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
     let report = source.report;
     let Some(modules) = Section::root(input, report).and_then(|root| root.section("auth_modules")) else {
         return Vec::new();
@@ -102,7 +102,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
         let message =
             "an authentication module has no server, which the URL of `/probe` names: set the variable";
         report.note(module.place(), message);
-        Target { name: name.to_owned(), entry }
+        ImportedTarget { name: name.to_owned(), entry }
     };
     modules.named().into_iter().map(target).collect()
 }
@@ -113,7 +113,7 @@ fn dead_keys(section: &Section<'_>, exporter: &str) {
 }
 
 /// One input on its way.
-struct Conversion<'s> {
+struct PostgresExporterConversion<'s> {
     input: &'s Input,
     report: &'s Report,
     url: Option<&'s str>,
@@ -124,24 +124,24 @@ struct Conversion<'s> {
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
     pack: HashSet<&'static str>,
-    budget: Budget,
+    budget: CopyBudget,
 }
 
 /// One column of a namespace.
-struct Column<'s> {
+struct NamespaceColumn<'s> {
     name: &'s str,
     usage: String,
     section: Section<'s>,
 }
 
-impl<'s> Conversion<'s> {
-    fn new(input: &'s Input, source: &Source<'s>) -> Conversion<'s> {
+impl<'s> PostgresExporterConversion<'s> {
+    fn new(input: &'s Input, source: &ImportSource<'s>) -> PostgresExporterConversion<'s> {
         let namespaces = || entries(&input.tree).iter().map(|entry| &entry.node).chain(items(&input.tree));
         let has = |key: &str| namespaces().any(|namespace| child(namespace, key).is_some());
         let is_cloud_native_pg = input.wrapper.labels.iter().any(|label| label == "cnpg.io/reload")
             || input.wrapper.key == "customQueries"
             || OF_CLOUD_NATIVE_PG.iter().any(|key| has(key));
-        Conversion {
+        PostgresExporterConversion {
             input,
             report: source.report,
             url: source.options.url.as_deref(),
@@ -149,7 +149,7 @@ impl<'s> Conversion<'s> {
             is_cloud_native_pg,
             discovers: has("target_databases"),
             pack: pack(),
-            budget: Budget::default(),
+            budget: CopyBudget::default(),
         }
     }
 
@@ -233,7 +233,7 @@ impl<'s> Conversion<'s> {
     }
 
     /// The query of a namespace, and one more for each histogram beside other metrics.
-    fn queries(&self, name: &str, section: &Section<'s>, target: &str) -> Vec<Query> {
+    fn queries(&self, name: &str, section: &Section<'s>, target: &str) -> Vec<ImportedQuery> {
         let sql = section.sql("query").unwrap_or_default();
         let sql = sql.as_str();
         if sql.is_empty() {
@@ -273,12 +273,12 @@ impl<'s> Conversion<'s> {
             let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| column.name).collect();
             let sql = if self.is_cloud_native_pg { with_durations(sql, &durations) } else { sql.to_owned() };
             entry.set("sql", Value::Sql(sql));
-            queries.push(Query { entry, metrics });
+            queries.push(ImportedQuery { entry, metrics });
         }
         for column in with_usage(&columns, "HISTOGRAM") {
             let mut entry = entry.clone();
             entry.set("sql", Value::Sql(with_buckets(sql, column.name, &labels)));
-            queries.push(Query { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
+            queries.push(ImportedQuery { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
         }
         self.of_the_pack(section, &queries);
         self.unlisted(section, sql, &columns);
@@ -289,11 +289,11 @@ impl<'s> Conversion<'s> {
     }
 
     /// Columns of the result that `metrics` does not list.
-    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
+    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[NamespaceColumn<'_>]) {
         if self.is_cloud_native_pg {
             return;
         }
-        let names = |column: &Column<'_>| {
+        let names = |column: &NamespaceColumn<'_>| {
             let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
             parts.iter().map(|part| format!("{}{part}", column.name).to_ascii_lowercase()).collect::<Vec<_>>()
         };
@@ -316,7 +316,7 @@ impl<'s> Conversion<'s> {
     }
 
     /// A namespace of postgres_exporter's own name replaces the built-in one there.
-    fn of_the_pack(&self, section: &Section<'_>, queries: &[Query]) {
+    fn of_the_pack(&self, section: &Section<'_>, queries: &[ImportedQuery]) {
         if self.is_cloud_native_pg {
             return;
         }
@@ -380,7 +380,7 @@ impl<'s> Conversion<'s> {
         );
     }
 
-    fn columns(&self, section: &Section<'s>) -> Vec<Column<'s>> {
+    fn columns(&self, section: &Section<'s>) -> Vec<NamespaceColumn<'s>> {
         let sections = section.sections("metrics");
         let named = sections.iter().flat_map(Section::named);
         let column = |(name, section): (&'s str, Section<'s>)| {
@@ -392,14 +392,14 @@ impl<'s> Conversion<'s> {
                     .note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
                 usage = "DISCARD".to_owned();
             }
-            Column { name, usage, section }
+            NamespaceColumn { name, usage, section }
         };
         named.map(column).collect()
     }
 
     /// The metric of a column; `None` for labels, histograms and what is discarded.
-    fn metric(&self, column: &Column<'_>, prefix: &str, labels: &[&str]) -> Option<Entry> {
-        let Column { name, usage, section } = column;
+    fn metric(&self, column: &NamespaceColumn<'_>, prefix: &str, labels: &[&str]) -> Option<Entry> {
+        let NamespaceColumn { name, usage, section } = column;
         let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
         metric.set("value_column", *name);
         metric.set("null", "nan");
@@ -440,12 +440,12 @@ impl<'s> Conversion<'s> {
     }
 
     /// What CloudNativePG calls a column.
-    fn column_name(&self, column: &Column<'_>) -> String {
+    fn column_name(&self, column: &NamespaceColumn<'_>) -> String {
         let renamed = if self.is_cloud_native_pg { column.section.text("name") } else { None };
         renamed.unwrap_or_else(|| column.name.to_owned())
     }
 
-    fn start(&self, column: &Column<'_>, name: &str, labels: &[&str]) -> Entry {
+    fn start(&self, column: &NamespaceColumn<'_>, name: &str, labels: &[&str]) -> Entry {
         let mut metric = column.section.entry();
         metric.set("name", name);
         metric.set_if("help", column.section.text("description").filter(|help| !help.trim().is_empty()));
@@ -453,7 +453,7 @@ impl<'s> Conversion<'s> {
         metric
     }
 
-    fn histogram(&self, column: &Column<'_>, prefix: &str, labels: &[&str]) -> Entry {
+    fn histogram(&self, column: &NamespaceColumn<'_>, prefix: &str, labels: &[&str]) -> Entry {
         let name = column.name;
         let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
         metric.set("type", "histogram");
@@ -483,7 +483,7 @@ fn pack() -> HashSet<&'static str> {
 
 /// Without the columns that the statement does not return, where its text tells: there they make no metric, here they would
 /// fail the query.
-fn returned<'s>(sql: &str, mut columns: Vec<Column<'s>>) -> Vec<Column<'s>> {
+fn returned<'s>(sql: &str, mut columns: Vec<NamespaceColumn<'s>>) -> Vec<NamespaceColumn<'s>> {
     let Some(names) = column_names(sql) else { return columns };
     let names: HashSet<String> = names.into_iter().collect();
     columns.retain(|column| {
@@ -503,9 +503,9 @@ fn returned<'s>(sql: &str, mut columns: Vec<Column<'s>>) -> Vec<Column<'s>> {
 }
 
 fn with_usage<'c, 's>(
-    columns: &'c [Column<'s>],
+    columns: &'c [NamespaceColumn<'s>],
     usage: &'static str,
-) -> impl Iterator<Item = &'c Column<'s>> {
+) -> impl Iterator<Item = &'c NamespaceColumn<'s>> {
     columns.iter().filter(move |column| column.usage == usage)
 }
 
@@ -535,5 +535,5 @@ fn with_durations(sql: &str, columns: &[&str]) -> String {
 }
 
 fn quoted(name: &str) -> String {
-    quoted_column(name, &Driver::Ours("postgres"))
+    quoted_column(name, &SourceDriver::Ours("postgres"))
 }

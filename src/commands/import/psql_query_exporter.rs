@@ -11,18 +11,18 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::budget::Budget;
-use super::dialect::{Dialect, Source, child, entries, items};
+use super::budget::CopyBudget;
+use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::durations;
 use super::families::{self, MOST_LABELS};
-use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::{Section, indented};
 use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
-pub(super) const DIALECT: Dialect = Dialect { name: "psql-query-exporter", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "psql-query-exporter", signs, convert };
 
 /// The values of `sslmode`.
 const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
@@ -43,21 +43,21 @@ fn signs(tree: &Node) -> Vec<String> {
     signs
 }
 
-fn convert(source: &Source<'_>) -> Imported {
-    let mut conversion = Conversion {
+fn convert(source: &ImportSource<'_>) -> Imported {
+    let mut conversion = PsqlConversion {
         report: source.report,
         main: OutputFile::default(),
         targets: UniqueNames::default(),
         queries: Vec::new(),
         last: HashMap::new(),
-        budget: Budget::default(),
+        budget: CopyBudget::default(),
     };
     for input in source.inputs {
         let Some(root) = Section::root(input, source.report) else { continue };
         conversion.main.top.comments.extend(input.head_comments());
         conversion.file(&root);
     }
-    let Conversion { mut main, mut queries, report, .. } = conversion;
+    let PsqlConversion { mut main, mut queries, report, .. } = conversion;
     families::unite(queries.iter_mut().map(|found| &mut found.query), report);
     common(&mut main.top, &mut queries);
     let is_only_target = main.databases.len() == 1;
@@ -72,7 +72,7 @@ fn convert(source: &Source<'_>) -> Imported {
 
 /// What a level leaves to those below it.
 #[derive(Clone)]
-struct Level {
+struct LevelSettings {
     interval: Duration,
     timeout: Duration,
     expiration: Duration,
@@ -83,9 +83,9 @@ struct Level {
     key: Option<Value>,
 }
 
-impl Default for Level {
-    fn default() -> Level {
-        Level {
+impl Default for LevelSettings {
+    fn default() -> LevelSettings {
+        LevelSettings {
             interval: Duration::from_secs(1800),
             timeout: Duration::from_secs(10),
             expiration: Duration::ZERO,
@@ -98,9 +98,9 @@ impl Default for Level {
     }
 }
 
-impl Level {
+impl LevelSettings {
     /// With what a section says.
-    fn with(&self, section: &Section<'_>) -> Level {
+    fn with(&self, section: &Section<'_>) -> LevelSettings {
         let time = |key: &str, above: Duration| {
             let time = section.parsed(key, "a duration", durations::humantime);
             time.filter(|time| !time.is_zero()).unwrap_or(above)
@@ -110,7 +110,7 @@ impl Level {
                 section.note(key, "attempts to connect have a back-off of their own: 1 s, doubling to 30 s");
             }
         }
-        Level {
+        LevelSettings {
             interval: time("scrape_interval", self.interval),
             timeout: time("query_timeout", self.timeout),
             expiration: time("metric_expiration_time", self.expiration),
@@ -120,11 +120,11 @@ impl Level {
     }
 
     /// With the certificates as well.
-    fn with_tls(&self, section: &Section<'_>) -> Level {
+    fn with_tls(&self, section: &Section<'_>) -> LevelSettings {
         let path = |key: &str| section.text(key).map(|path| certificate(path, key, section));
         let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
         let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
-        Level {
+        LevelSettings {
             mode: mode.unwrap_or(self.mode),
             root_certificate: path("sslrootcert").or_else(|| self.root_certificate.clone()),
             certificate: path("sslcert").or_else(|| self.certificate.clone()),
@@ -160,12 +160,12 @@ impl Level {
 
 /// A query and where it runs.
 struct FoundQuery {
-    query: Query,
+    query: ImportedQuery,
     targets: Vec<String>,
     name: String,
 }
 
-struct Conversion<'s> {
+struct PsqlConversion<'s> {
     report: &'s Report,
     main: OutputFile,
     /// The names of the targets.
@@ -173,14 +173,15 @@ struct Conversion<'s> {
     queries: Vec<FoundQuery>,
     /// The last query of a name.
     last: HashMap<String, usize>,
-    budget: Budget,
+    budget: CopyBudget,
 }
 
-impl Conversion<'_> {
+impl PsqlConversion<'_> {
     fn file(&mut self, root: &Section<'_>) {
         let defaults = root.section("defaults");
-        let level =
-            defaults.as_ref().map_or_else(Level::default, |section| Level::default().with_tls(section));
+        let level = defaults
+            .as_ref()
+            .map_or_else(LevelSettings::default, |section| LevelSettings::default().with_tls(section));
         defaults.iter().for_each(unknown);
         let sources = root.section("sources");
         for (name, source) in sources.iter().flat_map(Section::named) {
@@ -189,7 +190,7 @@ impl Conversion<'_> {
         unknown(root);
     }
 
-    fn source(&mut self, name: &str, source: &Section<'_>, level: &Level) {
+    fn source(&mut self, name: &str, source: &Section<'_>, level: &LevelSettings) {
         let level = level.with_tls(source);
         let mut server = Entry::default();
         server.set("driver", "postgres");
@@ -212,7 +213,7 @@ impl Conversion<'_> {
             let level = level.with(database);
             // Here nothing is replaced.
             let own = |key: &str| database.text(key).map(Value::Text);
-            let level = Level {
+            let level = LevelSettings {
                 certificate: own("sslcert").or_else(|| level.certificate.clone()),
                 key: own("sslkey").or_else(|| level.key.clone()),
                 ..level
@@ -230,7 +231,7 @@ impl Conversion<'_> {
             entry.set_if("tls", level.tls(source));
             let target =
                 self.targets.take(&if is_only { name.to_owned() } else { format!("{name}-{dbname}") });
-            self.main.databases.push(Target { name: target.clone(), entry });
+            self.main.databases.push(ImportedTarget { name: target.clone(), entry });
             for query in database.sections("queries") {
                 self.query(&query, &level, &target);
             }
@@ -239,7 +240,7 @@ impl Conversion<'_> {
         unknown(source);
     }
 
-    fn query(&mut self, section: &Section<'_>, level: &Level, target: &str) {
+    fn query(&mut self, section: &Section<'_>, level: &LevelSettings, target: &str) {
         let level = level.with(section);
         let (Some(sql), Some(name)) = (section.sql("query"), section.text("metric_name")) else {
             section.leave_out("a query needs a `query` and a `metric_name`");
@@ -249,7 +250,7 @@ impl Conversion<'_> {
             section.note("metric_prefix", "an empty prefix leaves a `_` before the name, there as here");
         }
         let name = level.prefix.as_ref().map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}"));
-        let metric = Shape {
+        let metric = MetricTemplate {
             help: section.text("description").unwrap_or_else(|| name.clone()),
             labels: section.texts("var_labels"),
             constant: section.pairs("const_labels"),
@@ -272,7 +273,7 @@ impl Conversion<'_> {
         if !level.expiration.is_zero() {
             entry.set("keep_last", duration_text(level.expiration));
         }
-        let query = Query { entry, metrics };
+        let query = ImportedQuery { entry, metrics };
         let last = self.last.get(&name).and_then(|last| self.queries.get_mut(*last));
         match last.filter(|last| is_same(&last.query, &query)) {
             Some(last) => last.targets.push(target.to_owned()),
@@ -285,7 +286,7 @@ impl Conversion<'_> {
 }
 
 /// What a scrape changes in meaning.
-fn changes(section: &Section<'_>, level: &Level, has_labels: bool) {
+fn changes(section: &Section<'_>, level: &LevelSettings, has_labels: bool) {
     section.note(
         "scrape_interval",
         "queries run when Prometheus scrapes: `interval` is how long a result is used, there how often the query runs",
@@ -307,12 +308,12 @@ fn changes(section: &Section<'_>, level: &Level, has_labels: bool) {
 }
 
 /// Whether two queries differ in nothing but where they run.
-fn is_same(one: &Query, other: &Query) -> bool {
-    let metrics = |query: &Query| -> Vec<Vec<(&'static str, Value)>> {
+fn is_same(one: &ImportedQuery, other: &ImportedQuery) -> bool {
+    let metrics = |query: &ImportedQuery| -> Vec<Vec<(&'static str, Value)>> {
         query.metrics.iter().map(|metric| metric.keys().to_vec()).collect()
     };
     // Of a folded text that an alias repeats, the lines are not known.
-    let joined = |query: &Query| -> Vec<(&'static str, Value)> {
+    let joined = |query: &ImportedQuery| -> Vec<(&'static str, Value)> {
         let line = |value: &Value| match value {
             Value::Sql(sql) => Value::Sql(sql.split_whitespace().collect::<Vec<_>>().join(" ")),
             other => other.clone(),
@@ -339,14 +340,14 @@ fn common(top: &mut Entry, queries: &mut [FoundQuery]) {
 }
 
 /// What the metrics of a query have in common.
-struct Shape {
+struct MetricTemplate {
     name: String,
     help: String,
     labels: Vec<String>,
     constant: Vec<(String, String)>,
 }
 
-impl Shape {
+impl MetricTemplate {
     /// About how many bytes its metrics are.
     fn weight(&self, section: &Section<'_>) -> usize {
         let values = section.section("values");

@@ -15,7 +15,7 @@ const MOST: usize = 1000;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LineKind {
     /// All that the source says is in the result, and something else happens in a detail.
     Note,
     /// Something of the source is not in the result: exit code 1.
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 
 #[derive(Debug)]
 struct Line {
-    kind: Kind,
+    kind: LineKind,
     place: Option<SourcePosition>,
     message: String,
     /// How many more places have the same note.
@@ -33,7 +33,7 @@ struct Line {
 
 /// The variables that the result needs.
 #[derive(Debug, Default)]
-struct Variables {
+struct ReportedVariables {
     list: Vec<Variable>,
     names: UniqueNames,
     /// Where the variable is that a name and a secret have: equal secrets have one variable.
@@ -50,7 +50,7 @@ struct Variable {
     sample: String,
 }
 
-impl Variables {
+impl ReportedVariables {
     /// Adds one unless it is known: `${NAME}`.
     fn add(&mut self, name: &str, what: &str, sample: &str, secret: Option<&str>) -> String {
         let key = (name.to_owned(), secret.map(str::to_owned));
@@ -69,24 +69,24 @@ pub(super) struct Report {
     lines: RefCell<Vec<Line>>,
     /// Where each note is among the lines.
     notes: RefCell<HashMap<String, usize>>,
-    variables: RefCell<Variables>,
+    variables: RefCell<ReportedVariables>,
 }
 
 impl Report {
     /// Notes a change of meaning. The same note at several places is one line, with the first place.
     pub(super) fn note(&self, place: impl Into<Option<SourcePosition>>, message: impl Into<String>) {
-        self.add(Kind::Note, place.into(), message.into());
+        self.add(LineKind::Note, place.into(), message.into());
     }
 
     /// Notes what is not in the result.
     pub(super) fn left_out(&self, place: impl Into<Option<SourcePosition>>, message: impl Into<String>) {
-        self.add(Kind::LeftOut, place.into(), message.into());
+        self.add(LineKind::LeftOut, place.into(), message.into());
     }
 
-    fn add(&self, kind: Kind, place: Option<SourcePosition>, message: String) {
+    fn add(&self, kind: LineKind, place: Option<SourcePosition>, message: String) {
         let mut lines = self.lines.borrow_mut();
         let index = lines.len();
-        if kind == Kind::Note {
+        if kind == LineKind::Note {
             let known = *self.notes.borrow_mut().entry(message.clone()).or_insert(index);
             if let Some(line) = lines.get_mut(known) {
                 line.more += 1;
@@ -141,14 +141,16 @@ impl Report {
 
     /// Whether something of the source is not in the result.
     pub(super) fn has_losses(&self) -> bool {
-        self.lines.borrow().iter().any(|line| line.kind == Kind::LeftOut)
+        self.lines.borrow().iter().any(|line| line.kind == LineKind::LeftOut)
     }
 
     /// Losses, notes, and the variables to set.
     pub(super) fn render(&self) -> TerminalText {
         let mut out = TerminalText::default();
         let lines = self.lines.borrow();
-        for (kind, label, style) in [(Kind::LeftOut, "left out", WARNING), (Kind::Note, "note", PLAIN)] {
+        for (kind, label, style) in
+            [(LineKind::LeftOut, "left out", WARNING), (LineKind::Note, "note", PLAIN)]
+        {
             let of_kind = || lines.iter().filter(|line| line.kind == kind);
             for line in of_kind().take(MOST) {
                 out.append(message(label, style, &line.error(), None));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-use super::model::{Entry, OutputFile, Query, Value};
+use super::model::{Entry, ImportedQuery, OutputFile, Value};
 use super::report::Report;
 use super::writer;
 use crate::commands::settings::variables_without_default;
@@ -25,7 +25,7 @@ const SETTINGS: [&str; 5] = ["exporter", "defaults", "interval", "timeout", "up"
 const WITHOUT_TARGET: &str = "its target is left out";
 
 /// The result.
-pub(super) struct Settled {
+pub(super) struct SettledFiles {
     /// Names below the folder of the output, and texts; none where there is no query and no target.
     pub(super) texts: Vec<(String, String)>,
     /// How many entries silence a lint, by its code.
@@ -36,16 +36,16 @@ pub(super) struct Settled {
 ///
 /// # Errors
 /// They do not, or the temporary folder cannot be written.
-pub(super) fn settle(mut files: Vec<OutputFile>, report: &Report) -> Result<Settled, Vec<Error>> {
+pub(super) fn settle(mut files: Vec<OutputFile>, report: &Report) -> Result<SettledFiles, Vec<Error>> {
     for _ in 0..MOST_ROUNDS {
         without_empty(&mut files);
         if files.is_empty() {
-            return Ok(Settled { texts: Vec::new(), silenced: BTreeMap::new() });
+            return Ok(SettledFiles { texts: Vec::new(), silenced: BTreeMap::new() });
         }
         match load(&files, report)? {
             Ok(lints) => {
                 let silenced = silence(&mut files, &lints);
-                return Ok(Settled { texts: texts(&files), silenced });
+                return Ok(SettledFiles { texts: texts(&files), silenced });
             }
             Err(faults) => take_out(&mut files, faults, report)?,
         }
@@ -77,7 +77,7 @@ fn texts(files: &[OutputFile]) -> Vec<(String, String)> {
 }
 
 /// A finding of the load, with the name of its file.
-struct Finding {
+struct LoadFinding {
     code: Option<&'static str>,
     file: String,
     path: String,
@@ -85,7 +85,10 @@ struct Finding {
 }
 
 /// Loads the files from a folder of their own: the lints, or the faults.
-fn load(files: &[OutputFile], report: &Report) -> Result<Result<Vec<Finding>, Vec<Finding>>, Vec<Error>> {
+fn load(
+    files: &[OutputFile],
+    report: &Report,
+) -> Result<Result<Vec<LoadFinding>, Vec<LoadFinding>>, Vec<Error>> {
     let folder = tempfile::tempdir().map_err(|error| unwritten(&error))?;
     let texts = texts(files);
     for (name, text) in &texts {
@@ -110,7 +113,7 @@ fn load(files: &[OutputFile], report: &Report) -> Result<Result<Vec<Finding>, Ve
         let file = Path::new(&place.file).strip_prefix(folder.path()).unwrap_or(Path::new(&place.file));
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         let message = format!("{}{hint}", error.message()).replace(&inside, "");
-        Finding { code, file: file.display().to_string(), path: place.path, message }
+        LoadFinding { code, file: file.display().to_string(), path: place.path, message }
     };
     let main = folder.path().join(main);
     match config::load_with_most_faults(&main, &environment, &Drivers::built_in(), MOST_FAULTS) {
@@ -154,7 +157,7 @@ fn around(files: &[OutputFile]) -> String {
         if files.iter().any(names_databases) && driver == "postgres" {
             entry.set("discover", Value::Map(Vec::new()));
         }
-        around.databases.push(super::model::Target { name: driver.to_owned(), entry });
+        around.databases.push(super::model::ImportedTarget { name: driver.to_owned(), entry });
     }
     around.top.set("include", Value::list(files.iter().map(|file| file.name.clone())));
     writer::write(&around)
@@ -170,7 +173,7 @@ fn names_databases(file: &OutputFile) -> bool {
 }
 
 /// Takes out the entries that do not load.
-fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> Result<(), Vec<Error>> {
+fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report) -> Result<(), Vec<Error>> {
     let (mut rest, mut is_any) = (Vec::new(), false);
     for fault in faults {
         let mut file = files.iter_mut().find(|file| file.name == fault.file);
@@ -244,7 +247,7 @@ fn has_target(entry: &mut Entry, gone: &HashSet<String>) -> bool {
 }
 
 /// Writes `lint_off` on the entries that lints find; how many entries by code.
-fn silence(files: &mut [OutputFile], lints: &[Finding]) -> BTreeMap<&'static str, usize> {
+fn silence(files: &mut [OutputFile], lints: &[LoadFinding]) -> BTreeMap<&'static str, usize> {
     let mut silenced: BTreeMap<&'static str, usize> = BTreeMap::new();
     for lint in lints {
         let file = files.iter_mut().find(|file| file.name == lint.file);
@@ -287,7 +290,7 @@ fn entry_at<'f>(file: &'f mut OutputFile, path: &str) -> Option<&'f mut Entry> {
         return named.max_by_key(|target| target.name.len()).map(|target| &mut target.entry);
     }
     let (query, rest) = index(path.strip_prefix("queries[")?)?;
-    let Query { entry, metrics } = file.queries.get_mut(query)?;
+    let ImportedQuery { entry, metrics } = file.queries.get_mut(query)?;
     let metric = rest.strip_prefix(".metrics[").and_then(index);
     Some(metric.and_then(|(metric, _)| metrics.get_mut(metric)).unwrap_or(entry))
 }

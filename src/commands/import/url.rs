@@ -167,7 +167,7 @@ pub(super) fn of_sqlalchemy(url: &str) -> String {
 }
 
 /// A URL in parts, each as it is written.
-pub(super) struct Address<'u> {
+pub(super) struct UrlParts<'u> {
     pub(super) scheme: &'u str,
     pub(super) user: &'u str,
     pub(super) password: Option<&'u str>,
@@ -179,9 +179,9 @@ pub(super) struct Address<'u> {
     pub(super) query: &'u str,
 }
 
-impl<'u> Address<'u> {
+impl<'u> UrlParts<'u> {
     /// Takes a URL apart. A password may hold what ends a host elsewhere.
-    pub(super) fn of(url: &'u str) -> Option<Address<'u>> {
+    pub(super) fn of(url: &'u str) -> Option<UrlParts<'u>> {
         let (scheme, rest) = url.split_once("://")?;
         let host = match of_the_user(url) {
             Some(password) => Some(password.end - scheme.len() - "://".len()),
@@ -193,7 +193,7 @@ impl<'u> Address<'u> {
         let place = place.split('#').next()?;
         let (place, query) = place.split_once('?').unwrap_or((place, ""));
         let (host, path) = place.split_once('/').unwrap_or((place, ""));
-        Some(Address { scheme, user, password, host, path, query })
+        Some(UrlParts { scheme, user, password, host, path, query })
     }
 }
 
@@ -212,7 +212,7 @@ pub(super) fn database(url: &str) -> Option<String> {
         let file = rest.split(['?', '#']).next()?.rsplit('/').next()?;
         [file.split('.').next()?, ""]
     } else {
-        let Address { host, path, .. } = Address::of(url)?;
+        let UrlParts { host, path, .. } = UrlParts::of(url)?;
         [path, host.split([':', ',']).next()?]
     };
     names.into_iter().map(clean).find(|name| !name.is_empty())
@@ -223,7 +223,7 @@ pub(super) fn host_and_port(url: &str) -> Option<String> {
     if !matches!(AddressSyntax::of(url), AddressSyntax::Url(_)) {
         return None;
     }
-    let host = Address::of(url)?.host;
+    let host = UrlParts::of(url)?.host;
     if host.contains([',', '%', '$']) {
         return None;
     }

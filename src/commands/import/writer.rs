@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::model::{Entry, OutputFile, Query, Target, Value};
+use super::model::{Entry, ImportedQuery, ImportedTarget, OutputFile, Value};
 use crate::config::schema::KeyDocs;
 use crate::yaml::writer;
 use crate::yaml::writer::{block, scalar};
@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    fn target(&mut self, target: &Target) {
+    fn target(&mut self, target: &ImportedTarget) {
         // A target of several lines stands apart from the one above.
         let is_later = !self.0.ends_with("databases:\n");
         let order: Vec<&str> = DOCS.order("databases").collect();
@@ -141,7 +141,7 @@ impl Writer {
         }
     }
 
-    fn query(&mut self, query: &Query, is_later: bool) {
+    fn query(&mut self, query: &ImportedQuery, is_later: bool) {
         if is_later {
             self.0.push('\n');
         }
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn any_text_reads_back_as_itself() {
         for case in TEXTS {
-            let mut query = Query::default();
+            let mut query = ImportedQuery::default();
             query.entry.set("name", case);
             query.entry.set("sql", Value::Sql(case.to_owned()));
             query.entry.set("when", Value::map([("sql", Value::Sql(case.to_owned()))]));

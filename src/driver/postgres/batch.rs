@@ -34,7 +34,7 @@ struct PendingJob<'j, 'q> {
 }
 
 /// What became of a job that was answered.
-enum Settled {
+enum JobProgress {
     /// Its sink knows. `succeeded`: it gave its result.
     Ended { remaining: Remaining, succeeded: bool },
     /// It did not run; the next try is another way.
@@ -253,7 +253,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             if left_open && is_reset && is_last {
                 return self.session.end_batch(true, self.by);
             }
-            place += usize::from(matches!(settled, Settled::Again));
+            place += usize::from(matches!(settled, JobProgress::Again));
             start = Instant::now();
         }
         if is_reset { self.session.end_batch(false, self.by) } else { Ok(()) }
@@ -327,11 +327,11 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     fn note_settings_change(
         &mut self,
         sql: &Sql,
-        settled: &Settled,
+        settled: &JobProgress,
         has_changed: bool,
     ) -> Result<(), Health> {
         if !has_changed || self.session.requests.in_snapshot {
-            if matches!(settled, Settled::Ended { succeeded: true, .. }) {
+            if matches!(settled, JobProgress::Ended { succeeded: true, .. }) {
                 self.session.statements.mark_harmless(sql);
             }
         } else if !self.session.statements.keeps_changed_settings(sql) {
@@ -374,9 +374,9 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             }
             self.tell_all(place, ran);
             match settled {
-                Settled::Ended { remaining: Remaining::Nothing, .. } => place += skipped - 1,
-                Settled::Ended { .. } => return Err(Health::Spent),
-                Settled::Again => place += skipped,
+                JobProgress::Ended { remaining: Remaining::Nothing, .. } => place += skipped - 1,
+                JobProgress::Ended { .. } => return Err(Health::Spent),
+                JobProgress::Again => place += skipped,
             }
         }
         if is_reset { self.session.end_batch(false, self.by) } else { Ok(()) }
@@ -452,7 +452,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     }
 
     /// Ends the job at `place`, or leaves it there for another try when there is another way to send it.
-    fn settle(&mut self, place: usize, answer: PgJobAnswer) -> Result<Settled, Health> {
+    fn settle(&mut self, place: usize, answer: PgJobAnswer) -> Result<JobProgress, Health> {
         let PgJobAnswer { outcome, start, limits, until } = answer;
         match outcome {
             Ok(JobOutcome {
@@ -462,14 +462,14 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 && self.session.adapt(self.jobs[place].job.sql, &error) =>
             {
                 self.jobs[place].tries += 1;
-                Ok(Settled::Again)
+                Ok(JobProgress::Again)
             }
             Ok(outcome) => {
                 let remaining = outcome.remaining;
                 let is_over = remaining == Remaining::Unread || outcome.has_deallocated();
                 let job = self.jobs.remove(place).job;
                 let succeeded = self.tell(job, outcome, start, limits, until);
-                if is_over { Err(Health::Spent) } else { Ok(Settled::Ended { remaining, succeeded }) }
+                if is_over { Err(Health::Spent) } else { Ok(JobProgress::Ended { remaining, succeeded }) }
             }
             Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
                 self.jobs.remove(place).job.sink.end(Err(timed_out(start)), start.elapsed());

@@ -309,7 +309,7 @@ pub(super) fn log_in(
 ) -> Result<PgLoggedIn> {
     let shows_password = configured == TlsMode::Disable || stream.is_encrypted() || route.is_local();
     let connection = PgConnection::new(stream);
-    Login { connection, address: &route.address, startup, password, shows_password, by }.run()
+    LoginExchange { connection, address: &route.address, startup, password, shows_password, by }.run()
 }
 
 /// What a server asks for in a login (the documentation's "Message Formats", `Authentication…`).
@@ -323,7 +323,7 @@ mod request {
 }
 
 /// A login under way.
-struct Login<'l> {
+struct LoginExchange<'l> {
     connection: PgConnection,
     address: &'l PgServerAddress,
     startup: &'l Startup,
@@ -333,7 +333,7 @@ struct Login<'l> {
     by: Deadline,
 }
 
-impl<'l> Login<'l> {
+impl<'l> LoginExchange<'l> {
     fn run(mut self) -> Result<PgLoggedIn> {
         let Startup { user, parameters, .. } = self.startup;
         let parameters = parameters.iter().map(|(name, value)| (*name, value.as_str()));

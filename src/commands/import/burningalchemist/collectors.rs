@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::super::drivers::Driver;
-use super::super::model::{Entry, OutputFile, Query, Value};
+use super::super::drivers::SourceDriver;
+use super::super::model::{Entry, ImportedQuery, OutputFile, Value};
 use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
 use super::{dead_keys, duration, list_comments};
@@ -19,7 +19,7 @@ pub(super) struct Collector<'s> {
     /// Names of columns are read in lower case.
     is_lower_case: bool,
     /// The database that its names or its SQL tell.
-    pub(super) told: Option<Driver>,
+    pub(super) told: Option<SourceDriver>,
 }
 
 /// A query and what becomes of its rows.
@@ -46,15 +46,18 @@ impl<'s> Collector<'s> {
         self.told = self.driver();
     }
 
-    fn driver(&self) -> Option<Driver> {
+    fn driver(&self) -> Option<SourceDriver> {
         let input = self.section.input;
         // Grafana's exporter for SQL Server alone has this key.
         if input.wrapper.key == "query_config" {
-            return Driver::known("sqlserver");
+            return SourceDriver::known("sqlserver");
         }
         let prefix = self.prefix.as_deref().unwrap_or_default();
         let stem = input.stem();
-        Driver::told([self.name.as_str(), &stem, prefix], self.queries.iter().map(|query| query.sql.as_str()))
+        SourceDriver::told(
+            [self.name.as_str(), &stem, prefix],
+            self.queries.iter().map(|query| query.sql.as_str()),
+        )
     }
 
     /// Reports each query that is not in the result.
@@ -91,14 +94,14 @@ impl<'s> Collector<'s> {
         file
     }
 
-    fn query(&self, group: &Group<'s>, names: &mut UniqueNames) -> Option<Query> {
+    fn query(&self, group: &Group<'s>, names: &mut UniqueNames) -> Option<ImportedQuery> {
         let Group { name, sql, named, metrics } = group;
         let section = named.as_ref().or(metrics.first())?;
         if is_template(sql) {
             section.left_out("query", format!("the query {name} is a template"));
             return None;
         }
-        let mut query = Query { entry: Entry::at(section.place()), metrics: Vec::new() };
+        let mut query = ImportedQuery { entry: Entry::at(section.place()), metrics: Vec::new() };
         query.entry.set("sql", Value::Sql(sql.clone()));
         for section in named.iter().chain(metrics) {
             if section.flag("no_prepared_statement") == Some(true) {

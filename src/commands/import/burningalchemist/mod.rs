@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::collectors::Collector;
-use self::targets::{FoundTarget, Targets};
+use self::targets::{FoundTarget, TargetFinder};
 use super::assemble;
-use super::budget::Budget;
-use super::dialect::{Dialect, Source, child, items};
-use super::drivers::Driver;
+use super::budget::CopyBudget;
+use super::dialect::{ImportDialect, ImportSource, child, items};
+use super::drivers::SourceDriver;
 use super::durations;
 use super::families;
 use super::input::Input;
-use super::model::{Imported, OutputFile, Query, Value};
+use super::model::{Imported, ImportedQuery, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
 use super::unique_names::UniqueNames;
@@ -27,7 +27,7 @@ use crate::deadline::duration_text;
 use crate::driver::sql_lexer::{self, code};
 use crate::yaml::document::Node;
 
-pub(super) const DIALECT: Dialect = Dialect { name: "burningalchemist", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "burningalchemist", signs, convert };
 
 /// Lists of the dialect, and a key that their items have.
 const LISTS: [(&str, &str); 7] = [
@@ -60,13 +60,13 @@ fn signs(tree: &Node) -> Vec<String> {
     signs
 }
 
-fn convert(source: &Source<'_>) -> Imported {
-    let Source { inputs, options, report } = *source;
+fn convert(source: &ImportSource<'_>) -> Imported {
+    let ImportSource { inputs, options, report } = *source;
     let further: Vec<Input> = inputs.iter().flat_map(|input| named_files(input, inputs, report)).collect();
-    let mut parts = Parts::default();
+    let mut parts = SourceParts::default();
     inputs.iter().chain(&further).for_each(|input| parts.read(input, report));
     parts.settle_names();
-    let found = Targets { parts: &parts, options, report, budget: Budget::default() }.find();
+    let found = TargetFinder { parts: &parts, options, report, budget: CopyBudget::default() }.find();
     let mut imported = Imported::default();
     let mut names = UniqueNames::default();
     let mut users: Vec<Vec<&FoundTarget>> = vec![Vec::new(); parts.collectors.len()];
@@ -75,7 +75,7 @@ fn convert(source: &Source<'_>) -> Imported {
             users.get_mut(*index).into_iter().for_each(|users| users.push(target));
         }
     }
-    let budget = Budget::default();
+    let budget = CopyBudget::default();
     let supported = found.iter().filter(|target| target.driver.is_ok()).count();
     for (collector, users) in parts.collectors.iter().zip(users) {
         match driver(collector, &users, parts.has_targets(), options.url.as_deref()) {
@@ -138,13 +138,13 @@ fn driver(
         return drivers().find(|driver| driver.is_ok()).or(drivers().next()).cloned();
     }
     let told = collector.told.clone();
-    if let Some(Err(why)) = told.as_ref().map(Driver::ours) {
+    if let Some(Err(why)) = told.as_ref().map(SourceDriver::ours) {
         return Some(Err(why));
     }
-    let scheme = url.and_then(|url| url.split(':').next()).and_then(Driver::known);
+    let scheme = url.and_then(|url| url.split(':').next()).and_then(SourceDriver::known);
     let told = scheme.or(told).unwrap_or_else(|| {
         collector.section.note("collector_name", "nothing tells the database: PostgreSQL is assumed");
-        Driver::Ours("postgres")
+        SourceDriver::Ours("postgres")
     });
     Some(told.ours())
 }
@@ -166,7 +166,12 @@ fn names_of<'f>(users: &[&'f FoundTarget]) -> impl Iterator<Item = &'f str> {
 }
 
 /// Beside databases, PgBouncer's console gets the queries that it answers.
-fn without_consoles(queries: &mut [Query], users: &[&FoundTarget], budget: &Budget, report: &Report) {
+fn without_consoles(
+    queries: &mut [ImportedQuery],
+    users: &[&FoundTarget],
+    budget: &CopyBudget,
+    report: &Report,
+) {
     let databases: Vec<&FoundTarget> =
         users.iter().copied().filter(|target| target.driver != Ok("pgbouncer")).collect();
     if databases.len() == users.len() || names_of(&databases).next().is_none() {
@@ -198,7 +203,7 @@ struct Global {
 
 /// What all inputs hold.
 #[derive(Default)]
-struct Parts<'s> {
+struct SourceParts<'s> {
     collectors: Vec<Collector<'s>>,
     /// `target`, a file with one target, and items of `targets`.
     targets: Vec<Section<'s>>,
@@ -214,7 +219,7 @@ struct Parts<'s> {
     is_peekjef72: bool,
 }
 
-impl<'s> Parts<'s> {
+impl<'s> SourceParts<'s> {
     fn read(&mut self, input: &'s Input, report: &'s Report) {
         let Some(root) = Section::root(input, report) else { return };
         if root.has("collector_name") || root.has("metrics") {

@@ -4,22 +4,22 @@ use std::collections::{BTreeSet, HashMap};
 
 use regex_lite::Regex;
 
-use super::super::budget::Budget;
-use super::super::dburl::{self, Login};
-use super::super::dialect::{Options, entries};
-use super::super::drivers::Driver;
-use super::super::model::{Entry, Target, Value};
+use super::super::budget::CopyBudget;
+use super::super::dburl::{self, SeparateLogin};
+use super::super::dialect::{ImportOptions, entries};
+use super::super::drivers::SourceDriver;
+use super::super::model::{Entry, ImportedTarget, Value};
 use super::super::report::Report;
 use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
 use super::super::url;
-use super::{Parts, dead_keys, duration};
+use super::{SourceParts, dead_keys, duration};
 use crate::config::glob;
 use crate::yaml::document::{MapEntry, NodeValue};
 
 /// A target of the source.
 pub(super) struct FoundTarget {
-    pub(super) target: Target,
+    pub(super) target: ImportedTarget,
     /// Its driver, or what it needs.
     pub(super) driver: Result<&'static str, String>,
     /// Which of the collectors run there.
@@ -31,18 +31,18 @@ type Identity = (String, String, Vec<(String, String)>);
 
 /// The targets that were found so far.
 #[derive(Default)]
-struct KnownTargets {
+struct FoundTargets {
     list: Vec<FoundTarget>,
     names: UniqueNames,
     by_identity: HashMap<Identity, usize>,
 }
 
 /// Finds the targets.
-pub(super) struct Targets<'t, 's> {
-    pub(super) parts: &'t Parts<'s>,
-    pub(super) options: &'t Options,
+pub(super) struct TargetFinder<'t, 's> {
+    pub(super) parts: &'t SourceParts<'s>,
+    pub(super) options: &'t ImportOptions,
     pub(super) report: &'t Report,
-    pub(super) budget: Budget,
+    pub(super) budget: CopyBudget,
 }
 
 /// One target before its address is read.
@@ -52,14 +52,14 @@ struct Described {
     address: String,
     labels: Vec<(String, String)>,
     collectors: BTreeSet<usize>,
-    login: Login,
+    login: SeparateLogin,
     /// A name where another target has the first one; without it that one gets a number.
     second_name: Option<String>,
 }
 
-impl Targets<'_, '_> {
+impl TargetFinder<'_, '_> {
     pub(super) fn find(&self) -> Vec<FoundTarget> {
-        let mut found = KnownTargets::default();
+        let mut found = FoundTargets::default();
         for section in &self.parts.targets {
             self.target(section, &mut found);
         }
@@ -70,7 +70,7 @@ impl Targets<'_, '_> {
     }
 
     /// The items of `static_configs`.
-    fn job(&self, job: &Section<'_>, found: &mut KnownTargets) {
+    fn job(&self, job: &Section<'_>, found: &mut FoundTargets) {
         let name = job.text("job_name").unwrap_or_default();
         let collectors = self.collectors(job);
         job.take("enable_ping");
@@ -102,7 +102,7 @@ impl Targets<'_, '_> {
                     },
                     labels: labels.clone(),
                     collectors: collectors.clone(),
-                    login: Login::default(),
+                    login: SeparateLogin::default(),
                 };
                 self.add(described, found);
             }
@@ -122,7 +122,7 @@ impl Targets<'_, '_> {
     }
 
     /// `target`, or an item of `targets`.
-    fn target(&self, section: &Section<'_>, found: &mut KnownTargets) {
+    fn target(&self, section: &Section<'_>, found: &mut FoundTargets) {
         if section.has("targets_files") {
             section.take("targets_files");
             dead_keys(section);
@@ -181,11 +181,11 @@ impl Targets<'_, '_> {
     }
 
     /// peekjef72's user and password; those of `--url` stand in it.
-    fn login(&self, section: &Section<'_>, target: &str, is_of_url: bool) -> Login {
+    fn login(&self, section: &Section<'_>, target: &str, is_of_url: bool) -> SeparateLogin {
         let name = section.text("auth_name");
         let own = section.section("auth_config");
         if is_of_url {
-            return Login::default();
+            return SeparateLogin::default();
         }
         let named = name.as_ref().and_then(|name| self.parts.logins.iter().find(|(known, _)| known == name));
         if let Some(name) = name.as_ref().filter(|_| named.is_none()) {
@@ -194,11 +194,11 @@ impl Targets<'_, '_> {
         match (named, &own) {
             (Some((_, login)), _) => self.read_login(login, target),
             (None, Some(login)) => self.read_login(login, target),
-            (None, None) => Login::default(),
+            (None, None) => SeparateLogin::default(),
         }
     }
 
-    fn read_login(&self, login: &Section<'_>, target: &str) -> Login {
+    fn read_login(&self, login: &Section<'_>, target: &str) -> SeparateLogin {
         let read = |text: String, is_secret: bool| match text.strip_prefix("$env:") {
             Some(variable) => {
                 Value::Expanded(self.report.of_source(variable, "as the other exporter reads it", "1"))
@@ -217,11 +217,11 @@ impl Targets<'_, '_> {
         }
         login.take("realm");
         dead_keys(login);
-        Login { username, password }
+        SeparateLogin { username, password }
     }
 
     /// Adds a target; to the one that it is the same as.
-    fn add(&self, described: Described, found: &mut KnownTargets) {
+    fn add(&self, described: Described, found: &mut FoundTargets) {
         let Described { name, mut entry, address, labels, collectors, login, second_name } = described;
         let identity = (name.clone(), address.clone(), labels.clone());
         if let Some(known) = found.by_identity.get(&identity).and_then(|at| found.list.get_mut(*at)) {
@@ -245,7 +245,11 @@ impl Targets<'_, '_> {
             // That of `--url`.
             url if place.is_none() => {
                 entry.set("url", Value::Expanded(url::without_password(url, &unique, self.report)));
-                url.split(':').next().and_then(Driver::known).unwrap_or(Driver::Ours("postgres")).ours()
+                url.split(':')
+                    .next()
+                    .and_then(SourceDriver::known)
+                    .unwrap_or(SourceDriver::Ours("postgres"))
+                    .ours()
             }
             address => source.set(&mut entry, address),
         };
@@ -256,13 +260,13 @@ impl Targets<'_, '_> {
             entry.set("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
         }
         found.by_identity.insert(identity, found.list.len());
-        found.list.push(FoundTarget { target: Target { name: unique, entry }, driver, collectors });
+        found.list.push(FoundTarget { target: ImportedTarget { name: unique, entry }, driver, collectors });
     }
 
     /// The database that collectors tell; of an address that does not.
-    fn told(&self, collectors: &BTreeSet<usize>) -> Driver {
+    fn told(&self, collectors: &BTreeSet<usize>) -> SourceDriver {
         let mut collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
-        collectors.find_map(|collector| collector.told.clone()).unwrap_or(Driver::Ours("postgres"))
+        collectors.find_map(|collector| collector.told.clone()).unwrap_or(SourceDriver::Ours("postgres"))
     }
 
     /// The collectors that the patterns of `collectors` mean.

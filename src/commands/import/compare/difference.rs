@@ -88,7 +88,7 @@ pub(super) struct CompareRules {
 
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct DifferenceRow {
     /// `family`, `type`, `label`, `series` or `value`.
     pub(super) what: &'static str,
     /// The family or the series.
@@ -101,7 +101,7 @@ pub(super) struct Row {
 #[derive(Debug, Default)]
 pub(super) struct ComparedPages {
     /// In the order of the families' names.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<DifferenceRow>,
     /// As many as `rows` would have without a limit.
     pub(super) differences: usize,
     /// Families that at least one side has.
@@ -154,7 +154,7 @@ impl ComparedPages {
     }
 
     fn add(&mut self, what: &'static str, of: &str, old: impl Into<String>, ours: impl Into<String>) {
-        self.rows.push(Row { what, of: of.to_owned(), old: old.into(), ours: ours.into() });
+        self.rows.push(DifferenceRow { what, of: of.to_owned(), old: old.into(), ours: ours.into() });
         self.differences += 1;
     }
 
@@ -163,7 +163,7 @@ impl ComparedPages {
         let more = self.rows.len().saturating_sub(first + MAX_ROWS);
         if more > 0 {
             self.rows.truncate(first + MAX_ROWS);
-            let row = Row {
+            let row = DifferenceRow {
                 what: "…",
                 of: format!("{more} more of {family}"),
                 old: String::new(),
@@ -247,7 +247,7 @@ fn add_lone(name: &str, old: Option<&PageFamily>, ours: Option<&PageFamily>, com
 }
 
 /// The values of a series on both sides, sorted. There are several where the labels that tell them apart do not count.
-type Values = [Vec<f64>; 2];
+type SeriesValues = [Vec<f64>; 2];
 
 fn compare_family(
     name: &str,
@@ -276,7 +276,7 @@ fn compare_family(
         let side = |labels: &BTreeSet<String>| if labels.contains(label) { label.as_str() } else { "-" };
         compared.add("label", name, side(&old_labels), side(&our_labels));
     }
-    let mut series: BTreeMap<String, Values> = BTreeMap::new();
+    let mut series: BTreeMap<String, SeriesValues> = BTreeMap::new();
     for (side, family) in [old, ours].into_iter().enumerate() {
         for mut sample in family.samples {
             sample.labels.retain(|label, _| !lone.contains(label));
@@ -314,7 +314,12 @@ fn label_names(family: &PageFamily) -> BTreeSet<String> {
     names.filter(|name| !matches!(name.as_str(), "le" | "quantile")).cloned().collect()
 }
 
-fn compare_values(of: &str, [old, ours]: &mut Values, tolerance: Tolerance, compared: &mut ComparedPages) {
+fn compare_values(
+    of: &str,
+    [old, ours]: &mut SeriesValues,
+    tolerance: Tolerance,
+    compared: &mut ComparedPages,
+) {
     old.sort_by(f64::total_cmp);
     ours.sort_by(f64::total_cmp);
     let is_same =
@@ -375,7 +380,8 @@ mod tests {
     fn rows(old: &str, ours: &str, rules: &CompareRules) -> Vec<String> {
         let compared = compared(old, ours, rules);
         assert_eq!(compared.rows.len(), compared.differences);
-        let row = |Row { what, of, old, ours }: &Row| format!("{what} {of} | {old} | {ours}");
+        let row =
+            |DifferenceRow { what, of, old, ours }: &DifferenceRow| format!("{what} {of} | {old} | {ours}");
         compared.rows.iter().map(row).collect()
     }
 

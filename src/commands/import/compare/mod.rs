@@ -8,7 +8,7 @@ mod page;
 
 use std::time::Instant;
 
-use self::difference::{CompareRules, ComparedPages, Row};
+use self::difference::{CompareRules, ComparedPages, DifferenceRow};
 pub(super) use self::difference::{Tolerance, read_tolerance};
 use self::old_exporter::{FetchedPage, OldExporter};
 use self::page::{Page, Syntax};
@@ -99,7 +99,7 @@ fn report(compared: &ComparedPages, outcome: ScrapeOutcome) -> TerminalText {
     let mut out = TerminalText::default();
     if !compared.rows.is_empty() {
         let mut table = TextTable::new(&["differs", "of", "old", "ours"]);
-        for Row { what, of, old, ours } in &compared.rows {
+        for DifferenceRow { what, of, old, ours } in &compared.rows {
             table.row([TextCell::styled(BAD, what), of.into(), old.into(), ours.into()]);
         }
         out.append(table.render(wrap_width()));

@@ -89,7 +89,7 @@ fn suffixes(kind: FamilyKind) -> &'static [&'static str] {
 /// # Errors
 /// What is wrong with which line.
 pub(super) fn read(text: &str, syntax: Syntax) -> Result<Page, String> {
-    let mut reader = Reader { syntax, heads: BTreeMap::new(), samples: Vec::new(), has_ended: false };
+    let mut reader = PageReader { syntax, heads: BTreeMap::new(), samples: Vec::new(), has_ended: false };
     for (index, line) in text.lines().enumerate() {
         reader.line(line.trim_matches([' ', '\t'])).map_err(|fault| {
             let start: String = line.chars().take(LONGEST_EXCERPT).collect();
@@ -103,20 +103,20 @@ pub(super) fn read(text: &str, syntax: Syntax) -> Result<Page, String> {
 }
 
 #[derive(Default)]
-struct Head {
+struct FamilyHead {
     kind: Option<FamilyKind>,
     help: String,
 }
 
-struct Reader {
+struct PageReader {
     syntax: Syntax,
     /// By the name in the head.
-    heads: BTreeMap<String, Head>,
+    heads: BTreeMap<String, FamilyHead>,
     samples: Vec<Sample>,
     has_ended: bool,
 }
 
-impl Reader {
+impl PageReader {
     fn line(&mut self, line: &str) -> Result<(), String> {
         if line.is_empty() {
             return Ok(());

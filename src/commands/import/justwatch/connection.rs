@@ -1,10 +1,10 @@
 //! `connections`: an address, or a special form of one → the keys of a target, and what the labels of its samples say.
 
-use crate::commands::import::drivers::Driver;
+use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::report::Report;
 use crate::commands::import::url;
-use crate::commands::import::url::Address;
+use crate::commands::import::url::UrlParts;
 use crate::error::SourcePosition;
 
 /// What begins and ends the name of a variable in an address on its way; a source has neither.
@@ -13,15 +13,15 @@ const TOKEN: [char; 2] = ['\u{e000}', '\u{e001}'];
 const TEMPLATES: [(&str, &str); 2] = [("{{", "}}"), ("[[", "]]")];
 
 /// What a connection is.
-pub(super) struct Connection {
-    pub(super) driver: Driver,
+pub(super) struct ConnectionEntry {
+    pub(super) driver: SourceDriver,
     /// The keys of the target, but for `session_sql`.
     pub(super) entry: Entry,
     /// The labels that the exporter adds: `driver`, `host`, `database`, `user`; none where a variable holds the address.
     pub(super) labels: Vec<(&'static str, String)>,
 }
 
-impl Connection {
+impl ConnectionEntry {
     /// Whether the queries run on the databases that the target discovers, in place of the target.
     pub(super) fn discovers(&self) -> bool {
         self.entry.get("discover").is_some()
@@ -29,7 +29,7 @@ impl Connection {
 }
 
 /// A connection as the source has it.
-pub(super) struct Written<'r> {
+pub(super) struct WrittenConnection<'r> {
     /// The name of the target that it is to be.
     pub(super) name: String,
     pub(super) place: SourcePosition,
@@ -110,9 +110,9 @@ fn with_variables(text: &str, report: &Report, what: &str, sample: &str) -> Valu
     Value::Expanded(out)
 }
 
-impl<'r> Written<'r> {
-    pub(super) fn new(text: String, place: SourcePosition, report: &'r Report) -> Written<'r> {
-        Written { name: String::new(), place, report, text }
+impl<'r> WrittenConnection<'r> {
+    pub(super) fn new(text: String, place: SourcePosition, report: &'r Report) -> WrittenConnection<'r> {
+        WrittenConnection { name: String::new(), place, report, text }
     }
 
     /// Names for the target, the best first.
@@ -123,7 +123,7 @@ impl<'r> Written<'r> {
             text.chars().filter(|c| !TOKEN.contains(c)).map(legal).collect()
         };
         let host_name = |host: &str| host.split(':').next().unwrap_or_default().to_owned();
-        let names = match Address::of(&self.text) {
+        let names = match UrlParts::of(&self.text) {
             Some(parts) if parts.scheme == "mysql" || parts.scheme == "rds-mysql" => {
                 let go = GoAddress::of(&self.text);
                 vec![go.database.to_owned(), host_name(go.address)]
@@ -156,9 +156,9 @@ impl<'r> Written<'r> {
 
     /// What the connection is; `None`, reported, where it is not one. `hints` are texts that may speak of the driver where a
     /// variable holds the address.
-    pub(super) fn read<'h>(&self, hints: impl FnOnce() -> Vec<&'h str>) -> Option<Connection> {
+    pub(super) fn read<'h>(&self, hints: impl FnOnce() -> Vec<&'h str>) -> Option<ConnectionEntry> {
         let mut entry = Entry::at(self.place.clone());
-        let Some(parts) = Address::of(&self.text) else {
+        let Some(parts) = UrlParts::of(&self.text) else {
             if !self.text.starts_with(TOKEN[0]) {
                 self.report.left_out(
                     self.place.clone(),
@@ -166,12 +166,13 @@ impl<'r> Written<'r> {
                 );
                 return None;
             }
-            let driver = Driver::told([self.text.as_str()], hints()).unwrap_or(Driver::Ours("postgres"));
-            if matches!(driver, Driver::Ours(_)) {
+            let driver =
+                SourceDriver::told([self.text.as_str()], hints()).unwrap_or(SourceDriver::Ours("postgres"));
+            if matches!(driver, SourceDriver::Ours(_)) {
                 let what = format!("the URL of {}, such as {}", self.name, driver.sample());
                 entry.set("url", expanded(&self.text, self.report, &what, driver.sample()));
             }
-            return Some(Connection { driver, entry, labels: Vec::new() });
+            return Some(ConnectionEntry { driver, entry, labels: Vec::new() });
         };
         let labels = vec![
             ("driver", parts.scheme.to_owned()),
@@ -179,24 +180,24 @@ impl<'r> Written<'r> {
             ("database", parts.path.to_owned()),
             ("user", parts.user.to_owned()),
         ];
-        let mut connection = Connection { driver: Driver::Ours("postgres"), entry, labels };
+        let mut connection = ConnectionEntry { driver: SourceDriver::Ours("postgres"), entry, labels };
         match parts.scheme {
             "postgres" | "postgresql" | "pg" => self.postgres(&parts, &mut connection),
             "rds-postgres" => self.rds_postgres(&parts, &mut connection),
             "mysql" | "rds-mysql" => self.mysql(parts.scheme, &mut connection),
             "cloudsql-postgres" | "cloudsql-mysql" => return self.cloud_sql(&parts, connection),
             scheme => {
-                connection.driver = match Driver::of_scheme(scheme) {
-                    lacking @ Driver::Lacking(_) => lacking,
+                connection.driver = match SourceDriver::of_scheme(scheme) {
+                    lacking @ SourceDriver::Lacking(_) => lacking,
                     // That exporter has no such driver.
-                    Driver::Ours(_) => Driver::Lacking(scheme.to_owned().into()),
+                    SourceDriver::Ours(_) => SourceDriver::Lacking(scheme.to_owned().into()),
                 };
             }
         }
         Some(connection)
     }
 
-    fn postgres(&self, parts: &Address<'_>, connection: &mut Connection) {
+    fn postgres(&self, parts: &UrlParts<'_>, connection: &mut ConnectionEntry) {
         let mut text = self.text.replacen("pg://", "postgres://", 1);
         let pattern = ["include:", "exclude:"]
             .into_iter()
@@ -217,12 +218,12 @@ impl<'r> Written<'r> {
         connection.entry.set("url", self.url(&text, parts));
         // PgBouncer's console, which has another driver here.
         if parts.path == "pgbouncer" {
-            connection.driver = Driver::Ours("pgbouncer");
+            connection.driver = SourceDriver::Ours("pgbouncer");
             connection.entry.set("driver", "pgbouncer");
         }
     }
 
-    fn url(&self, text: &str, parts: &Address<'_>) -> Value {
+    fn url(&self, text: &str, parts: &UrlParts<'_>) -> Value {
         let what = format!("as before (a connection of {})", self.name);
         if parts.password.is_some_and(is_token) {
             return expanded(text, self.report, &what, "1");
@@ -246,7 +247,7 @@ impl<'r> Written<'r> {
         );
     }
 
-    fn rds_postgres(&self, parts: &Address<'_>, connection: &mut Connection) {
+    fn rds_postgres(&self, parts: &UrlParts<'_>, connection: &mut ConnectionEntry) {
         let entry = &mut connection.entry;
         let (host, port) = parts.host.split_once(':').unwrap_or((parts.host, "5432"));
         entry.set("driver", "postgres");
@@ -262,10 +263,10 @@ impl<'r> Written<'r> {
         }
     }
 
-    fn mysql(&self, scheme: &str, connection: &mut Connection) {
+    fn mysql(&self, scheme: &str, connection: &mut ConnectionEntry) {
         let go = GoAddress::of(&self.text);
         let entry = &mut connection.entry;
-        connection.driver = Driver::Ours("mysql");
+        connection.driver = SourceDriver::Ours("mysql");
         entry.set("driver", "mysql");
         let (host, port) = match go.address.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port),
@@ -340,7 +341,7 @@ impl<'r> Written<'r> {
     }
 
     /// `cloudsql-postgres://user:password@PROJECT:REGION:INSTANCE/database`
-    fn cloud_sql(&self, parts: &Address<'_>, mut connection: Connection) -> Option<Connection> {
+    fn cloud_sql(&self, parts: &UrlParts<'_>, mut connection: ConnectionEntry) -> Option<ConnectionEntry> {
         if parts.host.contains('*') {
             let message =
                 "a pattern of Cloud SQL instances has no counterpart: write a connection for each instance";
@@ -348,7 +349,7 @@ impl<'r> Written<'r> {
             return None;
         }
         let ours = if parts.scheme == "cloudsql-mysql" { "mysql" } else { "postgres" };
-        connection.driver = Driver::Ours(ours);
+        connection.driver = SourceDriver::Ours(ours);
         let entry = &mut connection.entry;
         entry.set("driver", ours);
         let what = format!(

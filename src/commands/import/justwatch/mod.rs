@@ -9,13 +9,13 @@ mod connection;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use self::connection::{Connection, Written};
-use super::budget::{Budget, TOO_LARGE};
+use self::connection::{ConnectionEntry, WrittenConnection};
+use super::budget::{CopyBudget, TOO_LARGE};
 use super::cron;
-use super::dialect::{Dialect, Source, child, items};
-use super::drivers::{Driver, quoted_column};
+use super::dialect::{ImportDialect, ImportSource, child, items};
+use super::drivers::{SourceDriver, quoted_column};
 use super::durations;
-use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::{Section, indented, without_semicolon};
 use super::unique_names::UniqueNames;
@@ -23,7 +23,7 @@ use crate::commands::counted;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
-pub(super) const DIALECT: Dialect = Dialect { name: "justwatch", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "justwatch", signs, convert };
 
 /// How many statements may tell a driver that nothing names, and how many drivers a message names; it counts the others.
 const HINTS: usize = 4;
@@ -51,9 +51,9 @@ fn dead_keys(section: &Section<'_>) {
     section.note_untaken("justwatch's exporter does nothing with this key");
 }
 
-fn convert(source: &Source<'_>) -> Imported {
+fn convert(source: &ImportSource<'_>) -> Imported {
     let mut main = OutputFile::default();
-    let mut conversion = Conversion {
+    let mut conversion = JustwatchConversion {
         report: source.report,
         statements: HashMap::new(),
         targets: ConnectionTargets {
@@ -62,7 +62,7 @@ fn convert(source: &Source<'_>) -> Imported {
         },
         queries: Vec::new(),
         known: HashMap::new(),
-        budget: Budget::default(),
+        budget: CopyBudget::default(),
     };
     for input in source.inputs {
         main.top.comments.extend(input.head_comments());
@@ -83,7 +83,7 @@ fn convert(source: &Source<'_>) -> Imported {
             conversion.general_notes(&root);
         }
     }
-    let Conversion { targets, queries, .. } = conversion;
+    let JustwatchConversion { targets, queries, .. } = conversion;
     main.databases = targets.list;
     let discovers = main.databases.iter().any(|target| target.entry.get("discover").is_some());
     let is_only = main.databases.len() == 1 && !discovers;
@@ -102,7 +102,7 @@ fn convert(source: &Source<'_>) -> Imported {
 #[derive(Default)]
 struct ConnectionTargets {
     keep_labels: bool,
-    list: Vec<Target>,
+    list: Vec<ImportedTarget>,
     names: UniqueNames,
     /// Equal connections with equal `startup_sql` are one target.
     known: HashMap<(String, usize), Option<FoundConnection>>,
@@ -111,7 +111,7 @@ struct ConnectionTargets {
 }
 
 /// `startup_sql` of a job.
-struct Startup {
+struct StartupSql {
     /// Equal ones have the same.
     number: usize,
     bytes: usize,
@@ -121,7 +121,7 @@ struct Startup {
 /// A connection that was seen.
 #[derive(Clone)]
 struct FoundConnection {
-    driver: Driver,
+    driver: SourceDriver,
     /// What `databases` of a query says.
     selected: String,
     /// The label `driver`; empty where it is not known.
@@ -131,19 +131,19 @@ struct FoundConnection {
 /// A query on its way.
 struct Made {
     name: String,
-    query: Query,
+    query: ImportedQuery,
     databases: Vec<String>,
 }
 
 /// What the queries of a job share.
-struct Job<'d> {
+struct JustwatchJob<'d> {
     name: String,
     /// What `databases` of its queries says.
     selected: Vec<String>,
     /// About how many bytes that is.
     weight: usize,
     /// The driver of the first of them.
-    driver: Option<Driver>,
+    driver: Option<SourceDriver>,
     /// The drivers that we lack, for a message; empty where there are none.
     lacking: String,
     /// The label `driver` of its samples; `None` where it is not one and the same.
@@ -161,40 +161,41 @@ struct JobIterator<'d> {
 }
 
 impl ConnectionTargets {
-    fn startup(&mut self, statements: Vec<String>) -> Startup {
+    fn startup(&mut self, statements: Vec<String>) -> StartupSql {
         let number = self.startups.len();
         let bytes = statements.iter().map(String::len).sum();
         let number = *self.startups.entry(statements.clone()).or_insert(number);
-        Startup { number, bytes, statements }
+        StartupSql { number, bytes, statements }
     }
 
     /// The target of a connection.
     fn find<'h>(
         &mut self,
         text: &str,
-        startup: &Startup,
+        startup: &StartupSql,
         job: &Section<'_>,
-        budget: &Budget,
+        budget: &CopyBudget,
         hints: impl FnOnce() -> Vec<&'h str>,
     ) -> Option<FoundConnection> {
         let key = (text.to_owned(), startup.number);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let mut written = Written::new(connection::tokenised(text), job.place_of("connections"), job.report);
+        let mut written =
+            WrittenConnection::new(connection::tokenised(text), job.place_of("connections"), job.report);
         written.name = self.names.take_first(&written.names());
         if !budget.take(startup.bytes) {
             job.left_out("startup_sql", TOO_LARGE);
             return None;
         }
         let found = written.read(hints).map(|connection| {
-            let Connection { driver, labels, .. } = &connection;
+            let ConnectionEntry { driver, labels, .. } = &connection;
             let scheme = labels.iter().find(|(name, _)| *name == "driver").map(|(_, scheme)| scheme.clone());
             let selected =
                 if connection.discovers() { format!("{}/*", written.name) } else { written.name.clone() };
             let found =
                 FoundConnection { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
-            if matches!(driver, Driver::Ours(_)) {
+            if matches!(driver, SourceDriver::Ours(_)) {
                 self.list.push(target(connection, written, &startup.statements, self.keep_labels));
             }
             found
@@ -204,9 +205,14 @@ impl ConnectionTargets {
     }
 }
 
-fn target(connection: Connection, written: Written<'_>, startup: &[String], keep_labels: bool) -> Target {
+fn target(
+    connection: ConnectionEntry,
+    written: WrittenConnection<'_>,
+    startup: &[String],
+    keep_labels: bool,
+) -> ImportedTarget {
     let discovers = connection.discovers();
-    let Connection { mut entry, labels, .. } = connection;
+    let ConnectionEntry { mut entry, labels, .. } = connection;
     let statements = startup.iter().map(|sql| connection::templated(without_semicolon(sql), written.report));
     entry.set_nonempty("session_sql", Value::list(statements));
     if keep_labels {
@@ -226,10 +232,10 @@ fn target(connection: Connection, written: Written<'_>, startup: &[String], keep
             written.report.left_out(written.place.clone(), message);
         }
     }
-    Target { name: written.name, entry }
+    ImportedTarget { name: written.name, entry }
 }
 
-struct Conversion<'s> {
+struct JustwatchConversion<'s> {
     report: &'s Report,
     /// `queries` at the top, for `query_ref`.
     statements: HashMap<String, String>,
@@ -238,10 +244,10 @@ struct Conversion<'s> {
     /// Where a query with the same keys is.
     known: HashMap<String, usize>,
     /// Of statements and names of targets.
-    budget: Budget,
+    budget: CopyBudget,
 }
 
-impl Conversion<'_> {
+impl JustwatchConversion<'_> {
     fn general_notes(&self, root: &Section<'_>) {
         let note = |message: &str| self.report.note(root.place(), message);
         if !self.targets.keep_labels {
@@ -276,7 +282,7 @@ impl Conversion<'_> {
         if found.is_empty() {
             section.leave_out(format!("the job {name} has no connection that can be converted"));
         }
-        let job = Job::new(name, &found, section);
+        let job = JustwatchJob::new(name, &found, section);
         dead_keys(section);
         for (query, sql) in queries.iter().zip(statements) {
             self.query(&job, query, sql);
@@ -301,7 +307,7 @@ impl Conversion<'_> {
         })
     }
 
-    fn query(&mut self, job: &Job<'_>, section: &Section<'_>, sql: Option<String>) {
+    fn query(&mut self, job: &JustwatchJob<'_>, section: &Section<'_>, sql: Option<String>) {
         let name = section.text("name").unwrap_or_default();
         let mut entry = Entry::at(section.place());
         entry.comments = section.comments();
@@ -323,7 +329,7 @@ impl Conversion<'_> {
             );
         }
         if !job.lacking.is_empty() {
-            let Job { name: job, lacking, .. } = job;
+            let JustwatchJob { name: job, lacking, .. } = job;
             let message = format!(
                 "the query {name} does not run on connections of the job {job}: there is no driver for {lacking}"
             );
@@ -342,7 +348,7 @@ impl Conversion<'_> {
         }
         self.add(Made {
             name,
-            query: Query { entry, metrics: vec![metric] },
+            query: ImportedQuery { entry, metrics: vec![metric] },
             databases: job.selected.clone(),
         });
     }
@@ -362,7 +368,7 @@ impl Conversion<'_> {
     }
 
     /// The gauge of a query; `None` without `values`.
-    fn metric(&self, job: &Job<'_>, section: &Section<'_>, name: &str) -> Option<Entry> {
+    fn metric(&self, job: &JustwatchJob<'_>, section: &Section<'_>, name: &str) -> Option<Entry> {
         let mut metric = Entry::at(section.place());
         let text = |text: String| connection::templated(&text, self.report);
         metric.set("name", connection::metric_name(name, self.report));
@@ -394,9 +400,9 @@ impl Conversion<'_> {
     }
 }
 
-impl<'d> Job<'d> {
-    fn new(name: String, found: &[FoundConnection], section: &Section<'d>) -> Job<'d> {
-        let mut job = Job {
+impl<'d> JustwatchJob<'d> {
+    fn new(name: String, found: &[FoundConnection], section: &Section<'d>) -> JustwatchJob<'d> {
+        let mut job = JustwatchJob {
             name,
             selected: Vec::new(),
             weight: 0,
@@ -409,12 +415,12 @@ impl<'d> Job<'d> {
         let (mut schemes, mut lacking) = (BTreeSet::new(), BTreeSet::new());
         for FoundConnection { driver, selected, scheme } in found {
             match driver {
-                Driver::Ours(_) => {
+                SourceDriver::Ours(_) => {
                     job.driver.get_or_insert_with(|| driver.clone());
                     job.selected.push(selected.clone());
                     schemes.insert(scheme.clone());
                 }
-                Driver::Lacking(name) => {
+                SourceDriver::Lacking(name) => {
                     lacking.insert(name.clone());
                 }
             }
@@ -485,17 +491,17 @@ fn iterator<'d>(job: &Section<'d>) -> Option<JobIterator<'d>> {
 
 /// The statement with a parameter for the value of `iterator`; `None`, reported, where it cannot be one.
 fn bound(
-    job: &Job<'_>,
+    job: &JustwatchJob<'_>,
     section: &Section<'_>,
     sql: String,
-    driver: &Driver,
+    driver: &SourceDriver,
     entry: &mut Entry,
 ) -> Option<String> {
     let mark = |iterator: &JobIterator<'_>| format!("{{{{{}}}}}", iterator.placeholder);
     let Some(iterator) = job.iterator.as_ref().filter(|iterator| sql.contains(&mark(iterator))) else {
         return has_no_variable(section, sql);
     };
-    let is_mysql = *driver == Driver::Ours("mysql");
+    let is_mysql = *driver == SourceDriver::Ours("mysql");
     let quoted = format!("'{}'", mark(iterator));
     let statement = sql.replace(&quoted, if is_mysql { "?" } else { "$1" });
     if statement.contains(&mark(iterator)) || (is_mysql && sql.matches(&quoted).count() > 1) {

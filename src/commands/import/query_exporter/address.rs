@@ -1,8 +1,8 @@
 //! `dsn`: an address of SQLAlchemy, or its parts → the keys of a target.
 
-use super::tags::{self, Text};
+use super::tags::{self, TaggedText};
 use crate::commands::import::dialect::entries;
-use crate::commands::import::drivers::Driver;
+use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::section::Section;
 use crate::commands::import::url;
@@ -21,7 +21,7 @@ pub(super) fn read<'h>(
     name: &str,
     entry: &mut Entry,
     hints: impl FnOnce() -> Vec<&'h str>,
-) -> Option<Driver> {
+) -> Option<SourceDriver> {
     let is_parts = database
         .take("dsn")
         .is_some_and(|dsn| entries(&dsn.node).iter().any(|entry| !entry.key.starts_with('!')));
@@ -34,28 +34,29 @@ pub(super) fn read<'h>(
     }
     let text = match tags::text(database, "dsn")? {
         // As versions before 4 write the tags.
-        Text::Plain(text) => match (text.strip_prefix("env:"), text.strip_prefix("file:")) {
-            (Some(variable), _) => Text::Variable(variable.to_owned()),
-            (_, Some(file)) => Text::File(file.to_owned()),
-            _ => Text::Plain(text),
+        TaggedText::Plain(text) => match (text.strip_prefix("env:"), text.strip_prefix("file:")) {
+            (Some(variable), _) => TaggedText::Variable(variable.to_owned()),
+            (_, Some(file)) => TaggedText::File(file.to_owned()),
+            _ => TaggedText::Plain(text),
         },
         text => text,
     };
     let variable = match text {
-        Text::Plain(text) => return of_text(database, &text, name, entry),
-        Text::Variable(variable) => variable,
+        TaggedText::Plain(text) => return of_text(database, &text, name, entry),
+        TaggedText::Variable(variable) => variable,
         // A file with an address holds a password as a rule.
-        Text::File(file) => {
+        TaggedText::File(file) => {
             let note = format!("the file {file} holds an address of SQLAlchemy: a variable stands for it");
             database.note("dsn", note);
             variable_name(&format!("{name}_DSN"))
         }
     };
-    let driver = Driver::told([variable.as_str(), name], hints()).unwrap_or(Driver::Ours("postgres"));
-    if driver == Driver::Ours("pgbouncer") {
+    let driver =
+        SourceDriver::told([variable.as_str(), name], hints()).unwrap_or(SourceDriver::Ours("postgres"));
+    if driver == SourceDriver::Ours("pgbouncer") {
         entry.set("driver", "pgbouncer");
     }
-    if matches!(driver, Driver::Ours(_)) {
+    if matches!(driver, SourceDriver::Ours(_)) {
         let what = format!("the URL of {name}, such as {}, without `+DRIVER`", driver.sample());
         entry.set("url", Value::Expanded(database.report.of_source(&variable, &what, driver.sample())));
     }
@@ -63,14 +64,14 @@ pub(super) fn read<'h>(
 }
 
 /// `dialect[+driver]://user:password@host:port/database?option=value`
-fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) -> Option<Driver> {
+fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) -> Option<SourceDriver> {
     let Some((scheme, rest)) = text.split_once("://") else {
         database.left_out("dsn", "the address is not DIALECT://USER:PASSWORD@HOST/DATABASE");
         return None;
     };
-    let driver = Driver::of_scheme(scheme);
+    let driver = SourceDriver::of_scheme(scheme);
     match &driver {
-        Driver::Ours("sqlite") => {
+        SourceDriver::Ours("sqlite") => {
             let path = rest.split('?').next().unwrap_or_default().strip_prefix('/').unwrap_or_default();
             // Four slashes begin an absolute path there.
             let path = if path.starts_with('/') { format!("//{path}") } else { path.to_owned() };
@@ -81,7 +82,7 @@ fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) ->
             }
             entry.set("url", format!("sqlite:{path}"));
         }
-        Driver::Ours(ours) => {
+        SourceDriver::Ours(ours) => {
             let (address, options) = url::split_query(text);
             let address = address.split_once("://").map_or(address, |(_, address)| address);
             let options: Vec<&str> =
@@ -90,7 +91,7 @@ fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) ->
             let address = format!("{ours}://{address}{query}");
             entry.set("url", Value::Expanded(url::without_password(&address, name, database.report)));
         }
-        Driver::Lacking(_) => {}
+        SourceDriver::Lacking(_) => {}
     }
     Some(driver)
 }
@@ -108,10 +109,10 @@ fn keeps(database: &Section<'_>, driver: &str, option: &str) -> bool {
 }
 
 /// The address in parts.
-fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
+fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<SourceDriver> {
     let dialect = dsn.text("dialect")?;
-    let driver = Driver::of_scheme(&dialect);
-    let Driver::Ours(ours) = driver else { return Some(driver) };
+    let driver = SourceDriver::of_scheme(&dialect);
+    let SourceDriver::Ours(ours) = driver else { return Some(driver) };
     let options =
         dsn.pairs("options").into_iter().filter(|(key, _)| ours != "sqlite" && keeps(dsn, ours, key));
     let options: Vec<String> =
@@ -139,12 +140,12 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
     }
     let password = match tags::text(dsn, "password") {
         None => None,
-        Some(Text::File(file)) => {
+        Some(TaggedText::File(file)) => {
             entry.set("password_file", file);
             None
         }
-        Some(Text::Variable(variable)) => Some(tags::variable(dsn, &variable, "password")),
-        Some(Text::Plain(password)) => Some(Value::Expanded(dsn.report.password(name, &password, ""))),
+        Some(TaggedText::Variable(variable)) => Some(tags::variable(dsn, &variable, "password")),
+        Some(TaggedText::Plain(password)) => Some(Value::Expanded(dsn.report.password(name, &password, ""))),
     };
     entry.set_if("password", password);
     super::dead_keys(dsn);

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use super::tags;
-use crate::commands::import::budget::Budget;
-use crate::commands::import::drivers::{Driver, quoted_column};
+use crate::commands::import::budget::CopyBudget;
+use crate::commands::import::drivers::{SourceDriver, quoted_column};
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::section::{Section, indented};
 
@@ -16,9 +16,9 @@ const BUCKETS: [&str; 14] =
 const ROWS: &str = "observations";
 
 /// The metrics by name.
-pub(super) struct Metrics<'d>(HashMap<&'d str, Metric<'d>>);
+pub(super) struct Metrics<'d>(HashMap<&'d str, MetricDefinition<'d>>);
 
-struct Metric<'d> {
+struct MetricDefinition<'d> {
     kind: String,
     labels: Vec<String>,
     entry: Entry,
@@ -43,7 +43,8 @@ pub(super) struct OfQuery {
 
 impl<'d> Metrics<'d> {
     pub(super) fn new(sections: Vec<(&'d str, Section<'d>)>) -> Metrics<'d> {
-        let metrics = sections.into_iter().map(|(name, section)| (name, Metric::new(name, section)));
+        let metrics =
+            sections.into_iter().map(|(name, section)| (name, MetricDefinition::new(name, section)));
         Metrics(metrics.collect())
     }
 
@@ -58,10 +59,10 @@ impl<'d> Metrics<'d> {
     }
 
     /// Those that a query names.
-    pub(super) fn of(&self, query: &Section<'_>, budget: &Budget) -> OfQuery {
+    pub(super) fn of(&self, query: &Section<'_>, budget: &CopyBudget) -> OfQuery {
         let names = query.texts("metrics");
         let mut found = OfQuery::default();
-        let metrics: Vec<&Metric<'_>> = names
+        let metrics: Vec<&MetricDefinition<'_>> = names
             .iter()
             .filter_map(|name| {
                 let metric = self.0.get(name.as_str());
@@ -79,7 +80,8 @@ impl<'d> Metrics<'d> {
         if !budget.take_for(query, found.weight) {
             return OfQuery::default();
         }
-        let is_observed = |metric: &&Metric<'_>| matches!(metric.kind.as_str(), "histogram" | "summary");
+        let is_observed =
+            |metric: &&MetricDefinition<'_>| matches!(metric.kind.as_str(), "histogram" | "summary");
         let has_observations = metrics.iter().any(is_observed);
         for metric in metrics {
             if metric.kind != "summary" {
@@ -100,8 +102,8 @@ impl<'d> Metrics<'d> {
     }
 }
 
-impl<'d> Metric<'d> {
-    fn new(name: &'d str, section: Section<'d>) -> Metric<'d> {
+impl<'d> MetricDefinition<'d> {
+    fn new(name: &'d str, section: Section<'d>) -> MetricDefinition<'d> {
         let kind = section.text("type").unwrap_or_default();
         let labels = section.texts("labels");
         let mut entry = section.entry();
@@ -113,7 +115,7 @@ impl<'d> Metric<'d> {
         entry.set_nonempty("labels", Value::list(labels.iter().cloned()));
         entry.set("value_column", name);
         entry.set("null", "0");
-        let metric = Metric { kind, labels, entry, section };
+        let metric = MetricDefinition { kind, labels, entry, section };
         metric.typed(name)
     }
 
@@ -124,8 +126,8 @@ impl<'d> Metric<'d> {
     }
 
     /// With what its type needs.
-    fn typed(mut self, name: &str) -> Metric<'d> {
-        let Metric { kind, entry, section, .. } = &mut self;
+    fn typed(mut self, name: &str) -> MetricDefinition<'d> {
+        let MetricDefinition { kind, entry, section, .. } = &mut self;
         match kind.as_str() {
             "gauge" => {}
             "counter" => {
@@ -206,7 +208,7 @@ const OBSERVATIONS: &str =
 
 impl Summaries {
     /// The statement that adds up and counts the rows of another one.
-    pub(super) fn sql(&self, sql: &str, driver: &Driver) -> String {
+    pub(super) fn sql(&self, sql: &str, driver: &SourceDriver) -> String {
         let column = |name: &str| quoted_column(name, driver);
         let labels: Vec<String> = self.labels.iter().map(|label| format!("q.{}", column(label))).collect();
         let sum = |name: &String| {

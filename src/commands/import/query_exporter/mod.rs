@@ -13,18 +13,18 @@ mod tags;
 use std::collections::HashMap;
 
 use self::metrics::Metrics;
-use self::tags::{Includes, Text};
-use super::budget::Budget;
+use self::tags::{Includes, TaggedText};
+use super::budget::CopyBudget;
 use super::cron;
-use super::dialect::{Dialect, Source, child, entries, items};
-use super::drivers::Driver;
-use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::dialect::{ImportDialect, ImportSource, child, entries, items};
+use super::drivers::SourceDriver;
+use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::section::{Section, without_semicolon};
 use super::unique_names::UniqueNames;
 use crate::deadline::duration_text;
 use crate::yaml::document::{Node, NodeValue};
 
-pub(super) const DIALECT: Dialect = Dialect { name: "query-exporter", signs, convert };
+pub(super) const DIALECT: ImportDialect = ImportDialect { name: "query-exporter", signs, convert };
 
 const TYPES: [&str; 5] = ["counter", "enum", "gauge", "histogram", "summary"];
 /// How many statements may tell a driver that nothing names.
@@ -60,7 +60,7 @@ fn dead_keys(section: &Section<'_>) {
     section.note_untaken("query-exporter does not read this key");
 }
 
-fn convert(source: &Source<'_>) -> Imported {
+fn convert(source: &ImportSource<'_>) -> Imported {
     let includes = Includes::of(source.inputs, source.report);
     let mut main = OutputFile::default();
     let mut read = Read::default();
@@ -84,13 +84,17 @@ fn convert(source: &Source<'_>) -> Imported {
         }
         dead_keys(&root);
     }
-    let files = Budget::default();
+    let files = CopyBudget::default();
     let statements: Vec<Statement<'_>> =
         read.queries.into_iter().filter_map(|query| Statement::new(query, &files)).collect();
     let (databases, drivers) = targets(&read.databases, &statements);
     let metrics = Metrics::new(read.metrics);
-    let conversion =
-        Conversion { drivers, metrics, budget: Budget::default(), has_one_target: databases.len() == 1 };
+    let conversion = QueryExporterConversion {
+        drivers,
+        metrics,
+        budget: CopyBudget::default(),
+        has_one_target: databases.len() == 1,
+    };
     let mut names = UniqueNames::default();
     main.databases = databases;
     main.queries =
@@ -110,7 +114,7 @@ struct Read<'d> {
 }
 
 /// What differs everywhere.
-fn general_notes(source: &Source<'_>, metrics: &Metrics<'_>, main: &mut OutputFile) {
+fn general_notes(source: &ImportSource<'_>, metrics: &Metrics<'_>, main: &mut OutputFile) {
     let Some(input) = source.inputs.first() else { return };
     let note = |message: &str| source.report.note(input.document.place(input.at, &input.path), message);
     match source.options.keep_labels {
@@ -145,12 +149,12 @@ struct Statement<'d> {
 }
 
 impl<'d> Statement<'d> {
-    fn new((name, section): (&'d str, Section<'d>), files: &Budget) -> Option<Statement<'d>> {
+    fn new((name, section): (&'d str, Section<'d>), files: &CopyBudget) -> Option<Statement<'d>> {
         let sql = if section.take("sql").is_some_and(|sql| matches!(sql.node.value, NodeValue::Scalar(_))) {
             section.sql("sql")?
         } else {
             match tags::text(&section, "sql") {
-                Some(Text::File(file)) => {
+                Some(TaggedText::File(file)) => {
                     let text =
                         if files.take(1) { tags::file(&section, "sql", &file)? } else { String::new() };
                     if !files.take(text.len() + 1) {
@@ -159,7 +163,7 @@ impl<'d> Statement<'d> {
                     }
                     without_semicolon(&text).to_owned()
                 }
-                Some(Text::Variable(_)) => {
+                Some(TaggedText::Variable(_)) => {
                     section
                         .left_out("sql", "a variable cannot hold a statement: write it, or use `sql_file`");
                     return None;
@@ -180,7 +184,7 @@ impl<'d> Statement<'d> {
 fn targets<'d>(
     databases: &[(&'d str, Section<'d>)],
     statements: &[Statement<'_>],
-) -> (Vec<Target>, HashMap<&'d str, Driver>) {
+) -> (Vec<ImportedTarget>, HashMap<&'d str, SourceDriver>) {
     let mut of_database: HashMap<&str, Vec<&str>> = HashMap::new();
     for statement in statements {
         for database in &statement.databases {
@@ -193,13 +197,13 @@ fn targets<'d>(
         let sql = of_database.get(name).map(Vec::as_slice).unwrap_or_default();
         let hints = || sql.iter().take(HINTS).copied().collect();
         let Some(driver) = address::read(section, name, &mut entry, hints) else { continue };
-        if let (Driver::Lacking(lacking), []) = (&driver, sql) {
+        if let (SourceDriver::Lacking(lacking), []) = (&driver, sql) {
             let message = format!("the database {name} is left out: there is no driver for {lacking}");
             section.leave_out(message);
         }
-        if matches!(driver, Driver::Ours(_)) {
+        if matches!(driver, SourceDriver::Ours(_)) {
             settings(section, &mut entry);
-            targets.push(Target { name: (*name).to_owned(), entry });
+            targets.push(ImportedTarget { name: (*name).to_owned(), entry });
         }
         drivers.insert(*name, driver);
     }
@@ -237,16 +241,16 @@ fn settings(section: &Section<'_>, entry: &mut Entry) {
 }
 
 /// Queries on their way.
-struct Conversion<'d> {
-    drivers: HashMap<&'d str, Driver>,
+struct QueryExporterConversion<'d> {
+    drivers: HashMap<&'d str, SourceDriver>,
     metrics: Metrics<'d>,
-    budget: Budget,
+    budget: CopyBudget,
     has_one_target: bool,
 }
 
-impl Conversion<'_> {
+impl QueryExporterConversion<'_> {
     /// The queries of a statement: one for each set of parameters, and one more for each label set of summaries.
-    fn queries(&self, statement: &Statement<'_>, names: &mut UniqueNames) -> Vec<Query> {
+    fn queries(&self, statement: &Statement<'_>, names: &mut UniqueNames) -> Vec<ImportedQuery> {
         let Statement { name, section, sql, .. } = statement;
         let databases = self.databases(statement);
         let Some(driver) = databases.first().and_then(|database| self.drivers.get(database.as_str())) else {
@@ -264,14 +268,14 @@ impl Conversion<'_> {
         let mut queries = Vec::new();
         for sql in statements {
             if !made.metrics.is_empty() {
-                let mut query = Query { entry: entry.clone(), metrics: made.metrics.clone() };
+                let mut query = ImportedQuery { entry: entry.clone(), metrics: made.metrics.clone() };
                 query.entry.set("sql", Value::Sql(sql.clone()));
                 query.entry.set("name", names.take(name));
                 queries.push(query);
                 without_comments(&mut entry, &mut made.metrics);
             }
             for summaries in &mut made.summaries {
-                let mut query = Query { entry: entry.clone(), metrics: summaries.metrics.clone() };
+                let mut query = ImportedQuery { entry: entry.clone(), metrics: summaries.metrics.clone() };
                 query.entry.set("sql", Value::Sql(summaries.sql(&sql, driver)));
                 let suffix = if made.metrics.is_empty() { "" } else { "_summary" };
                 query.entry.set("name", names.take(&format!("{name}{suffix}")));
@@ -291,8 +295,8 @@ impl Conversion<'_> {
         let mut ours = Vec::new();
         for database in databases {
             match self.drivers.get(database.as_str()) {
-                Some(Driver::Ours(_)) => ours.push(database.clone()),
-                Some(Driver::Lacking(driver)) => section.left_out(
+                Some(SourceDriver::Ours(_)) => ours.push(database.clone()),
+                Some(SourceDriver::Lacking(driver)) => section.left_out(
                     "databases",
                     format!("the query {name} does not run on {database}: there is no driver for {driver}"),
                 ),

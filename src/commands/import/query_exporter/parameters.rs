@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::commands::import::budget::Budget;
+use crate::commands::import::budget::CopyBudget;
 use crate::commands::import::dialect::{entries, items};
-use crate::commands::import::drivers::Driver;
+use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::section::Section;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
 
@@ -22,9 +22,9 @@ type Set = Vec<(String, String)>;
 pub(super) fn statements(
     query: &Section<'_>,
     sql: &str,
-    driver: &Driver,
+    driver: &SourceDriver,
     weight: usize,
-    budget: &Budget,
+    budget: &CopyBudget,
 ) -> Vec<String> {
     let none = [Set::new()];
     let lists = match query.take("parameters") {
@@ -60,7 +60,7 @@ pub(super) fn statements(
 }
 
 /// The lists of sets: one, or several to combine.
-fn lists(parameters: &MapEntry, driver: &Driver, query: &Section<'_>) -> Vec<Vec<Set>> {
+fn lists(parameters: &MapEntry, driver: &SourceDriver, query: &Section<'_>) -> Vec<Vec<Set>> {
     match &parameters.node.value {
         NodeValue::List(_) => vec![sets(&parameters.node, "", driver, query)],
         _ => {
@@ -71,7 +71,7 @@ fn lists(parameters: &MapEntry, driver: &Driver, query: &Section<'_>) -> Vec<Vec
 }
 
 /// The sets of a list; their names begin with `prefix`.
-fn sets(list: &Node, prefix: &str, driver: &Driver, query: &Section<'_>) -> Vec<Set> {
+fn sets(list: &Node, prefix: &str, driver: &SourceDriver, query: &Section<'_>) -> Vec<Set> {
     let text = &query.input.document.text;
     let pair =
         |entry: &MapEntry| Some((format!("{prefix}{}", entry.key), literal(&entry.node, text, driver)?));
@@ -104,7 +104,7 @@ fn product(lists: &[Vec<Set>]) -> Option<Vec<Vec<&Set>>> {
 }
 
 /// A value as a statement has it; `None` for lists and mappings.
-fn literal(node: &Node, text: &str, driver: &Driver) -> Option<String> {
+fn literal(node: &Node, text: &str, driver: &SourceDriver) -> Option<String> {
     let value = match &node.value {
         NodeValue::Null => return Some("NULL".to_owned()),
         NodeValue::Scalar(value) => value,
@@ -130,7 +130,7 @@ fn literal(node: &Node, text: &str, driver: &Driver) -> Option<String> {
         _ if is_plain && is_number => value.clone(),
         _ => {
             let escaped = value.replace('\'', "''");
-            let is_mysql = *driver == Driver::Ours("mysql");
+            let is_mysql = *driver == SourceDriver::Ours("mysql");
             format!("'{}'", if is_mysql { escaped.replace('\\', "\\\\") } else { escaped })
         }
     })

@@ -14,7 +14,7 @@ use crate::yaml::document::{Node, NodeValue};
 const MOST_FILES: usize = 100;
 
 /// A text, or where it comes from.
-pub(super) enum Text {
+pub(super) enum TaggedText {
     Plain(String),
     /// `!env`
     Variable(String),
@@ -23,21 +23,21 @@ pub(super) enum Text {
 }
 
 /// The text under a key.
-pub(super) fn text(section: &Section<'_>, key: &str) -> Option<Text> {
+pub(super) fn text(section: &Section<'_>, key: &str) -> Option<TaggedText> {
     let entry = section.take(key)?;
     match tagged(&entry.node) {
-        Some(("!env", name)) => Some(Text::Variable(name.to_owned())),
-        Some(("!file", name)) => Some(Text::File(name.to_owned())),
-        _ => section.text(key).map(Text::Plain),
+        Some(("!env", name)) => Some(TaggedText::Variable(name.to_owned())),
+        Some(("!file", name)) => Some(TaggedText::File(name.to_owned())),
+        _ => section.text(key).map(TaggedText::Plain),
     }
 }
 
 /// The value of a key, whatever its text comes from.
 pub(super) fn value(section: &Section<'_>, key: &str) -> Option<Value> {
     Some(match text(section, key)? {
-        Text::Plain(text) => Value::Text(text),
-        Text::Variable(name) => variable(section, &name, key),
-        Text::File(name) => Value::Text(file(section, key, &name)?.trim().to_owned()),
+        TaggedText::Plain(text) => Value::Text(text),
+        TaggedText::Variable(name) => variable(section, &name, key),
+        TaggedText::File(name) => Value::Text(file(section, key, &name)?.trim().to_owned()),
     })
 }
 
