@@ -343,7 +343,7 @@ mod tests {
         for (name, why) in [
             ("folder", "is a directory"),
             ("socket", "it is a socket, into which no page is written"),
-            ("absent/x.prom", "No such file or directory"),
+            ("absent/x.prom", "there is no folder "),
         ] {
             let error = output(&at(name), "x").unwrap_err();
             assert!(error.starts_with("--output ") && error.contains(why), "{error}");
