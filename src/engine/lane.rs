@@ -137,7 +137,7 @@ impl BatchExecution<'_> {
     /// False when the lane is of no more use: other lanes take what waits.
     fn run(&mut self) -> bool {
         if self.by.passed() {
-            let late = || self.sessions.waited_for_worker("until its deadline");
+            let late = || self.sessions.waited_in_line("until its deadline", self.by);
             return self.fail(&self.sessions.last_refusal().unwrap_or_else(late));
         }
         let mut lease = match self.sessions.pool.lease(self.by) {

@@ -297,7 +297,7 @@ impl TargetSessions {
         self.shared.workers.start_for(Some(&self.share), priority, by, self.login_time(), task)
     }
 
-    /// A run has waited so long (`10.0s`), until `by`, in the queue: for one of the target's sessions, or where none of its
+    /// A run has waited so long (`10.0s`, `until its deadline`), until `by`, in the queue: for one of the target's sessions, or where none of its
     /// lanes had a worker in time, for that.
     pub fn waited_in_line(&self, how_long: &str, by: Deadline) -> Error {
         let queue = self.queue.lock();
@@ -307,7 +307,7 @@ impl TargetSessions {
             return self.waited_for_worker(how_long);
         }
         if logs_in {
-            return Error::new(Reason::Timeout, format!("no session within {how_long}"));
+            return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
         let most = self.owner().database.max_connections;
         Error::new(
@@ -317,8 +317,7 @@ impl TargetSessions {
         .with_hint("raise max_connections")
     }
 
-    /// The same for a lane that has its worker only now.
-    pub fn waited_for_worker(&self, how_long: &str) -> Error {
+    fn waited_for_worker(&self, how_long: &str) -> Error {
         let most = self.shared.workers.limit();
         Error::new(
             Reason::Timeout,

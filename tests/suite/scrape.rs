@@ -244,6 +244,26 @@ fn a_session_that_a_late_cancel_may_still_strike_is_not_used_again() {
     assert_eq!(connects, 2);
 }
 
+/// Whether the lane says so, whose query ended just after the deadline, or the scrape, which gives up a moment later.
+#[test]
+fn a_query_that_waited_for_a_busy_session_is_not_told_to_have_waited_for_a_worker() {
+    let budget = Duration::from_secs(1);
+    let fault = Fault::new(move |call| {
+        if call == Call::Run(1) {
+            std::thread::sleep(budget - Duration::from_millis(40));
+        }
+        Act::Rows(1)
+    });
+    let queries: String = ["p", "q"].map(|name| query(name, "a", "")).concat();
+    let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &format!("queries:\n{queries}"));
+    let time = ScrapeTime { began: Instant::now(), budget };
+    let page = scrape::scrape(&fleet, &ScrapeSelection::default(), time).expect("no name is asked for");
+    let failures: Vec<String> = page.failures.iter().map(ToString::to_string).collect();
+    let in_line = "in line: all 1 sessions of the target were busy";
+    assert!(failures.iter().any(|failure| failure.contains(in_line)), "{failures:?}");
+    assert!(failures.iter().all(|failure| !failure.contains("max_workers")), "{failures:?}");
+}
+
 #[test]
 fn scrapes_at_once_share_one_run() {
     let fault = Fault::new(|call| match call {
