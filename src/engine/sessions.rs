@@ -297,8 +297,8 @@ impl TargetSessions {
         self.shared.workers.start_for(Some(&self.share), priority, by, self.login_time(), task)
     }
 
-    /// A run has waited so long (`10.0s`, `until its deadline`), until `by`, in the queue: for one of the target's sessions, or where none of its
-    /// lanes had a worker in time, for that.
+    /// A run has waited so long (`10.0s`, `until its deadline`), until `by`, in the queue: for one of the target's sessions,
+    /// or where none of its lanes had a worker in time, for that.
     pub fn waited_in_line(&self, how_long: &str, by: Deadline) -> Error {
         let queue = self.queue.lock();
         let (had_worker, logs_in) = (queue.had_worker_before(by), queue.logs_in());
