@@ -49,11 +49,7 @@ pub static LINTS: &[Lint] = &[
     lint("L004", &[Metric], "a name with another unit than its column or its help"),
     lint("L005", &[Metric], "a metric without `help`"),
     lint("L006", &[Metric], "a label that may have one value per row: `id`, `uuid`, `email`, `url`"),
-    lint(
-        "L007",
-        &[Metric, Target],
-        "a label `job` or `instance`, or a metric such as `up`, which Prometheus makes itself",
-    ),
+    lint("L007", &[Metric, Target], "a name that Prometheus itself writes: `job`, `instance`, `up` …"),
     lint("L008", &[Metric], "a histogram of rows that leave the result again"),
     lint("L009", &[Metric], "a counter read less often than once a minute"),
     lint("L010", &[Target], "a server on the network whose identity is not verified"),

@@ -245,7 +245,7 @@ fn a_variable_makes_no_endless_text() {
 }
 
 /// Work of this thread, in nanoseconds on a processor: what others do on the machine does not count.
-fn cost(mut work: impl FnMut()) -> f64 {
+pub(crate) fn cost(mut work: impl FnMut()) -> f64 {
     let read = || {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
         text.split(' ').next().and_then(|spent| spent.parse::<f64>().ok()).expect("a number")

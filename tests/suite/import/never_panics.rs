@@ -1,12 +1,10 @@
 //! Whatever an input is cut and changed to, no dialect panics; and a large input takes no longer than its size allows.
 
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 use sql_exporter::commands::import::{convert_text, dialects};
 
 use super::{cases, read};
-use crate::process::bound;
+use crate::load::cost;
 
 /// An input with a piece taken out, doubled, or replaced by something of another kind.
 fn changed(text: &str, from: usize, length: usize, change: &str) -> String {
@@ -68,18 +66,16 @@ fn every_dialect_refuses_or_converts_the_files_of_the_others() {
     }
 }
 
-/// The time to convert a text.
-fn time(dialect: &str, text: &str) -> Duration {
-    let folder = tempfile::tempdir().unwrap();
-    let began = Instant::now();
-    drop(convert_text(dialect, folder.path(), text));
-    began.elapsed()
-}
-
-/// Six times as much takes no longer than 15 times as long.
+/// Six times as much costs no more than 15 times as much: far less than the 36 times of a square.
 fn assert_grows(dialect: &str, count: usize, text: impl Fn(usize) -> String) {
-    let (small, large) = (time(dialect, &text(count)), time(dialect, &text(6 * count)));
-    assert!(large < bound(small * 15), "{dialect} {}: {small:?}, then {large:?}", text(1));
+    let [small, large] = [count, 6 * count].map(|count| {
+        let text = text(count);
+        cost(|| {
+            let folder = tempfile::tempdir().unwrap();
+            drop(convert_text(dialect, folder.path(), &text));
+        })
+    });
+    assert!(large < small * 15.0, "{dialect} {}: {small} ns, then {large} ns", text(1));
 }
 
 #[test]
