@@ -232,12 +232,12 @@ impl ParseFailure {
 
 fn build(text: &str, rule: FileRule) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
-    let mut nodes = NodeBudget(MAX_NODES);
+    let mut nodes = DocumentBudget(MAX_NODES);
     let shape = ShapeSeed { nodes: &mut nodes, rule }.deserialize(events()).map_err(ParseFailure::Yaml)?;
     if matches!(shape, NodeShape::Null) {
         return Err(ParseFailure::Empty);
     }
-    let mut bytes = NodeBudget(MAX_TEXT);
+    let mut bytes = DocumentBudget(MAX_TEXT);
     NodeSeed { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(ParseFailure::Yaml)
 }
 
@@ -248,9 +248,9 @@ fn second_error(text: &str) -> Option<serde_yaml::Error> {
 }
 
 /// What is left of a limit.
-struct NodeBudget(usize);
+struct DocumentBudget(usize);
 
-impl NodeBudget {
+impl DocumentBudget {
     fn spend<E: serde::de::Error>(&mut self, amount: usize) -> Result<(), E> {
         self.0 = self.0.checked_sub(amount).ok_or_else(|| E::custom(syntax::OVER_BUDGET))?;
         Ok(())
@@ -267,7 +267,7 @@ enum NodeShape {
 }
 
 struct ShapeSeed<'b> {
-    nodes: &'b mut NodeBudget,
+    nodes: &'b mut DocumentBudget,
     rule: FileRule,
 }
 
@@ -323,7 +323,8 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<NodeShape, A::Error> {
         self.nodes.spend(1)?;
         let mut shapes = Vec::new();
-        while entries.next_key_seed(TextSeed { text: "", bytes: &mut NodeBudget(usize::MAX) })?.is_some() {
+        while entries.next_key_seed(TextSeed { text: "", bytes: &mut DocumentBudget(usize::MAX) })?.is_some()
+        {
             self.nodes.spend(1)?;
             shapes.push(entries.next_value_seed(self.inner())?);
         }
@@ -347,7 +348,7 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
 struct NodeSeed<'s> {
     shape: &'s NodeShape,
     text: &'s str,
-    bytes: &'s mut NodeBudget,
+    bytes: &'s mut DocumentBudget,
 }
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
@@ -412,7 +413,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
 /// A scalar's text, and where it stands when it is a slice of the file's text.
 struct TextSeed<'s> {
     text: &'s str,
-    bytes: &'s mut NodeBudget,
+    bytes: &'s mut DocumentBudget,
 }
 
 impl<'de> DeserializeSeed<'de> for TextSeed<'_> {

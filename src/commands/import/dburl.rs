@@ -94,7 +94,7 @@ pub(super) struct SeparateLogin {
     pub(super) password: Option<Value>,
 }
 
-/// What an address is of.
+/// Reads the address of one target.
 pub(super) struct AddressReader<'s> {
     /// The name of the target.
     pub(super) target: &'s str,

@@ -8,7 +8,7 @@ use crate::driver::sql_lexer::{Dialect, TokenKind, code};
 /// Words after which a minus is a sign and not a subtraction.
 const BEFORE_VALUES: [&str; 8] = ["select", "then", "else", "when", "and", "or", "in", "distinct"];
 
-/// What is known between two parentheses.
+/// What is known inside a parenthesis, or outside of all.
 #[derive(Default)]
 struct OpenParenthesis {
     /// In a list of columns, or in an expression.

@@ -676,8 +676,8 @@ fn of_first_question(error: Error) -> Error {
              than its pool_size; set max_server_connections to no more than that",
         );
     }
-    if error.sqlstate() == Some("0A000") {
-        // A standby whose default is serializable: session_sql would come too late.
+    if error.sqlstate() == Some("0A000") && error.message().to_lowercase().contains("standby") {
+        // A standby whose default is serializable: session_sql would come too late. Others have this code for what they lack.
         return error.with_hint(
             "on the primary: ALTER ROLE … SET default_transaction_isolation = 'repeatable read', for this target's user",
         );

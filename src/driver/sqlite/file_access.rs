@@ -367,7 +367,8 @@ impl AttachedFiles {
             None => (name, ""),
         };
         let path = Path::new(path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path));
-        let beside = SideFiles::of(path);
+        // SQLite follows a link of this name, too.
+        let beside = SideFiles::of(&path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         let itself = || Some((path, file::special_kind(std::fs::metadata(path).ok()?.file_type())?));
         if let Some((path, what)) = itself().or_else(|| beside.special()) {
             let message = format!("session_sql attaches a database of which {} is {what}", path.display());
@@ -376,7 +377,7 @@ impl AttachedFiles {
         }
         // A file that does not exist or cannot be read is for SQLite to report.
         let Ok(file) = DatabaseFile::open(path) else { return true };
-        let locked_out = locks_out(path, &file).filter(|_| !query.contains("immutable=1"));
+        let locked_out = locks_out(path, &file, &beside).filter(|_| !query.contains("immutable=1"));
         let mut database = OpenDatabase { path: path.to_owned(), file, beside, wal: None };
         self.refused = locked_out.or_else(|| database.share_wal(Deadline::within(OTHERS_CLOSE)).err());
         self.files.push(database);
@@ -384,9 +385,8 @@ impl AttachedFiles {
     }
 }
 
-fn locks_out(path: &Path, file: &DatabaseFile) -> Option<Error> {
+fn locks_out(path: &Path, file: &DatabaseFile, beside: &SideFiles) -> Option<Error> {
     let metadata = std::fs::metadata(path).ok()?;
-    let beside = SideFiles::of(&path.canonicalize().ok()?);
     if owner_could_write(&metadata) || exists(beside.wal()).ok()? || !file.is_wal().ok()? {
         return None;
     }

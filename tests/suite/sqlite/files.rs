@@ -484,6 +484,22 @@ fn a_backup_that_is_restored_beside_open_sessions_is_read() {
     assert_eq!(run(&mut *shop.session(), query, LONG).0.good(), [["Int(1)"]]);
 }
 
+/// SQLite has the `-wal` beside the file that the link leads to.
+#[test]
+fn a_database_that_a_session_of_its_own_has_open_is_attached_by_a_link() {
+    let (shop, other) = (Shop::new(), Shop::new());
+    other.write("PRAGMA journal_mode = WAL");
+    let _application = OtherProcess::open(&other);
+    let _own = other.session();
+    let link = shop.path().with_file_name("link.db");
+    std::os::unix::fs::symlink(other.path(), &link).expect("a link");
+    let attach = format!("ATTACH '{}' AS other", link.display());
+    let mut session = open(&SqliteFile { session_sql: vec![attach], ..shop.file() }).expect("a session");
+    for _ in 0..2 {
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(3)"]]);
+    }
+}
+
 #[test]
 fn an_attached_database_that_is_restored_is_read() {
     let (shop, other) = (Shop::new(), Shop::new());

@@ -22,8 +22,8 @@ pub(super) fn view_box() -> String {
 }
 
 /// The paths of an SVG: the outline of the good scrapes as bars side by side, to be filled, and a line for each that
-/// failed, with a dot at the top. The newest is at the right; the longest has the full height, the others their part of it. One slow scrape does
-/// not flatten the others.
+/// failed, with a dot at the top. The newest is at the right; the longest has the full height, the others their part of it.
+/// One slow scrape does not flatten the others.
 pub(super) fn paths(times: &ScrapeTimes) -> [String; 2] {
     let scrapes: Vec<PastScrape> = times.iter().collect();
     let sorted = sorted(times);
