@@ -264,8 +264,7 @@ fn unwrap(
 fn documents(path: &Path) -> Result<Vec<Document>, Error> {
     let name = path.display().to_string();
     let text = Document::text_of(&name, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    documents_of(&name, folder, &text)
+    documents_of(&name, file::folder(path), &text)
 }
 
 /// The documents of a text, without those that hold comments only.
