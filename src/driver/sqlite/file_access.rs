@@ -165,6 +165,11 @@ impl FileAccess {
         main.into_iter().chain(&mut self.attached).try_for_each(|database| database.share_wal(by))
     }
 
+    /// SQLite has not opened the one that was found: who holds the lock may remove it at that moment.
+    pub(super) fn forget_wal(&mut self) {
+        self.main.wal = None;
+    }
+
     /// The file alone, without locks and without the files beside it.
     pub(super) fn is_alone(&self) -> bool {
         matches!(self.mode, ReadMode::MainFile | ReadMode::Immutable(_))
@@ -367,14 +372,15 @@ impl AttachedFiles {
             None => (name, ""),
         };
         let path = Path::new(path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path));
-        let beside = SideFiles::of(path);
+        // One that does not exist is for SQLite to report.
+        let beside = SideFiles::of(&path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         let itself = || Some((path, file::special_kind(std::fs::metadata(path).ok()?.file_type())?));
         if let Some((path, what)) = itself().or_else(|| beside.special()) {
             let message = format!("session_sql attaches a database of which {} is {what}", path.display());
             self.refused = Some(Error::new(Reason::Connect, message));
             return false;
         }
-        // A file that does not exist or cannot be read is for SQLite to report.
+        // As one that cannot be read.
         let Ok(file) = DatabaseFile::open(path) else { return true };
         let locked_out = locks_out(path, &file).filter(|_| !query.contains("immutable=1"));
         let mut database = OpenDatabase { path: path.to_owned(), file, beside, wal: None };
