@@ -299,8 +299,9 @@ impl FileAccess {
                 Err(cause) => return Err(lost(path, format!("is gone: {cause}"))),
             }
         }
-        // Also of a file that an application has put into WAL mode meanwhile.
-        self.share_wal(Deadline::within(Duration::ZERO))?;
+        // Also of a file that an application has put into WAL mode meanwhile. A session that opens it right now may have found
+        // one that is removed since, and gives it up in a moment.
+        self.share_wal(Deadline::within(RETRY * 10))?;
         let is_written = found != self.content;
         self.content = found;
         if self.mode != ReadMode::Rollback {
