@@ -165,6 +165,11 @@ impl FileAccess {
         main.into_iter().chain(&mut self.attached).try_for_each(|database| database.share_wal(by))
     }
 
+    /// SQLite has not opened the one that was found: who holds the lock may remove it at that moment.
+    pub(super) fn forget_wal(&mut self) {
+        self.main.wal = None;
+    }
+
     /// The file alone, without locks and without the files beside it.
     pub(super) fn is_alone(&self) -> bool {
         matches!(self.mode, ReadMode::MainFile | ReadMode::Immutable(_))
@@ -294,8 +299,9 @@ impl FileAccess {
                 Err(cause) => return Err(lost(path, format!("is gone: {cause}"))),
             }
         }
-        // Also of a file that an application has put into WAL mode meanwhile.
-        self.share_wal(Deadline::within(Duration::ZERO))?;
+        // Also of a file that an application has put into WAL mode meanwhile. A session that opens it right now may have found
+        // one that is removed since, and gives it up in a moment.
+        self.share_wal(Deadline::within(RETRY * 10))?;
         let is_written = found != self.content;
         self.content = found;
         if self.mode != ReadMode::Rollback {

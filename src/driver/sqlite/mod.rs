@@ -28,7 +28,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::yaml::keys::Keys;
 
 use self::file_access::{AttachedFiles, FileAccess};
@@ -48,6 +48,9 @@ const MAX_PATTERN_BYTES: i32 = 4_000;
 /// Bytes of a value or a row inside a statement; SQLite allows a thousand million. A longer one is made in one step, which
 /// nothing stops.
 const MAX_VALUE_BYTES: usize = 16 << 20;
+
+/// The pause before a file that others close meanwhile is opened again.
+const REOPEN: Duration = Duration::from_millis(5);
 
 /// The driver.
 pub struct Sqlite;
@@ -121,11 +124,8 @@ impl SqliteFile {
         access.keep(&mut attached.lock());
         Ok(())
     }
-}
 
-impl Endpoint for SqliteFile {
-    fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
-        let by = by.or_within(self.connect_timeout);
+    fn open_session(&self, by: Deadline) -> Result<SqliteSession> {
         let mut access = FileAccess::open(self, by)?;
         let (mut connection, stop_signal) = self.open(&access, by).map_err(|cause| self.unopened(&cause))?;
         if !self.session_sql.is_empty() {
@@ -135,9 +135,22 @@ impl Endpoint for SqliteFile {
             if self.read_only { authorizer::authorize_reader } else { authorizer::authorize_writer };
         connection.authorizer(Some(authorize)).map_err(|cause| self.unopened(&cause))?;
         let mut session = SqliteSession::new(connection, stop_signal, Some(access), self.read_only);
-        session.probe().map_err(|cause| self.unopened(&cause))?;
-        session.share_wal(by)?;
-        Ok(Box::new(session))
+        let is_open = session.probe().map_err(|cause| self.unopened(&cause))?;
+        session.share_wal(is_open, by)?;
+        Ok(session)
+    }
+}
+
+impl Endpoint for SqliteFile {
+    fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
+        let by = by.or_within(self.connect_timeout);
+        loop {
+            match self.open_session(by) {
+                // The last user of the database closed it at that moment, and SQLite removed the `-wal`.
+                Err(error) if error.reason() == Reason::Lost && !by.passed() => std::thread::sleep(REOPEN),
+                opened => return Ok(Box::new(opened?)),
+            }
+        }
     }
 
     fn allows(&self) -> Option<AllowedStatements> {

@@ -75,26 +75,32 @@ impl SqliteSession {
     }
 
     /// Reads the file's first page, without waiting for a lock: proves that it is a database.
-    /// A file that is locked right now is one too.
+    /// A file that is locked right now is one too: false, as SQLite does not have it open yet.
     ///
     /// # Errors
     /// `server` for what is not a database, `connect` for what cannot be opened.
-    pub(super) fn probe(&self) -> rusqlite::Result<()> {
+    pub(super) fn probe(&self) -> rusqlite::Result<bool> {
         self.stop_signal.set_deadline(Deadline::within(Duration::ZERO));
         match self.connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
-            Err(cause) if !matches!(self.error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
-                Err(cause)
+            Ok(()) => Ok(true),
+            Err(cause) if matches!(self.error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
+                Ok(false)
             }
-            _ => Ok(()),
+            Err(cause) => Err(cause),
         }
     }
 
-    /// Once the files are open.
+    /// After the probe.
     ///
     /// # Errors
     /// As [`FileAccess::share_wal`].
-    pub(super) fn share_wal(&mut self, by: Deadline) -> Result<()> {
-        self.access.as_mut().map_or(Ok(()), |access| access.share_wal(by))
+    pub(super) fn share_wal(&mut self, is_open: bool, by: Deadline) -> Result<()> {
+        let Some(access) = &mut self.access else { return Ok(()) };
+        if is_open {
+            return access.share_wal(by);
+        }
+        access.forget_wal();
+        Ok(())
     }
 
     /// Whether the session may go on. A file that was written since the last batch is read again, not taken from SQLite's cache.
@@ -239,7 +245,8 @@ impl Session for SqliteSession {
     }
 
     fn ping(&mut self, _by: Deadline) -> Health {
-        match self.check_unchanged().and_then(|()| self.probe().map_err(|cause| self.error(&cause))) {
+        match self.check_unchanged().and_then(|()| self.probe().map(drop).map_err(|cause| self.error(&cause)))
+        {
             Ok(()) => Health::Clean,
             Err(error) => Health::Lost(error),
         }

@@ -516,3 +516,42 @@ fn an_attached_database_that_is_restored_is_read() {
     let (_, health) = run(&mut *session, "SELECT count(*) FROM other.orders", LONG);
     assert!(matches!(&health, Health::Lost(error) if error.message().contains("-wal")), "{health:?}");
 }
+
+/// SQLite keeps the `-wal` beside the file that a link leads to.
+#[test]
+fn a_link_to_a_database_is_attached_while_another_session_reads_it() {
+    let (shop, other) = (Shop::new(), Shop::new());
+    other.write("PRAGMA journal_mode = WAL");
+    let link = shop.folder.path().join("link.db");
+    std::os::unix::fs::symlink(other.path(), &link).expect("a link");
+    let _application = OtherProcess::open(&other);
+    let _reader = other.session();
+    let attach = format!("ATTACH '{}' AS other", link.display());
+    let config = SqliteFile { session_sql: vec![attach], ..shop.file() };
+    let mut session = open(&config).expect("a session");
+    assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(3)"]]);
+}
+
+/// Each last one that may write removes the `-wal`, also while the next one opens it.
+#[test]
+fn a_session_that_opens_a_file_while_others_close_it_is_not_lost() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let config = SqliteFile { read_only: false, ..shop.file() };
+    let script = "
+import sqlite3, sys
+for _ in range(1500):
+    shop = sqlite3.connect(sys.argv[1], timeout=10)
+    shop.execute('SELECT count(*) FROM orders').fetchone()
+    shop.close()
+";
+    let mut application = std::process::Command::new("python3")
+        .args(["-c", script, &shop.path().display().to_string()])
+        .spawn()
+        .expect("python3 is installed");
+    while application.try_wait().expect("a child").is_none() {
+        let mut session = open(&config).expect("a session");
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
+    }
+    assert!(application.wait().expect("a child").success());
+}
