@@ -30,8 +30,7 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         let queries = [query, Query::new("quick", "SELECT 1 AS value")];
         let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &queries);
         assert_eq!(bench.only("quick").value("quick"), 1.0);
-        // How long it may run, and how long it runs at least.
-        let (budget, least) = if by_timeout { (LONG, 0.2) } else { (SCRAPE, 0.7) };
+        let budget = if by_timeout { LONG } else { SCRAPE };
         let seen = std::thread::scope(|scope| {
             let scrape = scope.spawn(|| bench.only_within("endless", budget));
             let mut found = false;
@@ -44,7 +43,10 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         seen.failed("endless", Reason::Timeout);
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
         let took = seen.own("query_duration_seconds", "endless").expect("how long it took");
-        assert!((least..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
+        assert!(took < BOUND.as_secs_f64(), "{sql}: {took} s");
+        // Nothing ended it before. The page's time counts from the request; the query may begin later, on a busy machine.
+        let (whole, least) = if by_timeout { (took, 0.2) } else { (seen.took.as_secs_f64(), 0.7) };
+        assert!(whole >= least, "{sql}: {whole} s");
         let answered = Instant::now();
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
         let took = answered.elapsed();
