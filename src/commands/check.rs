@@ -8,7 +8,7 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use super::settings::{CommandSettings, GlobalArgs, environment};
+use super::settings::{CommandSettings, GlobalArgs, process_environment};
 use super::terminal::{
     BAD, BOLD, DEFAULT_WIDTH, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING,
     message, width, wrap, wrap_width,
@@ -69,7 +69,7 @@ pub fn run(args: &GlobalArgs, options: &CheckArgs) -> CommandResult {
         print_stdout(&explain(code)?)?;
         return Ok(0);
     }
-    let settings = CommandSettings::new(args, &environment)?;
+    let settings = CommandSettings::new(args, &process_environment)?;
     let progress = Progress::start("checking the configuration");
     let by = options.connect.then(|| Deadline::within(options.timeout));
     let report = check(&settings, &progress, by);
@@ -121,7 +121,7 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
         settings.warnings.iter().map(|text| warning(Error::config(text.as_str()))).collect();
     let (mut targets, mut tests, mut silenced, mut size) = (Vec::new(), Vec::new(), 0, None);
     let (mut files, web_config_file);
-    match settings.examine(&environment, &Drivers::built_in()) {
+    match settings.examine(&process_environment, &Drivers::built_in()) {
         Ok(mut config) => {
             files = std::mem::take(&mut config.files);
             web_config_file = config.exporter.web_config_file.clone();
@@ -137,7 +137,7 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
             findings.extend(faults.into_iter().map(|fault| finding(Severity::Error, fault)));
             if let Some(by) = by {
                 let (found, failures) =
-                    discovery::run(config, &[], by.earlier_by(by.left() / 2), &environment);
+                    discovery::run(config, &[], by.earlier_by(by.left() / 2), &process_environment);
                 config = found;
                 findings.extend(failures.into_iter().map(|error| finding(Severity::Error, error)));
                 let show = |done, all| progress.show(format!("checking the databases: {done} of {all} done"));

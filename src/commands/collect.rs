@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::run::start;
 use super::run::start::Interrupted;
-use super::settings::{GlobalArgs, environment};
+use super::settings::{GlobalArgs, process_environment};
 use super::{CommandResult, output, print_page};
 use crate::config::Config;
 use crate::deadline::Deadline;
@@ -127,7 +127,7 @@ pub(super) fn scrape_once(
     let targets = Arc::new(start::make_targets(config));
     let interrupted = start::interrupt_at_signal(&targets)?;
     discovery::run(&targets, selection, time);
-    let targets = targets.refreshed(&environment).map_or(targets, Arc::new);
+    let targets = targets.refreshed(&process_environment).map_or(targets, Arc::new);
     let page = scrape::scrape(&targets, selection, time)?;
     Ok(OnceScraped { targets, page, interrupted })
 }

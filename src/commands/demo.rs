@@ -4,7 +4,7 @@ use std::path::Path;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::settings::{CommandSettings, GlobalArgs, environment};
+use super::settings::{CommandSettings, GlobalArgs, process_environment};
 use super::terminal::{BOLD, TerminalText};
 use super::{CommandResult, print_stdout, run};
 use crate::error::Error;
@@ -38,7 +38,7 @@ pub fn run(args: &GlobalArgs, _: &DemoArgs) -> CommandResult {
         folder.map_err(|error| Error::machine(format!("no temporary folder for the demo: {error}")))?;
     write(folder.path())?;
     let config = Some(folder.path().join(CONFIGURATION_FILE));
-    let settings = CommandSettings::new(&GlobalArgs { config, ..args.clone() }, &environment)?;
+    let settings = CommandSettings::new(&GlobalArgs { config, ..args.clone() }, &process_environment)?;
     // The folder is removed when it goes out of scope, after the last request has ended.
     run::serve(settings, |addresses| {
         addresses.first().map_or(Ok(()), |address| print_stdout(&introduction(address, folder.path())))

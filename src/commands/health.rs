@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection, StreamOwned};
 use socket2::{SockAddr, Socket, Type};
 
-use super::settings::{CommandSettings, GlobalArgs, environment};
+use super::settings::{CommandSettings, GlobalArgs, process_environment};
 use super::terminal::TerminalText;
 use super::{CommandResult, print_stderr_line, print_stdout};
 use crate::config::InvalidConfig;
@@ -40,8 +40,8 @@ pub struct HealthArgs {}
 /// # Errors
 /// Wrong arguments, or a configuration that cannot be read for its address.
 pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
-    let settings = CommandSettings::new(args, &environment)?;
-    let exporter = match (&settings.listen, settings.examine(&environment, &Drivers::built_in())) {
+    let settings = CommandSettings::new(args, &process_environment)?;
+    let exporter = match (&settings.listen, settings.examine(&process_environment, &Drivers::built_in())) {
         (_, Ok(config)) => config.exporter,
         // The file may have become faulty after the start: the exporter is healthy with the configuration that it has. An
         // address is enough without a file: then there is neither TLS nor a prefix.

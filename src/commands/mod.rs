@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::settings::{CommandSettings, GlobalArgs, environment};
+use self::settings::{CommandSettings, GlobalArgs, process_environment};
 use self::terminal::{TerminalText, has_colors};
 use crate::config::Config;
 use crate::deadline::{Deadline, parse_duration};
@@ -57,8 +57,8 @@ impl From<Vec<Error>> for CommandErrors {
 
 /// Loads the configuration that the arguments and the environment name, and starts logging.
 fn load(args: &GlobalArgs) -> Result<Config, CommandErrors> {
-    let settings = CommandSettings::new(args, &environment)?;
-    let config = settings.load(&environment, &Drivers::built_in())?;
+    let settings = CommandSettings::new(args, &process_environment)?;
+    let config = settings.load(&process_environment, &Drivers::built_in())?;
     start_logging(&config, &settings.warnings);
     Ok(config)
 }
@@ -66,7 +66,7 @@ fn load(args: &GlobalArgs) -> Result<Config, CommandErrors> {
 /// The configuration with the databases that its targets find, for the targets of these names; none means all. What could
 /// not be found is logged. Blocks until `by` at most, and a moment.
 fn discovered(config: Config, wanted: &[String], by: Deadline) -> Config {
-    let (config, failures) = discovery::run(config, wanted, by, &environment);
+    let (config, failures) = discovery::run(config, wanted, by, &process_environment);
     failures.iter().for_each(|error| log::warn!("databases are not discovered: {}", error.headline()));
     config
 }
@@ -158,7 +158,7 @@ fn print_report<R: Serialize>(
 /// # Errors
 /// A machine error, for example a full disk behind stdout.
 pub fn print_stdout(text: &TerminalText) -> Result<(), Error> {
-    let colors = has_colors(std::io::stdout().is_terminal(), &environment);
+    let colors = has_colors(std::io::stdout().is_terminal(), &process_environment);
     write_stdout(&[text.render(colors)])
 }
 

@@ -12,7 +12,7 @@ use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging::LogFormat;
 use crate::yaml::keys;
-pub use crate::yaml::keys::process_environment as environment;
+pub use crate::yaml::keys::process_environment;
 
 const PORT: u16 = 9399;
 const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/config.yaml"];

@@ -242,7 +242,9 @@ impl DisposalQueue {
                 MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| task.perform())));
             state.asking -= usize::from(asks);
             let place = state.waiting.iter().position(|other| waits && *other == server);
-            place.map(|place| state.waiting.swap_remove(place));
+            if let Some(place) = place {
+                state.waiting.swap_remove(place);
+            }
             match ended {
                 Ok(None) => state.pending -= 1,
                 Ok(Some(running)) => {

@@ -29,7 +29,7 @@ use self::terminal_input::Terminal;
 use self::variables::Variables;
 use super::run::start;
 use super::run::start::SignalExit;
-use super::settings::{GlobalArgs, environment};
+use super::settings::{GlobalArgs, process_environment};
 use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
 use super::{CommandErrors, CommandResult, counted, print_stderr, print_stderr_line, print_stdout};
@@ -298,7 +298,7 @@ fn summary(output: &Path, config: &Config) -> String {
 /// The next two commands, and the variables that they need.
 fn next_steps(output: &Path, missing: &[String]) -> TerminalText {
     let is_default = Path::new(".").join(output) == Path::new(".").join(DEFAULT_FILE)
-        && ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"].iter().all(|name| environment(name).is_none());
+        && ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"].iter().all(|name| process_environment(name).is_none());
     // Invariant: a path holds no NUL, the only character that cannot be quoted.
     let word = shlex::try_quote(&output.to_string_lossy()).unwrap_or_default().into_owned();
     let with_file = if is_default { String::new() } else { format!(" -c {word}") };

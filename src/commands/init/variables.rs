@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::commands::settings::{environment, variable_name, variables};
+use crate::commands::settings::{process_environment, variable_name, variables};
 use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
@@ -56,7 +56,7 @@ impl Variables {
     /// variable is not set.
     pub(super) fn without_default(&mut self, inside: &str) -> String {
         let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
-        if !default.is_empty() && environment(name).is_none_or(|value| value.is_empty()) {
+        if !default.is_empty() && process_environment(name).is_none_or(|value| value.is_empty()) {
             self.secrets.push((name.to_owned(), Secret::new(default.to_owned())));
         }
         format!("${{{name}}}")
@@ -68,7 +68,7 @@ impl Variables {
             return Some(value.to_owned());
         }
         let own = self.secrets.iter().find(|(known, _)| known == name);
-        let own = own.map(|(_, secret)| secret.expose().to_owned()).or_else(|| environment(name));
+        let own = own.map(|(_, secret)| secret.expose().to_owned()).or_else(|| process_environment(name));
         own.or_else(|| self.unset.map(str::to_owned))
     }
 
@@ -76,7 +76,7 @@ impl Variables {
     pub(super) fn missing(&self, text: &str) -> Vec<String> {
         let mut missing = Vec::new();
         for (name, has_default) in variables(text) {
-            let set = environment(name).filter(|value| !value.is_empty());
+            let set = process_environment(name).filter(|value| !value.is_empty());
             let own = self.secrets.iter().find(|(known, _)| known == name).map(|(_, secret)| secret);
             let is_right = match (set, own) {
                 (Some(set), Some(own)) => set == own.expose(),

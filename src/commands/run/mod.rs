@@ -9,7 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use log::LevelFilter;
 
 use super::CommandResult;
-use super::settings::{CommandSettings, GlobalArgs, environment};
+use super::settings::{CommandSettings, GlobalArgs, process_environment};
 use crate::config::InvalidConfig;
 use crate::driver::Drivers;
 use crate::error::Error;
@@ -31,7 +31,7 @@ pub struct RunArgs {}
 /// # Errors
 /// Wrong arguments, a wrong configuration, an address that cannot be listened on.
 pub fn run(args: &GlobalArgs, _: &RunArgs) -> CommandResult {
-    serve(CommandSettings::new(args, &environment)?, |_| Ok(()))
+    serve(CommandSettings::new(args, &process_environment)?, |_| Ok(()))
 }
 
 /// The same with settings. `on_listening` gets the addresses, such as `http://127.0.0.1:9399`, once clients can connect.
@@ -41,7 +41,7 @@ pub(super) fn serve(
 ) -> CommandResult {
     allocator::set();
     let early = start::EarlyReload::new()?;
-    let config = settings.examine(&environment, &Drivers::built_in());
+    let config = settings.examine(&process_environment, &Drivers::built_in());
     let config = config.map_err(|InvalidConfig { faults, exporter, .. }| {
         let format = settings.log_format.or(exporter.map(|exporter| exporter.log_format));
         logging::start(LevelFilter::Error, format.unwrap_or_default());
@@ -51,7 +51,7 @@ pub(super) fn serve(
     start::check_thread_limit(start::IDLE_THREADS)?;
     // Whole, so that it is found from any folder.
     let file = config.files.first().and_then(|file| std::path::absolute(file).ok());
-    let load = move || settings.load(&environment, &Drivers::built_in());
+    let load = move || settings.load(&process_environment, &Drivers::built_in());
     start::serve(start::make_targets(config), file, Box::new(load), &early, on_listening)?;
     Ok(0)
 }

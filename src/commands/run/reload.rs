@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::commands::settings::environment;
+use crate::commands::settings::process_environment;
 use crate::config::Config;
 use crate::config::exporter::Exporter;
 use crate::engine::targets::ReloadSummary;
@@ -78,7 +78,7 @@ fn swap(site: &Endpoints, mut config: Config) {
     let renewal = site.change(|old| {
         keep_what_cannot_change(&old.exporter, &mut config.exporter);
         crate::logging::set_level(config.exporter.log_level);
-        let config = old.hand_over(config, &environment);
+        let config = old.hand_over(config, &process_environment);
         let (targets, renewal) = old.renew(config);
         (Some(targets), renewal)
     });

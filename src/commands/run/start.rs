@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use super::reload::{LoadConfig, Reloader};
 use super::systemd;
 use super::systemd::Status;
-use crate::commands::settings::environment;
+use crate::commands::settings::process_environment;
 use crate::config::Config;
 use crate::deadline::{Deadline, duration_text};
 use crate::engine::resources::SharedResources;
@@ -108,7 +108,7 @@ pub fn serve(
     }
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let site = Endpoints::new(targets, Box::new(move |site| reloader.reload(site)), environment);
+    let site = Endpoints::new(targets, Box::new(move |site| reloader.reload(site)), process_environment);
     let site = Arc::new(site.with_config_file(file));
     let telemetry = site.telemetry();
     let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
