@@ -68,8 +68,8 @@ pub(crate) struct Bound {
 
 /// The second and the last of the windows that `total` scrapes fall into.
 pub(crate) struct Windows<'r> {
-    second: Vec<&'r Reading>,
-    last: Vec<&'r Reading>,
+    pub(crate) second: Vec<&'r Reading>,
+    pub(crate) last: Vec<&'r Reading>,
 }
 
 impl<'r> Windows<'r> {

@@ -124,7 +124,7 @@ fn config(steady: &Steady, wires: &[Wire; 2], sick: [u16; 2]) -> String {
     let sick_pg = own("sick_pg", sick[0], "driver: postgres, database: postgres");
     let sick_maria = own("sick_maria", sick[1], "driver: mysql, database: moods");
     format!(
-        "defaults: {{database: {{connect_timeout: 500ms}}}}\n\
+        "defaults: {{database: {{connect_timeout: 500ms, idle_timeout: 5s}}}}\n\
          databases:\n  lite: {{driver: sqlite, database: lite.db}}\n  pg: {pg}\n  maria: {maria}\n\
          \x20 sick_pg: {sick_pg}\n  sick_maria: {sick_maria}\n\
          \x20 sick_lite: {{driver: sqlite, database: sick_lite.db}}\n\
