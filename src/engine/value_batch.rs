@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use super::foreach::{ForeachRun, values_sink};
 use super::lane::guarded;
-use super::pool::LeasedSession;
-use super::query_sink;
-use super::query_sink::{SampleContext, SizeHint};
-use super::question;
-use super::question::NoAnswer;
+use super::pool::GuardedSession;
+use super::query_sink::{self, SampleContext, SizeHint};
+use super::question::{self, NoAnswer};
 use super::run::Run;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
@@ -28,7 +26,7 @@ const MAX_LOST_SESSIONS: usize = 3;
 /// # Errors
 /// `foreach.sql` has no answer.
 pub(super) fn read(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     query: &Query,
     foreach: &Foreach,
     context: &SampleContext,
@@ -37,7 +35,8 @@ pub(super) fn read(
     let values = match foreach {
         Foreach::Values(values) => Arc::clone(values),
         Foreach::Sql { sql, .. } => {
-            question::ask(live, sql, values_sink(query, context), context.max_cell_bytes, by)?.into_values()
+            question::ask(live, sql, values_sink(query, context), context.max_cell_bytes, None, by)?
+                .into_values()
         }
     };
     Ok(ForeachRun::new(values, context, by))
@@ -45,7 +44,7 @@ pub(super) fn read(
 
 /// Runs the values that have not ended, until all have or the session is of no more use.
 pub(super) fn run(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     run: &Run,
     query: &Query,
     values: &mut ForeachRun,
@@ -65,7 +64,7 @@ pub(super) fn run(
 
 /// Runs the values that have not ended, together until a session dies under them; then one alone.
 fn run_some(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     run: &Run,
     query: &Query,
     values: &mut ForeachRun,

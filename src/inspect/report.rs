@@ -41,6 +41,13 @@ pub struct Finding {
     pub error: Error,
 }
 
+impl Finding {
+    /// What no lint found.
+    pub fn new(severity: Severity, error: Error) -> Finding {
+        Finding { severity, code: None, error }
+    }
+}
+
 /// The fields of every error. Without a place in a file the first four are null.
 #[derive(Serialize)]
 struct ErrorFields<'e> {

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use super::privileges;
-use super::privileges::ServerReport;
+use super::privileges::{self, ServerReport};
 use super::runner::{OpenSession, Runner, WithoutThreads};
 use crate::config::conditions::When;
 use crate::config::database::Database;
@@ -13,8 +12,7 @@ use crate::config::packs;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
-use crate::driver::user_tables;
-use crate::driver::user_tables::{ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
+use crate::driver::user_tables::{self, ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
 use crate::driver::{Flow, Row, ServerFacts, Sql};
 use crate::engine::run::SkipCause;
 use crate::error::{Error, Result};

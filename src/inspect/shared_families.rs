@@ -107,5 +107,5 @@ fn note(config: &Config, shared: &SharedFamily<'_>) -> Finding {
         later.metric.naming.text()
     );
     let place = without_secrets(config, later.metric.place.clone());
-    Finding { severity: Severity::Note, code: None, error: Error::config(message).at(place) }
+    Finding::new(Severity::Note, Error::config(message).at(place))
 }

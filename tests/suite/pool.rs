@@ -40,7 +40,7 @@ fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
     let sql = Sql::new("SELECT 1");
     let mut sink = Recorder::new();
     let reused = lease.open(far()).expect("a session");
-    let mut live = lease.session(far()).expect("a session");
+    let live = lease.session(far()).expect("a session");
     let health = live.run(&mut [job(&sql, Duration::from_secs(1), &mut sink)], far());
     (reused, health, sink)
 }
