@@ -124,7 +124,7 @@ fn execute(args: &[String]) -> CommandResult {
         Command::Check(options) => check::run(&global, &options),
         Command::Try(options) => try_query::run(&global, &options),
         Command::Packs(options) => packs::run(&options),
-        Command::Schema(options) => Ok(schema::run(&options)?),
+        Command::Schema(options) => schema::run(&options),
         Command::Health(options) => health::run(&global, &options),
         Command::Init(options) => init::run(&global, &options),
         Command::Import(options) => import::run(&global, &options),

@@ -30,6 +30,12 @@ impl Deadline {
         self.min(Deadline::within(span))
     }
 
+    /// The share of the first of `count` attempts in what is left: one that hangs leaves the others theirs.
+    #[must_use]
+    pub fn share_of(self, count: usize) -> Self {
+        self.or_within(self.left() / u32::try_from(count.max(1)).unwrap_or(u32::MAX))
+    }
+
     /// This deadline, `span` earlier.
     #[must_use]
     pub fn earlier_by(self, span: Duration) -> Self {

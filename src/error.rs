@@ -176,6 +176,14 @@ impl Error {
         self
     }
 
+    /// Adds what to change, where that is known.
+    pub fn with_hint_if_any(self, hint: Option<impl Into<String>>) -> Self {
+        match hint {
+            Some(hint) => self.with_hint(hint),
+            None => self,
+        }
+    }
+
     /// Adds what it means, in a few words for people, where the reason alone says less or something else. The hint is
     /// then all that there is to try.
     pub fn with_meaning(mut self, meaning: &'static str) -> Self {

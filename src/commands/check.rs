@@ -2,7 +2,6 @@
 //! report. Exit 0 without an error, 1 with `--strict` and a warning, 2 with an error or a failed test of a query.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -109,14 +108,10 @@ struct CheckSummary {
     tests_failed: usize,
 }
 
-/// Where a finding of the load is from.
-fn finding(severity: Severity, error: Error) -> Finding {
-    Finding { severity, code: None, error }
-}
-
 /// `by`: until when the databases may take; `None` connects to none.
 fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) -> CheckReport {
-    let warning = |error: Error| finding(Severity::Warning, error);
+    let fault = |error| Finding::new(Severity::Error, error);
+    let warning = |error| Finding::new(Severity::Warning, error);
     let mut findings: Vec<Finding> =
         settings.warnings.iter().map(|text| warning(Error::config(text.as_str()))).collect();
     let (mut targets, mut tests, mut silenced, mut size) = (Vec::new(), Vec::new(), 0, None);
@@ -133,13 +128,11 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
             findings.extend(shared_families::run(&config));
             progress.show(format!("running {}", counted(config.query_tests.len(), "test", "tests")));
             tests = query_tests::run(&config);
-            let faults = config.target_file_faults();
-            findings.extend(faults.into_iter().map(|fault| finding(Severity::Error, fault)));
+            findings.extend(config.target_file_faults().into_iter().map(fault));
             if let Some(by) = by {
-                let (found, failures) =
-                    discovery::run(config, &[], by.earlier_by(by.left() / 2), &process_environment);
-                config = found;
-                findings.extend(failures.into_iter().map(|error| finding(Severity::Error, error)));
+                let half = by.earlier_by(by.left() / 2);
+                let (config, failures) = discovery::run(config, &[], half, &process_environment);
+                findings.extend(failures.into_iter().map(fault));
                 let show = |done, all| progress.show(format!("checking the databases: {done} of {all} done"));
                 let description = describe::run(&config, by, show);
                 findings.extend(description.findings);
@@ -150,12 +143,12 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
             files = faulty.files;
             web_config_file = faulty.exporter.and_then(|exporter| exporter.web_config_file);
             findings.extend(faulty.warnings.into_iter().map(warning));
-            findings.extend(faulty.faults.into_iter().map(|fault| finding(Severity::Error, fault)));
+            findings.extend(faulty.faults.into_iter().map(fault));
         }
     }
     if let Some(path) = web_config_file {
         files.push(path.display().to_string());
-        findings.extend(web_config_errors(&path));
+        findings.extend(server::check_web_config(&path).err().into_iter().flatten().map(fault));
     }
     sort(&mut findings, &files);
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
@@ -173,11 +166,6 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
         tests_failed,
     };
     CheckReport { findings, targets, tests, summary }
-}
-
-fn web_config_errors(path: &Path) -> impl Iterator<Item = Finding> {
-    let errors = server::check_web_config(path).err().into_iter().flatten();
-    errors.map(|error| finding(Severity::Error, error))
 }
 
 /// By file in the order of reading, line and column; what has no place comes last.

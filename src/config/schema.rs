@@ -94,8 +94,8 @@ impl KeyDocs {
             None => format!("{}\n\nDefault: {}", doc.about, doc.default),
         };
         found.map(in_words).or_else(|| {
-            let others = ALSO.iter().filter(|(name, _)| *name == scope);
-            others.filter_map(|(_, other)| self.about(other, key)).next()
+            let mut others = ALSO.iter().filter(|(name, _)| *name == scope);
+            others.find_map(|(_, other)| self.about(other, key))
         })
     }
 

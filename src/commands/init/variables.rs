@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::commands::settings::{process_environment, variable_name, variables};
+use crate::name::unused;
 use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
@@ -43,11 +44,9 @@ impl Variables {
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
     pub(super) fn add(&mut self, target: &str, what: &str, secret: Secret) -> String {
         let base = variable_name(&format!("{target}_{what}"));
-        let is_free = |name: &String| {
+        let name = unused(&base, "_", |name| {
             !self.written.contains(name) && self.secrets.iter().all(|(known, _)| known != name)
-        };
-        let mut numbered = (2..).map(|number| format!("{base}_{number}"));
-        let name = Some(base.clone()).filter(is_free).or_else(|| numbered.find(is_free)).unwrap_or(base);
+        });
         self.secrets.push((name.clone(), secret));
         format!("${{{name}}}")
     }

@@ -23,8 +23,7 @@ use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::engine::targets;
 use crate::error::Error;
-use crate::inspect::privileges;
-use crate::inspect::privileges::{TestOutcome, TestedTarget};
+use crate::inspect::privileges::{self, TestOutcome, TestedTarget};
 use crate::plain_text::shortened;
 
 /// Before the lines about one target.

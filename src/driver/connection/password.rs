@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
-use crate::file;
-use crate::file::ReadError;
+use crate::file::{self, ReadError};
 use crate::secret::Secret;
 
 use super::passfile::Passfile;
