@@ -1,7 +1,7 @@
 //! The one error type: what happened, to which target and query, where in which file, and what to change.
 //!
 //! Owns the closed set of kinds and reasons and the way an error is written. It knows nothing of databases
-//! or files; whoever raises an error adds what it knows. A new `reason` is one line in [`reasons!`].
+//! or files; whoever raises an error adds what it knows. A new `reason` is one line in `reasons!`.
 
 use std::fmt;
 

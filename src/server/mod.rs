@@ -76,7 +76,7 @@ pub struct ServeOptions<'s> {
 /// `limits.max_connections` to what it allows.
 ///
 /// # Errors
-/// [`crate::error::Kind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
+/// [`crate::error::ErrorKind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
 /// threads or descriptors are used up. Or all faults of the web-config file.
 pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
     let ServeOptions { listen, limits, public_paths, large_response, handler, on_rejected, .. } = options;

@@ -3,7 +3,7 @@
 //! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password), `session`
 //! (set-up, what a target asks of it), `batch` (jobs), `request` and `response` (a query and its answer), `connection`
 //! (messages), `result_shape` and `values` (rows and types). Another way to send a query is one more
-//! [`QueryProtocol`](request::QueryProtocol); another parameter is one line in `PgOptions::set`.
+//! [`QueryProtocol`]; another parameter is one line in `PgOptions::set`.
 
 pub mod advice;
 mod batch;
