@@ -25,7 +25,6 @@ macro_rules! name {
             }
 
             /// The name as text.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -53,7 +52,6 @@ name!(
 );
 
 /// `name`, or with a number behind it, from 2 on: the first that is free.
-#[must_use]
 pub fn unused(name: &str, separator: &str, mut is_free: impl FnMut(&str) -> bool) -> String {
     let mut numbered = (2_u64..).map(|number| format!("{name}{separator}{number}"));
     let mut unused = name.to_owned();

@@ -16,7 +16,6 @@ pub struct Privileges {
 
 impl Privileges {
     /// A user, with the statements only where there are risks.
-    #[must_use]
     pub fn of(user: Option<String>, risks: Vec<String>, grants: impl FnOnce() -> Vec<String>) -> Privileges {
         // MySQL lists one user's privileges in several lines, which may mean the same.
         let mut unique: Vec<String> = Vec::with_capacity(risks.len());
@@ -31,7 +30,6 @@ impl Privileges {
 }
 
 /// The name of a user to create beside `user`.
-#[must_use]
 pub fn suggested_reader_name(user: &str) -> &'static str {
     if user == "exporter" { "sql_exporter" } else { "exporter" }
 }

@@ -204,10 +204,8 @@ impl BatchExecution<'_> {
         if error.is_server_full() {
             return NextStep::Full(error);
         }
-        if batch.iter().any(|run| run.has_values_left()) {
-            return NextStep::Repeat;
-        }
-        if reused && error.reason() != Reason::Panic {
+        let proves_nothing = reused && error.reason() != Reason::Panic;
+        if proves_nothing || batch.iter().any(|run| run.has_values_left()) {
             return NextStep::Repeat;
         }
         match batch {
@@ -267,14 +265,13 @@ impl BatchExecution<'_> {
                 Err(error) => error,
             };
             let alone = self.is_alone();
-            if !error.is_server_full() || error.is_database_full() || self.by.passed() {
+            let waits = refusals > 0 && pause <= LAST_PAUSE;
+            // At its deadline the page would say `timeout`, and not what the server said.
+            let has_time = if waits { pause <= self.by.left() / 2 } else { !self.by.passed() };
+            if !error.is_server_full() || error.is_database_full() || !has_time {
                 return Err(self.refused(error, alone));
             }
-            if refusals > 0 && pause <= LAST_PAUSE {
-                // At its deadline the page would say `timeout`, and not what the server said.
-                if pause > self.by.left() / 2 {
-                    return Err(self.refused(error, alone));
-                }
+            if waits {
                 std::thread::sleep(pause);
                 pause *= 2;
                 continue;

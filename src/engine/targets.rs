@@ -188,8 +188,7 @@ impl Targets {
         match cause {
             Renewal::Reload => self.shared.logins.forgive(),
             Renewal::Refresh => {
-                let endpoints = targets.iter().filter_map(|target| target.database.endpoint.as_ref());
-                self.shared.logins.keep_only(endpoints.filter_map(|endpoint| endpoint.connection_config()));
+                self.shared.logins.keep_only(targets.iter().filter_map(|target| target.database.login()));
             }
         }
         self.shared.workers.resize(exporter.max_workers);

@@ -65,7 +65,6 @@ pub struct Description {
 
 /// Describes the queries on all enabled targets at once. Blocks until `by` at most; `progress` is called with the number of
 /// targets done, and of all.
-#[must_use]
 pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> Description {
     let targets: Vec<Arc<Database>> =
         config.targets.iter().filter(|target| target.enabled).cloned().collect();

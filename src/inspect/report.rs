@@ -19,7 +19,6 @@ pub enum Severity {
 
 impl Severity {
     /// As reports write it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",

@@ -151,7 +151,6 @@ impl Runner {
     }
 
     /// Whether [`Runner::stop`] was called.
-    #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.is_stopped.load(Ordering::Acquire)
     }
@@ -175,13 +174,11 @@ pub struct OpenSession {
 
 impl OpenSession {
     /// What the server says about itself.
-    #[must_use]
     pub fn facts(&self) -> &ServerFacts {
         self.live.facts()
     }
 
     /// Whether another statement can run on it.
-    #[must_use]
     pub fn is_usable(&self) -> bool {
         self.live.is_clean() && !self.by.passed()
     }

@@ -54,7 +54,6 @@ pub enum Fit {
 
 impl ServerProfile {
     /// What is known without a connection, about collectors that are `wanted` by their name.
-    #[must_use]
     pub fn offline(target: &Database, wanted: fn(&str) -> bool) -> ServerProfile {
         let fit = |queries: &[&Query]| {
             if queries.iter().any(|query| query.enabled) { Fit::Runs } else { all_off() }
@@ -69,7 +68,6 @@ impl ServerProfile {
 
 /// Connects to all targets at once, and decides about the collectors that are `wanted` by their name. Blocks until `by` at
 /// most, and a moment; `progress` is called with the number of targets done.
-#[must_use]
 pub fn run(
     targets: &[Arc<Database>],
     wanted: fn(&str) -> bool,

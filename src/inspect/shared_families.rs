@@ -36,7 +36,6 @@ impl SharedFamily<'_> {
 }
 
 /// One note for each family and pair of collectors, in configuration order.
-#[must_use]
 pub fn run(config: &Config) -> Vec<Finding> {
     let mut shared: Vec<SharedFamily<'_>> = Vec::new();
     for target in config.targets.iter().filter(|target| target.enabled) {

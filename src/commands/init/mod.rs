@@ -206,8 +206,7 @@ fn wants_password(target: &Database, error: &Error) -> bool {
 }
 
 fn has_no_password(target: &Database) -> bool {
-    let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
-    login.is_some_and(|login| match &login.password {
+    target.login().is_some_and(|login| match &login.password {
         PasswordSource::None => true,
         PasswordSource::Passfile(file) => !file.path.exists(),
         _ => false,

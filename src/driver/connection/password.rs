@@ -120,7 +120,6 @@ impl RefusedPassword {
     }
 
     /// True when the password differs from the one refused last. Blocks for a command, at most until `by`.
-    #[must_use]
     pub fn has_new(&self, password: &PasswordSource, by: Deadline) -> bool {
         let refused = self.0.lock().clone();
         password.read_again(refused.as_ref(), by).is_ok_and(|now| now != refused)

@@ -45,7 +45,6 @@ pub struct QueryTestResult {
 }
 
 /// Runs all tests of a configuration in the order of its files. Blocks for up to ten seconds a test.
-#[must_use]
 pub fn run(config: &Config) -> Vec<QueryTestResult> {
     // Neither the target's name nor its labels: a test says what a query makes, wherever it runs.
     let context = sample_context(&config.exporter, None);
