@@ -319,7 +319,7 @@ impl BatchExecution<'_> {
         let login_by = self.by.max(Deadline::within(self.sessions.login_time()));
         lease.until(login_by);
         self.lane.log_in_until(login_by);
-        let opened = lease.open_at(place, login_by);
+        let opened = lease.open(place, login_by);
         lease.until(self.by);
         self.lane.set_due(Some(self.by));
         if let Some(attempt) = attempt {

@@ -503,19 +503,12 @@ impl Lease {
         }
     }
 
-    /// Opens a session where there is none, or a dirty one. True when it was there before. Blocks until `by` at most.
+    /// Opens a session where there is none, or a dirty one; it takes `place` with it. True when it was there before. Blocks
+    /// until `by` at most.
     ///
     /// # Errors
-    /// What [`Lease::reserve`] and [`Endpoint::connect`] say.
-    pub fn open(&mut self, by: Deadline) -> Result<bool> {
-        self.open_at(&mut None, by)
-    }
-
-    /// The same; a session that is opened takes `place` with it.
-    ///
-    /// # Errors
-    /// As [`Lease::open`]; the place stays.
-    pub fn open_at(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
+    /// What [`Lease::reserve`] and [`Endpoint::connect`] say; the place stays.
+    pub fn open(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
         self.reserve(by)?;
         if self.slot.session.is_some() {
             return Ok(true);
@@ -537,7 +530,7 @@ impl Lease {
     /// # Errors
     /// What [`Endpoint::connect`] says.
     pub fn session(&mut self, by: Deadline) -> Result<&mut GuardedSession> {
-        self.open(by)?;
+        self.open(&mut None, by)?;
         let open = self.slot.session.as_mut();
         open.map(|open| &mut open.guarded).ok_or_else(|| Error::new(Reason::Lost, "the session is gone"))
     }

@@ -336,7 +336,7 @@ pub fn log_unused(error: &Error) {
 }
 
 fn log_refused(faults: &[Error]) {
-    for fault in faults.iter().take(1) {
+    if let Some(fault) = faults.first() {
         log::error!("the databases that were found are not used, the last ones stay: {}", fault.headline());
     }
 }

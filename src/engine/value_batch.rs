@@ -70,30 +70,11 @@ fn run_some(
     values: &mut ForeachRun,
     fresh: bool,
 ) -> Health {
-    let context = &run.spec.owner.context;
     let mut sent = values.left();
     if values.lost_sessions > 0 {
         sent.truncate(1);
     }
-    let by = values.by;
-    let health = {
-        let shared = &*values;
-        let sink = |&index: &usize| {
-            let on_end: query_sink::OnEnd<'_> =
-                Box::new(move |result, took| shared.end_value(query, index, result, took));
-            (index, query_sink::sink(query, context, shared.labels(index), SizeHint::default(), on_end))
-        };
-        let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
-        let jobs = sinks.iter_mut().map(|(index, sink)| Job {
-            sql: &query.sql,
-            parameters: shared.parameters(*index),
-            allowance: by.left(),
-            max_cell_bytes: context.max_cell_bytes,
-            sink: sink.as_mut(),
-        });
-        let mut jobs: Vec<Job<'_>> = jobs.collect();
-        guarded(|| live.run(&mut jobs, by))
-    };
+    let health = send(live, run, query, values, &sent);
     let left = values.left();
     let none_ended = sent.iter().all(|index| left.contains(index));
     match &health {
@@ -116,4 +97,24 @@ fn run_some(
         }
     }
     health
+}
+
+/// Runs these values in one batch.
+fn send(live: &mut GuardedSession, run: &Run, query: &Query, values: &ForeachRun, sent: &[usize]) -> Health {
+    let context = &run.spec.owner.context;
+    let sink = |&index: &usize| {
+        let on_end: query_sink::OnEnd<'_> =
+            Box::new(move |result, took| values.end_value(query, index, result, took));
+        (index, query_sink::sink(query, context, values.labels(index), SizeHint::default(), on_end))
+    };
+    let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
+    let jobs = sinks.iter_mut().map(|(index, sink)| Job {
+        sql: &query.sql,
+        parameters: values.parameters(*index),
+        allowance: values.by.left(),
+        max_cell_bytes: context.max_cell_bytes,
+        sink: sink.as_mut(),
+    });
+    let mut jobs: Vec<Job<'_>> = jobs.collect();
+    guarded(|| live.run(&mut jobs, values.by))
 }
