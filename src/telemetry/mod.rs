@@ -241,7 +241,7 @@ impl Telemetry {
     /// What a target found now.
     pub fn discovered(&self, target: TargetLabels<'_>, now: DiscoveryGauges) {
         let labels = target.with(&[]);
-        self.discovery_success.set(&labels, f64::from(now.success));
+        self.discovery_success.set(&labels, f64::from(u8::from(now.success)));
         self.discovery_targets.set(&labels, whole(now.targets));
         self.discovery_dropped.set(&labels, whole(now.dropped));
         self.discovery_timestamp.set(&labels, now.timestamp.map_or(0.0, Timestamp::unix_seconds));
@@ -254,7 +254,7 @@ impl Telemetry {
         };
         self.target_file_success.retain(exists);
         for (name, success) in files {
-            self.target_file_success.set(&[("file", name)], f64::from(*success));
+            self.target_file_success.set(&[("file", name)], f64::from(u8::from(*success)));
         }
     }
 

@@ -44,12 +44,12 @@ impl Reloader {
         }
     }
 
-    /// Reads the configuration and swaps the targets. Blocks. A reload that began before the call does not count: it
+    /// Reads the configuration and swaps the site's targets. Blocks. A reload that began before the call does not count: it
     /// may have read the file before it changed.
     ///
     /// # Errors
     /// The errors of the new configuration. The old one stays.
-    pub fn reload(&self, endpoints: &Endpoints) -> ReloadResult {
+    pub fn reload(&self, site: &Endpoints) -> ReloadResult {
         let before = self.started.load(Ordering::Acquire);
         let mut last = self.last.lock();
         if last.number > before {
@@ -57,9 +57,9 @@ impl Reloader {
         }
         let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
         // A panic is a failed reload: the thread that serves SIGHUP goes on, and the metric says so.
-        let load = AssertUnwindSafe(|| (self.load)().map(|config| swap(endpoints, config)));
+        let load = AssertUnwindSafe(|| (self.load)().map(|config| swap(site, config)));
         let result = catch_unwind(load).unwrap_or_else(|_| Err(vec![unfinished()])).map_err(Arc::new);
-        endpoints.telemetry().reloaded(result.is_ok());
+        site.telemetry().reloaded(result.is_ok());
         if let Err(errors) = &result {
             errors.iter().for_each(|error| log::error!("{error}"));
             log::error!("the configuration was not reloaded: the old one stays");
@@ -73,9 +73,9 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(endpoints: &Endpoints, mut config: Config) {
+fn swap(site: &Endpoints, mut config: Config) {
     crate::commands::log_warnings(&config);
-    let renewal = endpoints.change(|old| {
+    let renewal = site.change(|old| {
         keep_what_cannot_change(&old.exporter, &mut config.exporter);
         crate::logging::set_level(config.exporter.log_level);
         let config = old.hand_over(config, &process_environment);

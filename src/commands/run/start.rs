@@ -12,8 +12,8 @@ use signal_hook::flag::{register, register_conditional_shutdown};
 use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
-use super::systemd::{self, Status};
-use crate::commands::CommandErrors;
+use super::systemd;
+use super::systemd::Status;
 use crate::commands::settings::process_environment;
 use crate::config::Config;
 use crate::deadline::{Deadline, duration_text};
@@ -21,7 +21,8 @@ use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
 use crate::error::Error;
 use crate::server;
-use crate::server::endpoints::{self, Endpoints};
+use crate::server::endpoints;
+use crate::server::endpoints::Endpoints;
 
 /// Requests in flight may take this long after a signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,9 +98,9 @@ pub fn serve(
     load: Box<LoadConfig>,
     early: &EarlyReload,
     on_listening: impl FnOnce(&[String]) -> Result<(), Error>,
-) -> Result<(), CommandErrors> {
+) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
-    let unhandled = |error| unhandled(&error);
+    let unhandled = |error| vec![unhandled(&error)];
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -107,12 +108,11 @@ pub fn serve(
     }
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let endpoints =
-        Endpoints::new(targets, Box::new(move |endpoints| reloader.reload(endpoints)), process_environment);
-    let endpoints = Arc::new(endpoints.with_config_file(file));
-    let telemetry = endpoints.telemetry();
-    let (answering, sized) = (Arc::clone(&endpoints), Arc::clone(&endpoints));
-    let exporter = endpoints.targets().exporter.clone();
+    let site = Endpoints::new(targets, Box::new(move |site| reloader.reload(site)), process_environment);
+    let site = Arc::new(site.with_config_file(file));
+    let telemetry = site.telemetry();
+    let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
+    let exporter = site.targets().exporter.clone();
     let server = server::serve(server::ServeOptions {
         listen: &exporter.listen,
         limits: exporter.http,
@@ -125,25 +125,25 @@ pub fn serve(
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
-    on_listening(server.addresses())?;
-    let reload = start_reload_thread(&endpoints)?;
-    systemd::start_watchdog(server.liveness_check())?;
+    on_listening(server.addresses()).map_err(|error| vec![error])?;
+    let reload = start_reload_thread(&site)?;
+    systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
     systemd::ready(Status::Serving);
     if early.0.load(Ordering::Relaxed) {
         let _ = reload.try_send(());
     }
-    wait_for_stop(&mut signals, &endpoints, &reload);
+    wait_for_stop(&mut signals, &site, &reload);
     // From here on another signal ends the process at once.
     stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN_TIMEOUT);
-    let targets = endpoints.targets();
+    let targets = site.targets();
     server.stop(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
-    endpoints.targets().stop();
+    site.targets().stop();
     Ok(())
 }
 
 /// Waits for SIGTERM or SIGINT. SIGTERM counts `shutdown_delay` later, or at the next of these signals.
-fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSender<()>) {
+fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()>) {
     let mut is_stop = |signal: &i32| match *signal {
         SIGHUP => {
             let _ = reload.try_send(());
@@ -153,11 +153,11 @@ fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSend
     };
     let Some(signal) = signals.forever().find(&mut is_stop) else { return };
     systemd::stopping();
-    let delay = endpoints.targets().exporter.shutdown_delay;
+    let delay = site.targets().exporter.shutdown_delay;
     if signal != SIGTERM || delay.is_zero() {
         return log::info!("signal {signal}: stopping");
     }
-    endpoints.announce_stop();
+    site.announce_stop();
     log::info!("signal {signal}: stopping in {}, or at the next signal", duration_text(delay));
     let by = Deadline::within(delay);
     // The iterator has no wait with a deadline.
@@ -172,19 +172,19 @@ fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSend
 ///
 /// # Errors
 /// No thread.
-fn start_reload_thread(endpoints: &Arc<Endpoints>) -> Result<SyncSender<()>, Error> {
+fn start_reload_thread(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Error>> {
     let (sender, receiver) = sync_channel(1);
-    let endpoints = Arc::clone(endpoints);
+    let site = Arc::clone(site);
     // The outcome is logged.
     let reload = move || {
         for () in receiver {
             systemd::reloading();
-            let reloaded = endpoints.reload().is_ok();
+            let reloaded = site.reload().is_ok();
             systemd::ready(if reloaded { Status::Serving } else { Status::ReloadFailed });
         }
     };
     let started = std::thread::Builder::new().name("reload".to_owned()).spawn(reload);
-    started.map_err(|error| Error::machine(format!("no thread for reloads: {error}")))?;
+    started.map_err(|error| vec![Error::machine(format!("no thread for reloads: {error}"))])?;
     Ok(sender)
 }
 
