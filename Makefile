@@ -41,9 +41,10 @@ package-test: ## Check dist/: lintian, rpmlint, the binaries, equal bytes, insta
 scale: build ## Hundreds of databases and thousands of targets beside real servers, Prometheus servers and HAProxy: counts and ratios
 	TEST_NEEDS=scale tests/run tests/scale/run.py
 
-lint: ## Formatting, clippy, shell syntax
+lint: ## Formatting, clippy, links in comments, shell syntax
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-A rustdoc::private_intra_doc_links -D warnings' $(CARGO) doc --quiet --locked --lib --no-deps --document-private-items
 	for script in .ci/run tests/run tests/versions/run tests/fuzz/run tests/*/*.sh packaging/run packaging/test; do bash -n $$script || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/versions/run tests/fuzz/run examples/docker/*.sh packaging/run packaging/test packaging/*.sh; fi
 

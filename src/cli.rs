@@ -73,13 +73,11 @@ enum Command {
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// All commands and options as `--help` shows them: the manual page and the shells' completions are written from it.
-#[must_use]
 pub fn declarations() -> CommandInfoWithArgs {
     Arguments::get_args_info()
 }
 
 /// Runs the command and returns the exit code: 0 good, 1 something failed, 2 a wrong configuration or wrong arguments.
-#[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
     let CommandErrors(errors) = match texts(args).and_then(|args| execute(&args)) {
         Ok(code) => return code,
@@ -124,7 +122,7 @@ fn execute(args: &[String]) -> CommandResult {
         Command::Check(options) => check::run(&global, &options),
         Command::Try(options) => try_query::run(&global, &options),
         Command::Packs(options) => packs::run(&options),
-        Command::Schema(options) => Ok(schema::run(&options)?),
+        Command::Schema(options) => schema::run(&options),
         Command::Health(options) => health::run(&global, &options),
         Command::Init(options) => init::run(&global, &options),
         Command::Import(options) => import::run(&global, &options),

@@ -18,31 +18,26 @@ pub struct Timestamp {
 
 impl Timestamp {
     /// Now.
-    #[must_use]
     pub fn now() -> Timestamp {
         Timestamp::new(Instant::now(), SystemTime::now())
     }
 
     /// The moment `at`, when the wall clock showed `wall`.
-    #[must_use]
     pub fn new(at: Instant, wall: SystemTime) -> Timestamp {
         Timestamp { at, wall }
     }
 
     /// How long ago it was.
-    #[must_use]
     pub fn age(self) -> Duration {
         self.at.elapsed()
     }
 
     /// The time from `earlier` to this moment; zero where that was not earlier.
-    #[must_use]
     pub fn since(self, earlier: Instant) -> Duration {
         self.at.saturating_duration_since(earlier)
     }
 
     /// Seconds since the Unix epoch.
-    #[must_use]
     pub fn unix_seconds(self) -> f64 {
         let moment = self.wall_as_of(Timestamp::now());
         moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |span| span.as_secs_f64())
@@ -50,7 +45,6 @@ impl Timestamp {
 
     /// True when both clocks advanced equally from this moment to `later`: the wall clock was not set, and the machine did
     /// not sleep.
-    #[must_use]
     pub fn agrees_with(self, later: Timestamp) -> bool {
         let expected = self.wall + later.at.saturating_duration_since(self.at);
         let apart = |one: SystemTime, other: SystemTime| one.duration_since(other).unwrap_or_default();

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 /// A moment on the monotonic clock.
+#[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
@@ -13,49 +14,46 @@ const MAX_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Deadline {
     /// `span` from now; longer than a year counts as a year.
-    #[must_use]
     pub fn within(span: Duration) -> Self {
         Deadline::after(Instant::now(), span)
     }
 
     /// `span` after `start`; longer than a year counts as a year.
-    #[must_use]
     pub fn after(start: Instant, span: Duration) -> Self {
         Deadline(start + span.min(MAX_SPAN))
     }
 
     /// The earlier of this deadline and `span` from now.
-    #[must_use]
     pub fn or_within(self, span: Duration) -> Self {
         self.min(Deadline::within(span))
     }
 
+    /// The share of the first of `count` attempts in what is left: one that hangs leaves the others theirs.
+    pub fn share_of(self, count: usize) -> Self {
+        self.or_within(self.left() / u32::try_from(count.max(1)).unwrap_or(u32::MAX))
+    }
+
     /// This deadline, `span` earlier.
-    #[must_use]
     pub fn earlier_by(self, span: Duration) -> Self {
         Deadline(self.0.checked_sub(span).unwrap_or(self.0))
     }
 
     /// The moment.
-    #[must_use]
     pub fn moment(self) -> Instant {
         self.0
     }
 
     /// What is left, zero when it has passed.
-    #[must_use]
     pub fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 
     /// What is left as a socket's timeout; `None` when nothing is.
-    #[must_use]
     pub fn socket_timeout(self) -> Option<Duration> {
         socket_timeout(self.left())
     }
 
     /// True when nothing is left.
-    #[must_use]
     pub fn passed(self) -> bool {
         self.left().is_zero()
     }
@@ -69,7 +67,6 @@ fn socket_timeout(left: Duration) -> Option<Duration> {
 
 /// The limit to set on a server when `left` is left: a little less, so that its own answer arrives first and the session
 /// stays usable, on a busy machine too. A tenth up to 20 ms, a twentieth up to 100 ms.
-#[must_use]
 pub fn server_limit(left: Duration) -> Duration {
     let early = (left / 10).min(Duration::from_millis(20)).max((left / 20).min(Duration::from_millis(100)));
     left - early
@@ -103,7 +100,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The text that [`parse_duration`] reads, in the largest unit that leaves a whole number.
-#[must_use]
 pub fn duration_text(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.as_millis());
     match seconds {

@@ -1,7 +1,7 @@
 //! The one error type: what happened, to which target and query, where in which file, and what to change.
 //!
 //! Owns the closed set of kinds and reasons and the way an error is written. It knows nothing of databases
-//! or files; whoever raises an error adds what it knows. A new `reason` is one line in [`reasons!`].
+//! or files; whoever raises an error adds what it knows. A new `reason` is one line in `reasons!`.
 
 use std::fmt;
 
@@ -174,6 +174,14 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Adds what to change, where that is known.
+    pub fn with_hint_if_any(self, hint: Option<impl Into<String>>) -> Self {
+        match hint {
+            Some(hint) => self.with_hint(hint),
+            None => self,
+        }
     }
 
     /// Adds what it means, in a few words for people, where the reason alone says less or something else. The hint is

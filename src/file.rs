@@ -105,7 +105,6 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The kind of a special file, with an article; `None` for one that can be read and replaced.
-#[must_use]
 pub fn special_kind(kind: FileType) -> Option<&'static str> {
     match () {
         () if kind.is_fifo() => Some("a named pipe"),
@@ -213,7 +212,6 @@ pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, ReadError> {
 }
 
 /// Whether the mark at the start of a file says that it is UTF-16.
-#[must_use]
 pub fn is_utf_16(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
 }
@@ -245,7 +243,6 @@ pub struct FileStamp([u64; 3], [i64; 4]);
 
 impl FileStamp {
     /// That of a file or a folder; `None` where it cannot be examined.
-    #[must_use]
     pub fn of(path: &Path) -> Option<FileStamp> {
         let file = std::fs::metadata(path).ok()?;
         let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
@@ -253,7 +250,6 @@ impl FileStamp {
     }
 
     /// How long ago it last changed, by the clock of its file system; `None` for a moment that is still to come.
-    #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let [_, _, seconds, nanoseconds] = self.1;
         let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
@@ -273,7 +269,6 @@ impl FileFingerprint {
     }
 
     /// True when one of the files has changed.
-    #[must_use]
     pub fn changed(&self) -> bool {
         self.0.iter().any(|(path, stamp)| FileStamp::of(path) != *stamp)
     }

@@ -11,8 +11,7 @@ use env_logger::fmt::{Formatter, Timestamp};
 use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Record};
 
-use crate::plain_text;
-use crate::plain_text::{log_line, shortened};
+use crate::plain_text::{self, log_line, shortened};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

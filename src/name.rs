@@ -25,7 +25,6 @@ macro_rules! name {
             }
 
             /// The name as text.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -51,6 +50,16 @@ name!(
     false,
     "label name: letters, digits and `_`, not starting with a digit"
 );
+
+/// `name`, or with a number behind it, from 2 on: the first that is free.
+pub fn unused(name: &str, separator: &str, mut is_free: impl FnMut(&str) -> bool) -> String {
+    let mut numbered = (2_u64..).map(|number| format!("{name}{separator}{number}"));
+    let mut unused = name.to_owned();
+    while !is_free(&unused) {
+        unused = numbered.next().unwrap_or_default();
+    }
+    unused
+}
 
 #[cfg(test)]
 mod tests {

@@ -10,20 +10,17 @@ pub const LONGEST_LINE: usize = 8 << 10;
 
 /// True for what a terminal or a reader of lines may act on instead of showing it: control characters (C0, DEL, C1), line
 /// and paragraph separators, and Unicode's marks for the direction of text (UAX #9).
-#[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `text` on one line, with the Unicode picture of each unsafe character, or U+FFFD.
-#[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     replaced(text, is_unsafe, |c, out| out.push(picture(c)))
 }
 
 /// The same for a log: with blanks for tabs and line ends, and no longer than [`LONGEST_LINE`].
-#[must_use]
 pub fn log_line(text: &str) -> Cow<'_, str> {
     let blank = |c| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { picture(c) };
     let short = shortened(text);
@@ -34,7 +31,6 @@ pub fn log_line(text: &str) -> Cow<'_, str> {
 }
 
 /// A text of at most [`LONGEST_LINE`] bytes; a longer one is cut, with the number of missing bytes.
-#[must_use]
 pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_LINE {
         return Cow::Borrowed(text);
@@ -44,14 +40,12 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
 }
 
 /// The start of `text`, at most `most` bytes, cut at a character.
-#[must_use]
 pub fn start(text: &str, most: usize) -> &str {
     (0..=most.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// An equal JSON document with escapes for what JSON allows and a terminal may act on. Line feeds stay: they are only
 /// between the tokens of a document.
-#[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
     let escape = |c: char, out: &mut String| {
         let mut units = [0; 2];

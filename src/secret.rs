@@ -8,19 +8,16 @@ pub struct Secret(String);
 
 impl Secret {
     /// Wraps the text.
-    #[must_use]
     pub fn new(text: String) -> Self {
         Secret(text)
     }
 
     /// The text itself, for the login and nothing else.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
     /// True for an empty password.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -2,7 +2,6 @@
 //! report. Exit 0 without an error, 1 with `--strict` and a warning, 2 with an error or a failed test of a query.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -14,6 +13,7 @@ use super::terminal::{
     message, width, wrap, wrap_width,
 };
 use super::{CommandResult, ReportFormat, counted, print_report, print_stdout};
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::error::Error;
@@ -84,7 +84,7 @@ pub fn run(args: &GlobalArgs, options: &CheckArgs) -> CommandResult {
 }
 
 /// What was found; as JSON the names and nulls of the fields are a promise to scripts.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct CheckReport {
     /// In the order of the files.
     findings: Vec<Finding>,
@@ -95,7 +95,7 @@ struct CheckReport {
 }
 
 /// Counts; null where the configuration does not load.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 struct CheckSummary {
     errors: usize,
     warnings: usize,
@@ -109,75 +109,67 @@ struct CheckSummary {
     tests_failed: usize,
 }
 
-/// Where a finding of the load is from.
-fn finding(severity: Severity, error: Error) -> Finding {
-    Finding { severity, code: None, error }
-}
-
 /// `by`: until when the databases may take; `None` connects to none.
 fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) -> CheckReport {
-    let warning = |error: Error| finding(Severity::Warning, error);
-    let mut findings: Vec<Finding> =
-        settings.warnings.iter().map(|text| warning(Error::config(text.as_str()))).collect();
-    let (mut targets, mut tests, mut silenced, mut size) = (Vec::new(), Vec::new(), 0, None);
-    let (mut files, web_config_file);
-    match settings.examine(&process_environment, &Drivers::built_in()) {
-        Ok(mut config) => {
-            files = std::mem::take(&mut config.files);
-            web_config_file = config.exporter.web_config_file.clone();
-            size = Some((config.targets.len(), config.queries.len()));
-            findings.extend(config.warnings.iter().cloned().map(warning));
-            let lints = lint::run(&config);
-            silenced = lints.silenced;
-            findings.extend(lints.findings);
-            findings.extend(shared_families::run(&config));
-            progress.show(format!("running {}", counted(config.query_tests.len(), "test", "tests")));
-            tests = query_tests::run(&config);
-            let faults = config.target_file_faults();
-            findings.extend(faults.into_iter().map(|fault| finding(Severity::Error, fault)));
-            if let Some(by) = by {
-                let (found, failures) =
-                    discovery::run(config, &[], by.earlier_by(by.left() / 2), &process_environment);
-                config = found;
-                findings.extend(failures.into_iter().map(|error| finding(Severity::Error, error)));
-                let show = |done, all| progress.show(format!("checking the databases: {done} of {all} done"));
-                let description = describe::run(&config, by, show);
-                findings.extend(description.findings);
-                targets = description.targets;
-            }
+    let mut report = CheckReport::default();
+    report.add(Severity::Warning, settings.warnings.iter().map(|text| Error::config(text.as_str())));
+    let (mut files, web_config_file) = match settings.examine(&process_environment, &Drivers::built_in()) {
+        Ok(config) => {
+            let known = (config.files.clone(), config.exporter.web_config_file.clone());
+            report.check_loaded(config, progress, by);
+            known
         }
         Err(faulty) => {
-            files = faulty.files;
-            web_config_file = faulty.exporter.and_then(|exporter| exporter.web_config_file);
-            findings.extend(faulty.warnings.into_iter().map(warning));
-            findings.extend(faulty.faults.into_iter().map(|fault| finding(Severity::Error, fault)));
+            report.add(Severity::Warning, faulty.warnings);
+            report.add(Severity::Error, faulty.faults);
+            (faulty.files, faulty.exporter.and_then(|exporter| exporter.web_config_file))
         }
-    }
+    };
     if let Some(path) = web_config_file {
         files.push(path.display().to_string());
-        findings.extend(web_config_errors(&path));
+        report.add(Severity::Error, server::check_web_config(&path).err().into_iter().flatten());
     }
-    sort(&mut findings, &files);
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let tests_failed = tests.iter().filter(|test| !test.passed).count();
-    let summary = CheckSummary {
-        errors: count(Severity::Error),
-        warnings: count(Severity::Warning),
-        notes: count(Severity::Note),
-        silenced,
-        files: files.len(),
-        targets: size.map(|(targets, _)| targets),
-        queries: size.map(|(_, queries)| queries),
-        loaded: size.is_some(),
-        tests_passed: tests.len() - tests_failed,
-        tests_failed,
-    };
-    CheckReport { findings, targets, tests, summary }
+    sort(&mut report.findings, &files);
+    report.sum_up(files.len());
+    report
 }
 
-fn web_config_errors(path: &Path) -> impl Iterator<Item = Finding> {
-    let errors = server::check_web_config(path).err().into_iter().flatten();
-    errors.map(|error| finding(Severity::Error, error))
+impl CheckReport {
+    fn add(&mut self, severity: Severity, errors: impl IntoIterator<Item = Error>) {
+        self.findings.extend(errors.into_iter().map(|error| Finding::new(severity, error)));
+    }
+
+    /// What only a configuration that loads can show.
+    fn check_loaded(&mut self, config: Config, progress: &Progress, by: Option<Deadline>) {
+        let summary = &mut self.summary;
+        summary.loaded = true;
+        (summary.targets, summary.queries) = (Some(config.targets.len()), Some(config.queries.len()));
+        let lints = lint::run(&config);
+        summary.silenced = lints.silenced;
+        self.add(Severity::Warning, config.warnings.iter().cloned());
+        self.findings.extend(lints.findings);
+        self.findings.extend(shared_families::run(&config));
+        progress.show(format!("running {}", counted(config.query_tests.len(), "test", "tests")));
+        self.tests = query_tests::run(&config);
+        self.add(Severity::Error, config.target_file_faults());
+        let Some(by) = by else { return };
+        let half = by.earlier_by(by.left() / 2);
+        let (config, failures) = discovery::run(config, &[], half, &process_environment);
+        self.add(Severity::Error, failures);
+        let show = |done, all| progress.show(format!("checking the databases: {done} of {all} done"));
+        let description = describe::run(&config, by, show);
+        self.findings.extend(description.findings);
+        self.targets = description.targets;
+    }
+
+    fn sum_up(&mut self, files: usize) {
+        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        let [errors, warnings, notes] = [Severity::Error, Severity::Warning, Severity::Note].map(count);
+        let tests_failed = self.tests.iter().filter(|test| !test.passed).count();
+        let tests_passed = self.tests.len() - tests_failed;
+        self.summary =
+            CheckSummary { errors, warnings, notes, files, tests_passed, tests_failed, ..self.summary };
+    }
 }
 
 /// By file in the order of reading, line and column; what has no place comes last.

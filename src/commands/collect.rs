@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::run::start;
-use super::run::start::Interrupted;
+use super::run::start::{self, Interrupted};
 use super::settings::{GlobalArgs, process_environment};
 use super::{CommandResult, output, print_page};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::engine::discovery;
-use crate::engine::scrape;
-use crate::engine::scrape::{ScrapeOutcome, ScrapeTime, ScrapedPage};
+use crate::engine::scrape::{self, ScrapeOutcome, ScrapeTime, ScrapedPage};
 use crate::engine::targets::{ScrapeSelection, Targets};
 use crate::error::Error;
 use crate::exposition::page::{Families, pieces};

@@ -11,13 +11,12 @@ use std::rc::Rc;
 use argh::{ArgsInfo, FromArgs};
 use serde_json::{Map, Value, json};
 
-use crate::config::schema;
-use crate::config::schema::KeyDocs;
+use crate::config::schema::{self, KeyDocs};
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::yaml::recording::{KeyRecord, MappingRecord, ValueKind};
 
-use super::{nearest_or_all, print_json};
+use super::{CommandResult, nearest_or_all, print_json};
 
 /// Print the JSON Schema (draft-07) of the configuration, or of an included file.
 #[derive(FromArgs, ArgsInfo)]
@@ -50,15 +49,15 @@ const KINDS: [FileKind; 2] = [
 ///
 /// # Errors
 /// An unknown kind, with the nearest.
-pub fn run(options: &SchemaArgs) -> Result<u8, Vec<Error>> {
+pub fn run(options: &SchemaArgs) -> CommandResult {
     let name = options.kind.as_deref().unwrap_or("config");
     let kind = KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let names = KINDS.map(|kind| kind.name);
-        let error = Error::config(format!("no file is of the kind {name:?}"));
-        vec![error.with_hint(nearest_or_all(name, &names))]
+        Error::config(format!("no file is of the kind {name:?}")).with_hint(nearest_or_all(name, &names))
     })?;
     let record = (kind.record)(&Drivers::built_in());
-    print_json(&schema_text(&record, kind.name, kind.title)).map(|()| 0).map_err(|error| vec![error])
+    print_json(&schema_text(&record, kind.name, kind.title))?;
+    Ok(0)
 }
 
 /// A text that holds a variable.

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 
-use crate::config;
 use crate::config::listen::ListenAddress;
-use crate::config::{Config, InvalidConfig, listen};
+use crate::config::{self, Config, InvalidConfig, listen};
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging::LogFormat;

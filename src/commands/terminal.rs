@@ -33,7 +33,6 @@ pub const BOLD: Style = Style::new().bold();
 pub const DEFAULT_WIDTH: usize = 80;
 
 /// The columns of the terminal behind stdout, else of `COLUMNS`, else 80.
-#[must_use]
 pub fn width() -> usize {
     let of_terminal = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
     let of_environment = || std::env::var("COLUMNS").ok()?.parse().ok();
@@ -42,13 +41,11 @@ pub fn width() -> usize {
 }
 
 /// The width to wrap and cut at; `None` where stdout is not a terminal: nothing is wrapped or cut then.
-#[must_use]
 pub fn wrap_width() -> Option<usize> {
     std::io::stdout().is_terminal().then(width)
 }
 
 /// Whether a terminal gets colours: not if `NO_COLOR` has a value (no-color.org) or `TERM` is `dumb`.
-#[must_use]
 pub fn has_colors(is_terminal: bool, environment: &dyn Fn(&str) -> Option<String>) -> bool {
     let refused = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
     is_terminal && !refused && environment("TERM").is_none_or(|term| term != "dumb")
@@ -61,7 +58,6 @@ pub struct TerminalText(Vec<(Style, String)>);
 
 impl TerminalText {
     /// Several lines of our own or of a file: a help text, a built-in collector, YAML to copy. Tabs stay.
-    #[must_use]
     pub fn document(text: &str) -> TerminalText {
         let mut out = TerminalText::default();
         for line in text.lines() {
@@ -112,7 +108,6 @@ impl TerminalText {
     }
 
     /// The bytes to print.
-    #[must_use]
     pub fn render(&self, colors: bool) -> String {
         let part = |(style, text): &(Style, String)| match colors {
             true => format!("{style}{text}{style:#}"),
@@ -131,7 +126,6 @@ const LONGEST_EXCERPT: usize = 1_000;
 
 /// `label: file:line:column: …`, then the source line with a caret. With a `width` the sentence is wrapped, and only the
 /// part of a long source line around the caret is shown.
-#[must_use]
 pub fn message(label: &str, style: Style, error: &Error, width: Option<usize>) -> TerminalText {
     let mut out = labelled(label, style, &format!(": {}", shortened(&error.headline())), width, INDENT);
     if let Some((source, before_caret)) = error.place().and_then(|place| excerpt(place, width)) {
@@ -146,7 +140,6 @@ pub fn message(label: &str, style: Style, error: &Error, width: Option<usize>) -
 }
 
 /// A label (one word, or nothing) in its style, and the text behind it; wrapped lines get the indent.
-#[must_use]
 pub fn labelled(label: &str, style: Style, text: &str, width: Option<usize>, indent: &str) -> TerminalText {
     let mut out = TerminalText::default();
     for (index, line) in wrap(&format!("{label}{text}"), width, indent).iter().enumerate() {
@@ -170,7 +163,6 @@ pub fn wrap(text: &str, width: Option<usize>, indent: &str) -> Vec<String> {
 }
 
 /// Lines are broken at blanks only, as late as they can be.
-#[must_use]
 pub fn wrap_options<'a>(width: usize) -> textwrap::Options<'a> {
     textwrap::Options::new(width)
         .word_separator(WordSeparator::AsciiSpace)
@@ -198,7 +190,6 @@ fn excerpt(place: &SourcePosition, width: Option<usize>) -> Option<(String, Stri
 }
 
 /// At most `width` columns of `text`; `…` stands for what is missing.
-#[must_use]
 pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return Cow::Borrowed(text);
@@ -248,7 +239,6 @@ pub struct TextTable {
 
 impl TextTable {
     /// A table with a head in bold; without any heads it has none.
-    #[must_use]
     pub fn new(heads: &[&str]) -> TextTable {
         let head: Vec<TextCell> = heads.iter().map(|head| TextCell::styled(BOLD, head)).collect();
         let has_head = !head.is_empty();
@@ -261,13 +251,11 @@ impl TextTable {
     }
 
     /// Whether there is no row below the head.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.len() == usize::from(self.has_head)
     }
 
     /// The lines. With a `width` none is wider; numbers are cut only when every text is as narrow as it can be.
-    #[must_use]
     pub fn render(&self, width: Option<usize>) -> TerminalText {
         let columns: Vec<(usize, bool)> = self.columns(width.unwrap_or(usize::MAX));
         let mut out = TerminalText::default();
@@ -341,7 +329,6 @@ pub struct Progress {
 
 impl Progress {
     /// Starts with a first message: "connecting to 12 targets".
-    #[must_use]
     pub fn start(message: impl Into<String>) -> Progress {
         let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         let is_seen = std::io::stderr().is_terminal() && !is_dumb;

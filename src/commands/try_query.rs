@@ -19,8 +19,7 @@ use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::Sql;
 use crate::error::{Error, Reason};
-use crate::file;
-use crate::file::ReadError;
+use crate::file::{self, ReadError};
 use crate::inspect::runner::Runner;
 use crate::inspect::try_query::{
     self, MappedColumn, ResultColumn, StepTimes, TriedStatement, TryReport, TryRequest,

@@ -30,7 +30,6 @@ pub enum AliasOf {
 
 impl AliasOf {
     /// In a word, as `/config` shows it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.described().0
     }

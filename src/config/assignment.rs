@@ -187,7 +187,7 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
                 let names = targets.iter().filter_map(|place| parts.targets.get(*place));
                 let names: Vec<&str> = names.map(|target| target.name.as_str()).collect();
                 let error = Error::config(refused.message()).at(place.clone()).on_target(&several(&names));
-                let error = refused.hint().into_iter().fold(error, Error::with_hint);
+                let error = error.with_hint_if_any(refused.hint());
                 reader.fault(if query.name.is_empty() { error } else { error.in_query(&query.name) });
             }
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::connection::AddressSyntax;
+use crate::driver::connection::{AddressSyntax, ConnectionConfig};
 use crate::driver::{Driver, Drivers, Endpoint, RelationName, UNSUPPORTED_DRIVERS};
 use crate::error::SourcePosition;
 use crate::file;
@@ -103,8 +103,12 @@ impl std::ops::Deref for DatabaseEntry {
 }
 
 impl Database {
+    /// How to log in; `None` for a file, and where the driver is not built in.
+    pub fn login(&self) -> Option<&ConnectionConfig> {
+        self.endpoint.as_ref()?.connection_config()
+    }
+
     /// The relations of which the conditions of its queries ask, each once.
-    #[must_use]
     pub fn relations(&self) -> Vec<RelationName> {
         let conditions =
             self.queries.iter().filter(|query| query.enabled).filter_map(|query| query.when.as_ref());

@@ -46,7 +46,6 @@ pub struct ForeachValues {
 
 impl ForeachValues {
     /// No values of these columns.
-    #[must_use]
     pub fn new(labels: Vec<LabelName>) -> Self {
         ForeachValues { labels, ..ForeachValues::default() }
     }
@@ -70,7 +69,6 @@ impl ForeachValues {
     }
 
     /// A value as messages call it: `region="eu", shard="7"`.
-    #[must_use]
     pub fn named(&self, value: &[Parameter]) -> String {
         let pair = |(label, text): (&LabelName, &Parameter)| {
             format!("{label}={:?}", cut(text.as_deref().unwrap_or_default(), MAX_SHOWN))
@@ -79,7 +77,6 @@ impl ForeachValues {
     }
 
     /// A value that occurs twice: their series would be the same.
-    #[must_use]
     pub fn repeated(&self) -> Option<&[Parameter]> {
         let mut known = HashSet::new();
         // NULL and an empty text are the same label.
@@ -92,7 +89,6 @@ impl ForeachValues {
 
 impl Foreach {
     /// The statement that runs before the query.
-    #[must_use]
     pub fn sql(&self) -> Option<&Sql> {
         match self {
             Foreach::Values(_) => None,
@@ -101,7 +97,6 @@ impl Foreach {
     }
 
     /// Its statement, where lines of the file are joined in it.
-    #[must_use]
     pub fn folded(&self) -> &[Folded] {
         match self {
             Foreach::Values(_) => &[],

@@ -21,7 +21,6 @@ pub enum AllowedHosts {
 
 impl AllowedHosts {
     /// Whether a request may bear this `Host`. `known`: the client has logged in or has shown a certificate.
-    #[must_use]
     pub fn accept(&self, host: &str, known: bool) -> bool {
         let Some(name) = name(host) else { return false };
         if names_no_other_site(&name) {

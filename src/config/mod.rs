@@ -74,14 +74,12 @@ pub struct Config {
 impl Config {
     /// With the section of another configuration of the same file, but for the defaults that depend on the number of
     /// targets.
-    #[must_use]
     pub fn with_exporter(self, exporter: Exporter) -> Config {
         let Exporter { query_metrics, max_workers, .. } = self.exporter;
         Config { exporter: Exporter { query_metrics, max_workers, ..exporter }, ..self }
     }
 
     /// The target files whose present content is not used, and why; their last good targets stay.
-    #[must_use]
     pub fn target_file_faults(&self) -> Vec<Error> {
         let files = self.sources.iter().flat_map(|sources| sources.files());
         files.filter_map(|TargetFileState { error, .. }| error).collect()

@@ -25,20 +25,17 @@ pub struct Pack {
 }
 
 /// All built-in collectors, by name.
-#[must_use]
 pub fn list() -> Vec<Pack> {
     names().into_iter().filter_map(|name| text(name).map(|text| pack(name, text))).collect()
 }
 
 /// The file of the collector `name` (with or without `builtin:`), as it is inside the binary.
-#[must_use]
 pub fn text(name: &str) -> Option<&'static str> {
     let name = name.strip_prefix("builtin:").unwrap_or(name);
     QUERIES.get_file(format!("{name}.yaml"))?.contents_utf8()
 }
 
 /// What the comment of a collector says after `# KEY:`: `Cost`, `Privileges` or `Versions`.
-#[must_use]
 pub fn remark(name: &str, key: &str) -> Option<String> {
     let comment = text(name)?.lines().map_while(|line| line.strip_prefix('#')).map(str::trim);
     let mut lines =
@@ -51,7 +48,6 @@ pub fn remark(name: &str, key: &str) -> Option<String> {
 }
 
 /// The names of all built-in collectors, by folder.
-#[must_use]
 pub fn names() -> Vec<&'static str> {
     let mut names = Vec::new();
     add_names(&QUERIES, &mut names);

@@ -11,7 +11,6 @@ use super::query::Query;
 use super::settings::Settings;
 
 /// The whole of it.
-#[must_use]
 pub fn redacted_config<'t>(exporter: &Exporter, targets: impl Iterator<Item = &'t Database>) -> YamlValue {
     let mut databases = Vec::new();
     let mut queries: BTreeMap<usize, YamlValue> = BTreeMap::new();

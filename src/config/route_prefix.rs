@@ -30,13 +30,11 @@ impl RoutePrefix {
     }
 
     /// A path of ours as clients ask for it.
-    #[must_use]
     pub fn path(&self, ours: &str) -> String {
         format!("{}{ours}", self.0)
     }
 
     /// The path of ours that a client asks for: empty for the prefix itself; `None` for what does not lie below it.
-    #[must_use]
     pub fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
         path.strip_prefix(&self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     }

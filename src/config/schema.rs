@@ -76,13 +76,11 @@ pub struct KeyDocs(Vec<(Vec<KeyDoc>, KeyTable)>);
 
 impl KeyDocs {
     /// All of it.
-    #[must_use]
     pub fn new() -> KeyDocs {
         KeyDocs(TABLES.into_iter().map(|table| (table.docs(), table)).collect())
     }
 
     /// What `key` of a mapping called `scope` is for, with its default.
-    #[must_use]
     pub fn about(&self, scope: &str, key: &str) -> Option<String> {
         let found = self.0.iter().find_map(|(docs, table)| {
             let nested = format!("{scope}.{key}");
@@ -94,8 +92,8 @@ impl KeyDocs {
             None => format!("{}\n\nDefault: {}", doc.about, doc.default),
         };
         found.map(in_words).or_else(|| {
-            let others = ALSO.iter().filter(|(name, _)| *name == scope);
-            others.filter_map(|(_, other)| self.about(other, key)).next()
+            let mut others = ALSO.iter().filter(|(name, _)| *name == scope);
+            others.find_map(|(_, other)| self.about(other, key))
         })
     }
 
@@ -106,7 +104,6 @@ impl KeyDocs {
     }
 
     /// The tables as Markdown, each with its name.
-    #[must_use]
     pub fn tables(&self) -> Vec<(&'static str, String)> {
         let row = |doc: &KeyDoc| {
             format!(
@@ -174,7 +171,6 @@ fn default_text(key: &str, value: &YamlValue) -> String {
 }
 
 /// What the main configuration may say.
-#[must_use]
 pub fn config(drivers: &Drivers) -> Rc<MappingRecord> {
     let databases: String = drivers.names().fold("databases:\n".to_owned(), |text, driver| {
         text + &format!("  {driver}: {{driver: {driver}}}\n")
@@ -186,7 +182,6 @@ pub fn config(drivers: &Drivers) -> Rc<MappingRecord> {
 }
 
 /// What an included file may say.
-#[must_use]
 pub fn collector(drivers: &Drivers) -> Rc<MappingRecord> {
     recorded(&queries(), |document, reader| {
         collector::included(&document, "", Sql::new, &collector::defaults(None, drivers), drivers, reader);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::driver::Endpoint;
+use crate::driver::connection::ConnectionConfig;
 
 use super::database::{Database, DatabaseEntry};
 
@@ -12,7 +12,7 @@ const MANY_TARGETS: usize = 20;
 const FILES_PER_DATABASE: usize = 3;
 
 fn server(database: &Database) -> Option<String> {
-    database.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config()).map(|login| login.server())
+    database.login().map(ConnectionConfig::server)
 }
 
 /// Sets the default of `max_connections` for targets on a server with many.
@@ -39,7 +39,7 @@ pub fn descriptors<'d>(targets: impl IntoIterator<Item = &'d Database>) -> usize
     for target in targets.into_iter().filter(configured) {
         let discovered = target.discover.as_ref().map_or(0, |discover| discover.max_connections);
         let own = (target.max_connections + discovered) as usize;
-        let login = target.endpoint.as_deref().and_then(Endpoint::connection_config);
+        let login = target.login();
         let Some(login) = login else {
             files += own * FILES_PER_DATABASE;
             continue;

@@ -23,21 +23,18 @@ pub enum Advice {
 pub const LENGTH: &str = "length({})";
 
 /// The advice of `table` for a type; types that are not in it are usable as labels.
-#[must_use]
 pub fn find(table: &[(&str, Advice)], type_name: &str) -> Advice {
     let known = table.iter().find(|(name, _)| *name == type_name);
     known.map_or(Advice::Label, |(_, advice)| *advice)
 }
 
 /// `expression` of the column called `name`, under that name: `unixepoch(at) AS at`. `quote` encloses a name.
-#[must_use]
 pub fn written(expression: &str, name: &str, quote: char) -> String {
     let alias = if is_plain(name) { name.to_owned() } else { quoted(name, quote) };
     format!("{} AS {alias}", applied(expression, name, quote))
 }
 
 /// `expression` of the column called `name`: `unixepoch(at)`.
-#[must_use]
 pub fn applied(expression: &str, name: &str, quote: char) -> String {
     // Databases call a column without a name of its own what its expression is: `max(at)`.
     let is_expression = name.contains('(');

@@ -10,7 +10,6 @@ pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// `text`, where it is longer than `most` bytes cut at a character and ended with `…`.
-#[must_use]
 pub fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -19,19 +18,16 @@ pub fn cut(text: &str, most: usize) -> String {
 }
 
 /// A name, of [`MAX_NAME_BYTES`] at most.
-#[must_use]
 pub fn name(text: &str) -> String {
     cut(text, MAX_NAME_BYTES)
 }
 
 /// A message or hint, of [`MAX_MESSAGE_BYTES`] at most.
-#[must_use]
 pub fn message(text: &str) -> String {
     cut(text, MAX_MESSAGE_BYTES)
 }
 
 /// An SQLSTATE; nothing where it is not five ASCII letters and digits.
-#[must_use]
 pub fn sqlstate(text: &str) -> &str {
     let is_one = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_one { text } else { "" }

@@ -211,7 +211,6 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 impl Job<'_> {
     /// When the session stops waiting for the answer: at `by`, or earlier when the server ignores the allowance. `sent`
     /// is the moment when the job became the first of those that are not answered.
-    #[must_use]
     pub fn answer_due(&self, sent: Instant, by: Deadline) -> Deadline {
         by.min(Deadline::after(sent, self.allowance.saturating_add(ANSWER_GRACE)))
     }
@@ -303,8 +302,7 @@ pub trait Session: Send {
     /// refused again, with its own error, when it runs. Called at most once, before the first `run`; the names of the
     /// statements differ. `Lost` when no answer comes until `by` (a locked table delays even this) or the session dies:
     /// the caller then runs the queries on another session, which prepares nothing beforehand.
-    fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
-        let _ = (statements, by);
+    fn prepare(&mut self, _statements: &[&Sql], _by: Deadline) -> Health {
         Health::Clean
     }
 
@@ -317,8 +315,7 @@ pub trait Session: Send {
 
     /// One statement that tells the server's extensions, and whether these relations exist and the user can read them
     /// ([`server_objects`] has the form of its rows). `None` where there is nothing to ask.
-    fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
-        let _ = relations;
+    fn objects_question(&self, _relations: &[RelationName]) -> Option<Sql> {
         None
     }
 
@@ -373,8 +370,7 @@ pub trait Canceller: Send + Sync {
     ///
     /// # Errors
     /// The server could not be asked.
-    fn has_ended(&self, by: Deadline) -> Result<Option<bool>> {
-        let _ = by;
+    fn has_ended(&self, _by: Deadline) -> Result<Option<bool>> {
         Ok(None)
     }
 
@@ -420,8 +416,7 @@ pub trait Endpoint: Send + Sync {
     fn redacted_url(&self) -> String;
 
     /// The same server, user and way to it with another database; `None` where a connection has none to choose.
-    fn with_database(&self, name: &str) -> Option<Arc<dyn Endpoint>> {
-        let _ = name;
+    fn with_database(&self, _name: &str) -> Option<Arc<dyn Endpoint>> {
         None
     }
 
@@ -449,8 +444,7 @@ pub trait Endpoint: Send + Sync {
 
     /// True when the password differs from the one that the server refused last: its file or command returns a new one. A
     /// back-off after `auth` then ends early. Blocks for a command, at most until `by`.
-    fn has_new_password(&self, by: Deadline) -> bool {
-        let _ = by;
+    fn has_new_password(&self, _by: Deadline) -> bool {
         false
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Each driver asks its own server, in its file `privileges`. Only the command `test` uses it.
 
+use indexmap::IndexSet;
+
 /// What a user may do, for people. Never holds a password or a hash of one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Privileges {
@@ -16,22 +18,15 @@ pub struct Privileges {
 
 impl Privileges {
     /// A user, with the statements only where there are risks.
-    #[must_use]
     pub fn of(user: Option<String>, risks: Vec<String>, grants: impl FnOnce() -> Vec<String>) -> Privileges {
         // MySQL lists one user's privileges in several lines, which may mean the same.
-        let mut unique: Vec<String> = Vec::with_capacity(risks.len());
-        for risk in risks {
-            if !unique.contains(&risk) {
-                unique.push(risk);
-            }
-        }
-        let grants = if unique.is_empty() { Vec::new() } else { grants() };
-        Privileges { user, risks: unique, grants }
+        let risks: Vec<String> = risks.into_iter().collect::<IndexSet<_>>().into_iter().collect();
+        let grants = if risks.is_empty() { Vec::new() } else { grants() };
+        Privileges { user, risks, grants }
     }
 }
 
 /// The name of a user to create beside `user`.
-#[must_use]
 pub fn suggested_reader_name(user: &str) -> &'static str {
     if user == "exporter" { "sql_exporter" } else { "exporter" }
 }

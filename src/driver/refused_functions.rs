@@ -18,7 +18,6 @@ pub enum Effect {
 
 impl Effect {
     /// How a message continues after the function's name.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Effect::Writes => "writes",
@@ -79,7 +78,6 @@ pub const FUNCTIONS: &[(Effect, &[&str])] = &[
 ];
 
 /// What the function `name` does, in lower case; `None` for all others.
-#[must_use]
 pub fn effect(name: &str) -> Option<Effect> {
     // They serve upgrades of a server, not queries.
     if name.starts_with("binary_upgrade_") {

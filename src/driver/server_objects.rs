@@ -37,13 +37,11 @@ impl RelationName {
     }
 
     /// The schema; in MySQL the database.
-    #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
     }
 
     /// The name in its schema.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -75,28 +73,24 @@ pub struct ServerObjects {
 
 impl ServerObjects {
     /// None of these relations exists, nor any extension: for a server without a question to ask.
-    #[must_use]
     pub fn none(relations: &[RelationName]) -> ServerObjects {
         let relations = relations.iter().map(|name| (name.clone(), RelationState::Missing));
         ServerObjects { extensions: Vec::new(), relations: relations.collect() }
     }
 
     /// The version of an extension; `None` where the server has none of this name.
-    #[must_use]
     pub fn extension(&self, name: &str) -> Option<&str> {
         let found = self.extensions.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, version)| version.as_str())
     }
 
     /// The state of a relation; `None` where it was not asked for.
-    #[must_use]
     pub fn relation(&self, name: &RelationName) -> Option<RelationState> {
         self.relations.iter().find(|(known, _)| known == name).map(|(_, state)| *state)
     }
 }
 
 /// Reads the answer to a question about these relations.
-#[must_use]
 pub fn sink(relations: &[RelationName]) -> AnswerSink<ServerObjects> {
     let key = "when.extension, when.relation";
     AnswerSink::new(key, ServerObjects::none(relations), read_columns, read_row)

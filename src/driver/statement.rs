@@ -76,7 +76,6 @@ pub enum AllowedStatements {
 
 impl AllowedStatements {
     /// Those of a target that may only read, or of one that may write.
-    #[must_use]
     pub fn of(read_only: bool, dialect: Dialect) -> Self {
         if read_only { AllowedStatements::Reading(dialect) } else { AllowedStatements::Any(dialect) }
     }
@@ -102,7 +101,6 @@ impl AllowedStatements {
     }
 
     /// How its statements are read.
-    #[must_use]
     pub fn dialect(self) -> Dialect {
         match self {
             AllowedStatements::Reading(dialect) | AllowedStatements::Any(dialect) => dialect,
@@ -352,13 +350,11 @@ fn is_several(tokens: &[Token<'_>]) -> bool {
 }
 
 /// True when a `;` outside strings and comments is followed by more than blanks, comments and further `;`.
-#[must_use]
 pub fn has_second_statement(sql: &str, dialect: Dialect) -> bool {
     is_several(&code(sql, dialect))
 }
 
 /// The statements of a text that holds several, without the `;` between them. Blanks and comments alone are none.
-#[must_use]
 pub fn split_statements(sql: &str, dialect: Dialect) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut from, mut is_empty) = (0, true);
@@ -375,7 +371,6 @@ pub fn split_statements(sql: &str, dialect: Dialect) -> Vec<&str> {
 }
 
 /// True when the statement begins with these words, comments and blanks aside.
-#[must_use]
 pub fn begins_with(sql: &str, words: &[&str], dialect: Dialect) -> bool {
     let tokens = code(sql, dialect);
     tokens.len() >= words.len() && tokens.iter().zip(words).all(|(token, word)| token.is_word(word))
@@ -410,7 +405,6 @@ fn shown(token: &Token<'_>) -> String {
 
 /// The first comment that continues, where a line of the file ends at one of `folds`, with code of the next line: the part
 /// of it before that.
-#[must_use]
 pub fn swallowing_comment<'s>(sql: &'s str, folds: &[usize], dialect: Dialect) -> Option<&'s str> {
     line_comments(sql, dialect).find_map(|comment| {
         let end = comment.start + comment.text.len();

@@ -68,7 +68,6 @@ pub struct ListedTable {
 }
 
 /// Reads the answer of [`UserTables::list`].
-#[must_use]
 pub fn sink() -> AnswerSink<Vec<ListedTable>> {
     AnswerSink::new("", Vec::new(), read_columns, read_row)
 }

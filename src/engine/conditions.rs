@@ -6,15 +6,13 @@
 
 use std::time::Duration;
 
-use super::pool::LeasedSession;
-use super::question;
-use super::question::NoAnswer;
+use super::pool::GuardedSession;
+use super::question::{self, NoAnswer};
 use super::run::SkipCause;
 use crate::config::conditions::{ExtensionBound, When, version_numbers};
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
-use crate::driver::server_objects;
-use crate::driver::server_objects::{RelationState, ServerObjects};
+use crate::driver::server_objects::{self, RelationState, ServerObjects};
 use crate::driver::{Column, Flow, Health, MAX_CELL_BYTES, RelationName, Row, ServerFacts};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
@@ -92,7 +90,7 @@ pub const ROLE_NOTE: &str = "role";
 /// # Errors
 /// A question has no answer.
 pub fn decide(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     when: &When,
     relations: impl FnOnce() -> Vec<RelationName>,
     by: Deadline,
@@ -109,7 +107,7 @@ pub fn decide(
     }
     let Some(sql) = &when.sql else { return fresh(Ok(())) };
     let sink = AnswerSink::new(WHEN_SQL, None, one_column, one_row);
-    let found = question::ask(live, sql, sink, MAX_CELL_BYTES, by)?;
+    let found = question::ask(live, sql, sink, MAX_CELL_BYTES, None, by)?;
     let holds = found.ok_or_else(|| {
         let error = not_one("no row").about_key(WHEN_SQL);
         NoAnswer { error: Some(error), health: Health::Clean }
@@ -119,7 +117,7 @@ pub fn decide(
 }
 
 /// The same where the server need not be asked.
-pub fn known(live: &LeasedSession<'_>, when: &When) -> Option<Applies> {
+pub fn known(live: &GuardedSession, when: &When) -> Option<Applies> {
     if let Some(cause) = unmet_facts(when, live.facts()) {
         return Some(Err(cause));
     }
@@ -142,13 +140,13 @@ fn of_sql(holds: bool) -> Applies {
 }
 
 fn ask_for_objects(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     relations: &[RelationName],
     by: Deadline,
 ) -> Result<(), NoAnswer> {
     let objects = match live.objects_question(relations) {
         None => ServerObjects::none(relations),
-        Some(sql) => question::ask(live, &sql, server_objects::sink(relations), MAX_CELL_BYTES, by)?,
+        Some(sql) => question::ask(live, &sql, server_objects::sink(relations), MAX_CELL_BYTES, None, by)?,
     };
     live.notes.set_objects(objects);
     Ok(())

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::backoff::LoginAttempt;
 use super::database_list;
-use super::pool::{Lease, LeasedSession};
+use super::pool::{GuardedSession, Lease};
 use super::query_sink;
 use super::value_batch;
 use super::workers::Priority;
@@ -23,8 +24,7 @@ use crate::deadline::Deadline;
 use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 
-use super::conditions;
-use super::conditions::WhenAnswer;
+use super::conditions::{self, WhenAnswer};
 use super::question::NoAnswer;
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
@@ -121,14 +121,6 @@ struct BatchExecution<'a> {
     waits_for_others: bool,
 }
 
-/// Why there is no session.
-enum LoginFailure {
-    /// The target or its password is held back.
-    NotTried(Error),
-    /// The server was asked.
-    Refused(Error),
-}
-
 /// What stops the session under a batch. Only whoever takes it may use it: a cancel after the session went back to the
 /// pool would strike the next scrape's query.
 type CancelHandle = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
@@ -167,14 +159,14 @@ impl BatchExecution<'_> {
             if !reused {
                 left.iter().for_each(|run| run.reach());
             }
-            let mut live = match lease.session(self.by) {
+            let live = match lease.session(self.by) {
                 Ok(live) => live,
                 Err(error) => return self.fail(&error),
             };
             *self.canceller.lock() = Some(live.canceller());
-            let ready = reused || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
+            let ready = reused || std::mem::replace(&mut prepared, true) || self.prepare(live, &left);
             let batch = if alone { &left[..1] } else { &left[..] };
-            let health = ready.then(|| self.execute(&mut live, batch, !reused));
+            let health = ready.then(|| self.execute(live, batch, !reused));
             if self.canceller.lock().take().is_none() {
                 live.spoil();
             }
@@ -212,10 +204,8 @@ impl BatchExecution<'_> {
         if error.is_server_full() {
             return NextStep::Full(error);
         }
-        if batch.iter().any(|run| run.has_values_left()) {
-            return NextStep::Repeat;
-        }
-        if reused && error.reason() != Reason::Panic {
+        let proves_nothing = reused && error.reason() != Reason::Panic;
+        if proves_nothing || batch.iter().any(|run| run.has_values_left()) {
             return NextStep::Repeat;
         }
         match batch {
@@ -229,11 +219,11 @@ impl BatchExecution<'_> {
     }
 
     /// Takes the next batch for the session that is there, if there still is one.
-    fn take_batch(&mut self, distance: Duration) {
+    fn take_batch(&mut self, round_trip: Duration) {
         if self.lane.is_late() {
             return;
         }
-        self.batch = self.sessions.queue.lock().next(self.lane, distance);
+        self.batch = self.sessions.queue.lock().next(self.lane, round_trip);
         let Some(first) = self.batch.first() else { return };
         self.by = first.by;
         self.lane.set_due(Some(self.by));
@@ -268,20 +258,20 @@ impl BatchExecution<'_> {
         // How often the server refused a place that was free, and the next pause for it to notice that it is.
         let (mut refusals, mut pause) = (0, FIRST_PAUSE);
         loop {
-            let error = match self.log_in(lease, &mut place) {
+            // One refused password is enough: those that wait behind it fail with its reason.
+            let attempt = self.sessions.admit(self.is_alone(), self.by)?;
+            let error = match self.log_in(lease, &mut place, attempt) {
                 Ok(reused) => return Ok(reused),
-                Err(LoginFailure::NotTried(error)) => return Err(error),
-                Err(LoginFailure::Refused(error)) => error,
+                Err(error) => error,
             };
             let alone = self.is_alone();
-            if !error.is_server_full() || error.is_database_full() || self.by.passed() {
+            let waits = refusals > 0 && pause <= LAST_PAUSE;
+            // At its deadline the page would say `timeout`, and not what the server said.
+            let has_time = if waits { pause <= self.by.left() / 2 } else { !self.by.passed() };
+            if !error.is_server_full() || error.is_database_full() || !has_time {
                 return Err(self.refused(error, alone));
             }
-            if refusals > 0 && pause <= LAST_PAUSE {
-                // At its deadline the page would say `timeout`, and not what the server said.
-                if pause > self.by.left() / 2 {
-                    return Err(self.refused(error, alone));
-                }
+            if waits {
                 std::thread::sleep(pause);
                 pause *= 2;
                 continue;
@@ -320,25 +310,26 @@ impl BatchExecution<'_> {
     }
 
     /// Logs in once. A login goes on when the scrape that began it has left: the next one finds its session.
-    fn log_in(&self, lease: &mut Lease, place: &mut Option<SessionPlace>) -> Result<bool, LoginFailure> {
-        // One refused password is enough: those that wait behind it fail with its reason.
-        let attempt = self.sessions.admit(self.is_alone(), self.by).map_err(LoginFailure::NotTried)?;
+    fn log_in(
+        &self,
+        lease: &mut Lease,
+        place: &mut Option<SessionPlace>,
+        attempt: Option<LoginAttempt>,
+    ) -> Result<bool, Error> {
         let login_by = self.by.max(Deadline::within(self.sessions.login_time()));
         lease.until(login_by);
         self.lane.log_in_until(login_by);
-        let opened = lease.open_at(place, login_by);
+        let opened = lease.open(place, login_by);
         lease.until(self.by);
         self.lane.set_due(Some(self.by));
         if let Some(attempt) = attempt {
             attempt.end(opened.as_ref().err());
         }
-        if opened.is_ok() {
-            self.sessions.on_server.opened();
+        match &opened {
+            Ok(_) => self.sessions.on_server.opened(),
+            Err(error) => self.sessions.count_refusal(error),
         }
-        opened.map_err(|error| {
-            self.sessions.count_refusal(&error);
-            LoginFailure::Refused(error)
-        })
+        opened
     }
 
     /// True when the target has no session for what waits, and no other lane that may get one.
@@ -408,7 +399,7 @@ impl BatchExecution<'_> {
 
     /// Has a fresh session prepare what it will likely run, the batch and what waits, so that each first run is one round
     /// trip. False when that cost the session.
-    fn prepare(&self, live: &mut LeasedSession<'_>, runs: &[Arc<Run>]) -> bool {
+    fn prepare(&self, live: &mut GuardedSession, runs: &[Arc<Run>]) -> bool {
         let waiting = self.sessions.queue.lock().available_to(self.lane);
         let runs = runs.iter().chain(&waiting).filter(|run| !run.spec.cache.is_failing());
         let queries = runs.filter_map(|run| run.query());
@@ -427,7 +418,7 @@ impl BatchExecution<'_> {
         matches!(guarded(|| live.prepare(&statements, by)), Health::Clean)
     }
 
-    fn execute(&self, live: &mut LeasedSession<'_>, runs: &[Arc<Run>], fresh: bool) -> Health {
+    fn execute(&self, live: &mut GuardedSession, runs: &[Arc<Run>], fresh: bool) -> Health {
         guarded(|| match runs {
             [run] if run.query().is_none() => self.ping(live, run),
             _ => match self.applying(live, runs, fresh) {
@@ -439,7 +430,7 @@ impl BatchExecution<'_> {
         })
     }
 
-    fn ping(&self, live: &mut LeasedSession<'_>, run: &Arc<Run>) -> Health {
+    fn ping(&self, live: &mut GuardedSession, run: &Arc<Run>) -> Health {
         let health = live.ping(self.by);
         if let Health::Clean | Health::Spent = health {
             self.sessions.finish(run, RunEnd::Good(Arc::default()), Duration::ZERO, true);
@@ -450,7 +441,7 @@ impl BatchExecution<'_> {
     /// Ends the runs whose `when` does not hold on this session, and returns the others.
     fn applying<'r>(
         &self,
-        live: &mut LeasedSession<'_>,
+        live: &mut GuardedSession,
         runs: &'r [Arc<Run>],
         fresh: bool,
     ) -> Result<Vec<&'r Arc<Run>>, Error> {
@@ -493,7 +484,7 @@ impl BatchExecution<'_> {
         Ok(apply)
     }
 
-    fn snapshot(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn snapshot(&self, live: &mut GuardedSession, runs: &[&Arc<Run>], fresh: bool) -> Health {
         match live.snapshot(true, self.by) {
             Health::Clean => {}
             other => return other,
@@ -505,7 +496,7 @@ impl BatchExecution<'_> {
     }
 
     /// Runs of one statement go together, each with `foreach` by itself.
-    fn queries(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn queries(&self, live: &mut GuardedSession, runs: &[&Arc<Run>], fresh: bool) -> Health {
         let mut parts =
             runs.chunk_by(|one, other| foreach(one).is_none() && foreach(other).is_none()).peekable();
         while let Some(part) = parts.next() {
@@ -527,7 +518,7 @@ impl BatchExecution<'_> {
     /// Runs a query for each value of its `foreach`, but for those that have ended on a session before.
     fn values(
         &self,
-        live: &mut LeasedSession<'_>,
+        live: &mut GuardedSession,
         run: &Arc<Run>,
         query: &Query,
         foreach: &Foreach,
@@ -574,7 +565,7 @@ impl BatchExecution<'_> {
         health
     }
 
-    fn statements(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn statements(&self, live: &mut GuardedSession, runs: &[&Arc<Run>], fresh: bool) -> Health {
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
@@ -586,11 +577,7 @@ impl BatchExecution<'_> {
                         return requeue_alone(self.sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(is_server_answer);
-                    let end = match verdict {
-                        Ok(rendered) => RunEnd::Good(Arc::new(rendered)),
-                        Err(error) => RunEnd::of_error(Some(query), error),
-                    };
-                    self.sessions.finish(run, end, took, reached);
+                    self.sessions.finish(run, RunEnd::of_result(query, verdict), took, reached);
                 });
                 let RunSpec { owner, cache, .. } = &run.spec;
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };

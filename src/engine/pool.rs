@@ -22,7 +22,9 @@ use super::session_bound::SessionPlace;
 use crate::config::database::MAX_SESSIONS;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
-use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
+use crate::driver::{
+    Canceller, Column, Endpoint, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql,
+};
 use crate::error::{Error, Reason, Result};
 use crate::telemetry::SessionCounts;
 
@@ -156,7 +158,7 @@ impl PoolState {
     /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
     /// there.
     fn discard(self: &Arc<Self>, open: PooledSession) {
-        let PooledSession { mut session, condition, place, .. } = open;
+        let PooledSession { guarded: GuardedSession { mut session, condition, .. }, place, .. } = open;
         let goes_on = !has_ended(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
@@ -399,9 +401,7 @@ fn random_share() -> f64 {
 
 /// A session, with all that ends with it.
 struct PooledSession {
-    session: Box<dyn Session>,
-    condition: SessionCondition,
-    notes: Notes,
+    guarded: GuardedSession,
     /// It is closed after this.
     lifetime: Duration,
     opened: Instant,
@@ -456,12 +456,12 @@ impl Lease {
 
     /// What the session learned at login, while there is one.
     pub fn facts(&self) -> Option<&ServerFacts> {
-        self.slot.session.as_ref().map(|open| open.session.facts())
+        self.slot.session.as_ref().map(|open| open.guarded.facts())
     }
 
-    /// How far its server is; [`Session::distance`].
+    /// [`Session::round_trip_time`], while there is a session.
     pub fn round_trip_time(&self) -> Duration {
-        self.slot.session.as_ref().map_or(Duration::ZERO, |open| open.session.round_trip_time())
+        self.slot.session.as_ref().map_or(Duration::ZERO, |open| open.guarded.session.round_trip_time())
     }
 
     /// Waits until the target may open another session, until `by` at most: a session that was given up counts until the
@@ -503,19 +503,12 @@ impl Lease {
         }
     }
 
-    /// Opens a session where there is none, or a dirty one. True when it was there before. Blocks until `by` at most.
+    /// Opens a session where there is none, or a dirty one; it takes `place` with it. True when it was there before. Blocks
+    /// until `by` at most.
     ///
     /// # Errors
-    /// What [`Lease::reserve`] and [`Endpoint::connect`] say.
-    pub fn open(&mut self, by: Deadline) -> Result<bool> {
-        self.open_at(&mut None, by)
-    }
-
-    /// The same; a session that is opened takes `place` with it.
-    ///
-    /// # Errors
-    /// As [`Lease::open`]; the place stays.
-    pub fn open_at(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
+    /// What [`Lease::reserve`] and [`Endpoint::connect`] say; the place stays.
+    pub fn open(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
         self.reserve(by)?;
         if self.slot.session.is_some() {
             return Ok(true);
@@ -526,10 +519,9 @@ impl Lease {
         self.note(|own| own.holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing });
         shared.freed.notify_all();
         let lifetime = spread(self.origin.pool.slots().settings.max_lifetime);
-        let (session, condition, notes) = (opened?, SessionCondition::Clean, Notes::default());
+        let guarded = GuardedSession::new(opened?);
         let (opened, last_used, place) = (Instant::now(), Instant::now(), place.take());
-        self.slot.session =
-            Some(PooledSession { session, condition, notes, lifetime, opened, last_used, place });
+        self.slot.session = Some(PooledSession { guarded, lifetime, opened, last_used, place });
         Ok(false)
     }
 
@@ -537,12 +529,10 @@ impl Lease {
     ///
     /// # Errors
     /// What [`Endpoint::connect`] says.
-    pub fn session(&mut self, by: Deadline) -> Result<LeasedSession<'_>> {
-        self.open(by)?;
-        let no_session = || Error::new(Reason::Lost, "the session is gone");
-        let PooledSession { session, condition, notes, .. } =
-            self.slot.session.as_mut().ok_or_else(no_session)?;
-        Ok(LeasedSession { notes, session, condition })
+    pub fn session(&mut self, by: Deadline) -> Result<&mut GuardedSession> {
+        self.open(&mut None, by)?;
+        let open = self.slot.session.as_mut();
+        open.map(|open| &mut open.guarded).ok_or_else(|| Error::new(Reason::Lost, "the session is gone"))
     }
 }
 
@@ -594,7 +584,7 @@ impl Notes {
 
 /// What a session may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionCondition {
+enum SessionCondition {
     /// Anything.
     Clean,
     /// Nothing: it may still run a statement, and is cancelled before it is closed.
@@ -603,42 +593,48 @@ pub enum SessionCondition {
     Stopped,
 }
 
-/// An open session, while its lease lasts.
-pub struct LeasedSession<'l> {
+/// An open session that knows whether it can be used again: not after a call that did not end `Clean`, or panicked.
+pub struct GuardedSession {
+    session: Box<dyn Session>,
+    condition: SessionCondition,
     /// What was noted about it.
-    pub notes: &'l mut Notes,
-    session: &'l mut Box<dyn Session>,
-    condition: &'l mut SessionCondition,
+    pub notes: Notes,
 }
 
-impl<'l> LeasedSession<'l> {
-    /// A session that no pool holds, as if it were leased.
-    pub fn unpooled(
-        session: &'l mut Box<dyn Session>,
-        notes: &'l mut Notes,
-        condition: &'l mut SessionCondition,
-    ) -> Self {
-        LeasedSession { notes, session, condition }
+impl GuardedSession {
+    /// A session that has just been opened.
+    pub fn new(session: Box<dyn Session>) -> Self {
+        GuardedSession { session, condition: SessionCondition::Clean, notes: Notes::default() }
     }
 
-    /// [`Session::run`]. After anything but `Clean` (or a panic) the next [`Lease::session`] opens a fresh one.
+    /// True where it can be used again. If not, the next [`Lease::session`] opens a fresh one.
+    pub fn is_clean(&self) -> bool {
+        self.condition == SessionCondition::Clean
+    }
+
+    /// The session, which nobody guards any more.
+    pub fn into_inner(self) -> Box<dyn Session> {
+        self.session
+    }
+
+    /// [`Session::run`].
     pub fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         self.guarded(|session| session.run(jobs, by))
     }
 
-    /// [`Session::prepare`], with the same consequences.
+    /// [`Session::prepare`].
     pub fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
         self.guarded(|session| session.prepare(statements, by))
     }
 
-    /// [`Session::ping`], with the same consequences.
+    /// [`Session::ping`].
     pub fn ping(&mut self, by: Deadline) -> Health {
         self.guarded(|session| session.ping(by))
     }
 
     /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
     pub fn spoil(&mut self) {
-        *self.condition = SessionCondition::Stopped;
+        self.condition = SessionCondition::Stopped;
     }
 
     /// [`Session::objects_question`].
@@ -646,18 +642,36 @@ impl<'l> LeasedSession<'l> {
         self.session.objects_question(relations)
     }
 
-    /// [`Session::refresh`], with the same consequences.
+    /// [`Session::refresh`].
     pub fn refresh(&mut self, by: Deadline) -> Health {
         self.guarded(|session| session.refresh(by))
     }
 
-    /// [`Session::snapshot`], with the same consequences; an open one leaves the session dirty until it is closed.
+    /// [`Session::snapshot`]. An open one leaves the session dirty until it is closed.
     pub fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
         let health = self.guarded(|session| session.snapshot(open, by));
         if open {
-            *self.condition = SessionCondition::Dirty;
+            self.condition = SessionCondition::Dirty;
         }
         health
+    }
+
+    /// [`Session::describe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>> {
+        let columns = self.session.describe(sql, parameters, by);
+        self.noting(columns)
+    }
+
+    /// [`Session::privileges`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
+        let privileges = self.session.privileges(by);
+        self.noting(privileges)
     }
 
     /// What was learned at login.
@@ -671,12 +685,22 @@ impl<'l> LeasedSession<'l> {
     }
 
     fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {
-        *self.condition = SessionCondition::Dirty;
-        let health = work(&mut **self.session);
+        self.condition = SessionCondition::Dirty;
+        let health = work(&mut *self.session);
         if let Health::Clean = health {
-            *self.condition = SessionCondition::Clean;
+            self.condition = SessionCondition::Clean;
         }
         health
+    }
+
+    /// After some errors the session is of no more use.
+    fn noting<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Cancelled | Reason::Protocol)
+        {
+            self.condition = SessionCondition::Dirty;
+        }
+        result
     }
 }
 
@@ -691,7 +715,7 @@ struct Slot {
 impl Slot {
     /// True where the session must not be used again.
     fn is_spoilt(&self) -> bool {
-        self.session.as_ref().is_some_and(|open| open.condition != SessionCondition::Clean)
+        self.session.as_ref().is_some_and(|open| !open.guarded.is_clean())
     }
 
     /// Sends the session to `disposal`.

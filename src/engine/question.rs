@@ -2,11 +2,13 @@
 //!
 //! Owns what is left where there is no answer. Knows no query and no retry rule.
 
-use super::pool::LeasedSession;
+use std::time::Duration;
+
+use super::pool::GuardedSession;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
 use crate::driver::{Health, Job, Sql};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 
 /// Why there is no answer.
 pub struct NoAnswer {
@@ -16,18 +18,28 @@ pub struct NoAnswer {
     pub health: Health,
 }
 
-/// Asks the server.
+impl NoAnswer {
+    /// Why, for whoever asks no other session.
+    pub fn into_error(self) -> Error {
+        let unended = || Error::new(Reason::Lost, "the session left the statement without an end");
+        self.error.or_else(|| self.health.usable().err()).unwrap_or_else(unended)
+    }
+}
+
+/// Asks the server, which may take as long as `timeout` says.
 ///
 /// # Errors
 /// There is no answer.
-pub(super) fn ask<A>(
-    live: &mut LeasedSession<'_>,
+pub fn ask<A>(
+    live: &mut GuardedSession,
     sql: &Sql,
     mut sink: AnswerSink<A>,
     max_cell_bytes: usize,
+    timeout: Option<Duration>,
     by: Deadline,
 ) -> Result<A, NoAnswer> {
-    let job = Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes, sink: &mut sink };
+    let allowance = by.left().min(timeout.unwrap_or(Duration::MAX));
+    let job = Job { sql, parameters: &[], allowance, max_cell_bytes, sink: &mut sink };
     match (live.run(&mut [job], by), sink.answer()) {
         (Health::Clean, Some(Ok(answer))) => Ok(answer),
         (health, Some(Err(error))) => Err(NoAnswer { error: Some(error), health }),

@@ -16,8 +16,8 @@ use super::run::Run;
 /// Quick queries handed to a session together. More lanes for them would cost CPU time, here and in the server: to wake
 /// another thread and another session takes about as long as twenty such queries.
 const MAX_BATCH: usize = 50;
-/// From this distance on, a round trip costs more than the risk that [`FIRST_RUN_BATCH`] names.
-const FAR_DISTANCE: Duration = Duration::from_millis(10);
+/// From this on, a round trip costs more than the risk that [`FIRST_RUN_BATCH`] names.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(10);
 /// Queries that never ran, handed together to a session whose server is far away. A slow one among them delays those
 /// behind it, once.
 const FIRST_RUN_BATCH: usize = 4;
@@ -172,15 +172,15 @@ impl Queue {
         self.next_index(lane).map(|index| self.waiting[index].by)
     }
 
-    /// The next batch for a session whose server is `distance` away: all runs of a snapshot, those last that were stopped
-    /// before; else the first run by cost, alone, or, when it is quick, with a fair share of the other quick ones that have
-    /// the same deadline. On a server that is far away a few that never ran go together, too.
-    pub fn next(&mut self, lane: &Lane, distance: Duration) -> Vec<Arc<Run>> {
+    /// The next batch for a session: all runs of a snapshot, those last that were stopped before; else the first run by
+    /// cost, alone, or, when it is quick, with a fair share of the other quick ones that have the same deadline. On a server
+    /// that is far away a few that never ran go together, too.
+    pub fn next(&mut self, lane: &Lane, round_trip: Duration) -> Vec<Arc<Run>> {
         let Some(index) = self.next_index(lane) else { return Vec::new() };
         let first = self.waiting.remove(index);
         let most = match (first.is_quick(), first.has_run()) {
             (true, _) => MAX_BATCH,
-            (false, false) if distance >= FAR_DISTANCE => FIRST_RUN_BATCH,
+            (false, false) if round_trip >= LONG_ROUND_TRIP => FIRST_RUN_BATCH,
             (false, _) => 1,
         };
         let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(most);
@@ -193,11 +193,10 @@ impl Queue {
                 index += 1;
             }
         }
-        if batch[0].group.is_none() && batch.len() > 1 {
-            batch.iter().for_each(|run| run.join());
-        }
-        if batch[0].group.is_some() {
-            batch.sort_by_key(|run| Reverse(run.cost));
+        match batch[0].group {
+            Some(_) => batch.sort_by_key(|run| Reverse(run.cost)),
+            None if batch.len() > 1 => batch.iter().for_each(|run| run.join()),
+            None => {}
         }
         batch
     }

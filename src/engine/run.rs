@@ -78,6 +78,14 @@ pub enum RunEnd {
 }
 
 impl RunEnd {
+    /// The end of a query with this result.
+    pub fn of_result(query: &Query, result: Result<RenderedResult, Error>) -> RunEnd {
+        match result {
+            Ok(rendered) => RunEnd::Good(Arc::new(rendered)),
+            Err(error) => RunEnd::of_error(Some(query), error),
+        }
+    }
+
     /// The end of a query that the server answered with an error.
     pub fn of_error(query: Option<&Query>, error: Error) -> RunEnd {
         if query.is_some_and(|query| query.is_skipped_after(&error)) {

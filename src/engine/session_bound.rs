@@ -308,26 +308,24 @@ impl BoundState {
     /// when there is none.
     fn make_room(&self, member: &BoundMember) -> bool {
         let missing = self.allowed().map_or(0, |allowed| (self.taken + 1).saturating_sub(allowed));
-        (0..missing).take_while(|_| self.close_idle(Some(member))).count() > 0
+        self.close_idle(missing, Some(member)) > 0
     }
 
     /// Closes idle sessions where there are more than the configuration allows. Those that are on their way out count no
     /// more: each target of a reload asks for this.
     fn close_excess(&self) {
         let open: usize = self.members().map(|member| member.pool.open()).sum();
-        let excess = open.saturating_sub(self.most());
-        for _ in 0..excess {
-            if !self.close_idle(None) {
-                break;
-            }
-        }
+        self.close_idle(open.saturating_sub(self.most()), None);
     }
 
-    /// Closes an idle session of another target than `member`. Of those at rest the one that was used last: targets that are
-    /// scraped in turn need it last.
-    fn close_idle(&self, member: Option<&BoundMember>) -> bool {
+    /// Closes up to `count` idle sessions of other targets than `member`, and returns how many. Of those at rest the one
+    /// that was used last: targets that are scraped in turn need it last.
+    fn close_idle(&self, count: usize, member: Option<&BoundMember>) -> usize {
         let is_other = |other: &BoundMember| member.is_none_or(|member| !std::ptr::eq(other, member));
-        let others = self.members().filter(|other| is_other(other) && other.is_idle());
-        others.max_by_key(|other| other.pool.last_used()).is_some_and(|other| other.pool.close_idle())
+        let close_one = |_: &usize| {
+            let others = self.members().filter(|other| is_other(other) && other.is_idle());
+            others.max_by_key(|other| other.pool.last_used()).is_some_and(|other| other.pool.close_idle())
+        };
+        (0..count).take_while(close_one).count()
     }
 }

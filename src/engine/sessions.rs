@@ -91,8 +91,11 @@ fn pool_limits(database: &config::database::Database) -> PoolLimits {
 /// How many sessions the targets of its server and user may have together. A file has no such bound, and a target where
 /// nothing runs bounds nobody.
 fn most_on_server(database: &config::database::Database) -> usize {
-    let has_login = database.endpoint.as_ref().is_some_and(|endpoint| endpoint.connection_config().is_some());
-    if has_login && database.enabled { database.max_server_connections as usize } else { usize::MAX }
+    if database.login().is_some() && database.enabled {
+        database.max_server_connections as usize
+    } else {
+        usize::MAX
+    }
 }
 
 impl Drop for TargetSessions {
@@ -113,8 +116,6 @@ impl TargetSessions {
         let disposal = shared.disposal.of_target(&owner.database.name, server);
         let pool =
             Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
-        let (backoff, facts, down, doubtful, scrape_times, ping) = Default::default();
-        let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
         let on_server = shared.server_bound(owner.database.driver, login);
         let on_server = on_server.join(&pool, &queue, most_on_server(&owner.database));
@@ -128,20 +129,20 @@ impl TargetSessions {
             endpoint: Arc::clone(endpoint),
             pool,
             queue,
-            backoff,
-            facts,
-            down,
-            doubtful,
-            scrape_times,
-            ping,
-            discovery,
+            backoff: Mutex::default(),
+            facts: Mutex::default(),
+            down: Mutex::default(),
+            doubtful: AtomicBool::new(false),
+            scrape_times: Mutex::default(),
+            ping: Arc::default(),
+            discovery: Discovery::default(),
             on_server,
             discovered,
             shared: Arc::clone(shared),
             share,
-            shortfall,
-            snapshots,
-            under_way,
+            shortfall: Mutex::default(),
+            snapshots: AtomicU64::new(0),
+            under_way: Mutex::default(),
         });
         shared.add(&sessions);
         sessions

@@ -18,8 +18,7 @@ use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, SkipReason};
 
 use super::discovery::Discovery;
-use super::result_cache;
-use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
+use super::result_cache::{self, CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
 use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner, SkipCause};
 use super::scrape_times::{PastScrape, ScrapeTimes};
 use super::sessions::TargetSessions;

@@ -188,8 +188,7 @@ impl Targets {
         match cause {
             Renewal::Reload => self.shared.logins.forgive(),
             Renewal::Refresh => {
-                let endpoints = targets.iter().filter_map(|target| target.database.endpoint.as_ref());
-                self.shared.logins.keep_only(endpoints.filter_map(|endpoint| endpoint.connection_config()));
+                self.shared.logins.keep_only(targets.iter().filter_map(|target| target.database.login()));
             }
         }
         self.shared.workers.resize(exporter.max_workers);
@@ -337,7 +336,7 @@ pub fn log_unused(error: &Error) {
 }
 
 fn log_refused(faults: &[Error]) {
-    for fault in faults.iter().take(1) {
+    if let Some(fault) = faults.first() {
         log::error!("the databases that were found are not used, the last ones stay: {}", fault.headline());
     }
 }

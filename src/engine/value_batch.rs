@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use super::foreach::{ForeachRun, values_sink};
 use super::lane::guarded;
-use super::pool::LeasedSession;
-use super::query_sink;
-use super::query_sink::{SampleContext, SizeHint};
-use super::question;
-use super::question::NoAnswer;
+use super::pool::GuardedSession;
+use super::query_sink::{self, SampleContext, SizeHint};
+use super::question::{self, NoAnswer};
 use super::run::Run;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
@@ -28,7 +26,7 @@ const MAX_LOST_SESSIONS: usize = 3;
 /// # Errors
 /// `foreach.sql` has no answer.
 pub(super) fn read(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     query: &Query,
     foreach: &Foreach,
     context: &SampleContext,
@@ -37,7 +35,8 @@ pub(super) fn read(
     let values = match foreach {
         Foreach::Values(values) => Arc::clone(values),
         Foreach::Sql { sql, .. } => {
-            question::ask(live, sql, values_sink(query, context), context.max_cell_bytes, by)?.into_values()
+            question::ask(live, sql, values_sink(query, context), context.max_cell_bytes, None, by)?
+                .into_values()
         }
     };
     Ok(ForeachRun::new(values, context, by))
@@ -45,7 +44,7 @@ pub(super) fn read(
 
 /// Runs the values that have not ended, until all have or the session is of no more use.
 pub(super) fn run(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     run: &Run,
     query: &Query,
     values: &mut ForeachRun,
@@ -65,36 +64,17 @@ pub(super) fn run(
 
 /// Runs the values that have not ended, together until a session dies under them; then one alone.
 fn run_some(
-    live: &mut LeasedSession<'_>,
+    live: &mut GuardedSession,
     run: &Run,
     query: &Query,
     values: &mut ForeachRun,
     fresh: bool,
 ) -> Health {
-    let context = &run.spec.owner.context;
     let mut sent = values.left();
     if values.lost_sessions > 0 {
         sent.truncate(1);
     }
-    let by = values.by;
-    let health = {
-        let shared = &*values;
-        let sink = |&index: &usize| {
-            let on_end: query_sink::OnEnd<'_> =
-                Box::new(move |result, took| shared.end_value(query, index, result, took));
-            (index, query_sink::sink(query, context, shared.labels(index), SizeHint::default(), on_end))
-        };
-        let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
-        let jobs = sinks.iter_mut().map(|(index, sink)| Job {
-            sql: &query.sql,
-            parameters: shared.parameters(*index),
-            allowance: by.left(),
-            max_cell_bytes: context.max_cell_bytes,
-            sink: sink.as_mut(),
-        });
-        let mut jobs: Vec<Job<'_>> = jobs.collect();
-        guarded(|| live.run(&mut jobs, by))
-    };
+    let health = send(live, run, query, values, &sent);
     let left = values.left();
     let none_ended = sent.iter().all(|index| left.contains(index));
     match &health {
@@ -117,4 +97,24 @@ fn run_some(
         }
     }
     health
+}
+
+/// Runs these values in one batch.
+fn send(live: &mut GuardedSession, run: &Run, query: &Query, values: &ForeachRun, sent: &[usize]) -> Health {
+    let context = &run.spec.owner.context;
+    let sink = |&index: &usize| {
+        let on_end: query_sink::OnEnd<'_> =
+            Box::new(move |result, took| values.end_value(query, index, result, took));
+        (index, query_sink::sink(query, context, values.labels(index), SizeHint::default(), on_end))
+    };
+    let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
+    let jobs = sinks.iter_mut().map(|(index, sink)| Job {
+        sql: &query.sql,
+        parameters: values.parameters(*index),
+        allowance: values.by.left(),
+        max_cell_bytes: context.max_cell_bytes,
+        sink: sink.as_mut(),
+    });
+    let mut jobs: Vec<Job<'_>> = jobs.collect();
+    guarded(|| live.run(&mut jobs, values.by))
 }

@@ -12,7 +12,6 @@ struct Preference<'h> {
 }
 
 /// How much a client wants `media` in `version`: what the most specific of its ranges says, 0 where none fits.
-#[must_use]
 pub fn weight_of(accept: &str, (media, version): (&str, &str)) -> u16 {
     let fits = |preference: &Preference<'_>| {
         let precision = precision(preference.item, media)?;
@@ -26,7 +25,6 @@ pub fn weight_of(accept: &str, (media, version): (&str, &str)) -> u16 {
 }
 
 /// True where the client lists gzip, and wants no compression no more than that. A coding that is not listed counts as `*`.
-#[must_use]
 pub fn prefers_gzip(accept_encoding: &str) -> bool {
     let listed = |names: &[&str]| {
         let is_named = |item: &str| names.iter().any(|name| item.eq_ignore_ascii_case(name));

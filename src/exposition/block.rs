@@ -34,7 +34,6 @@ const MAX_TIMESTAMP_BYTES: usize = 22;
 
 impl Block {
     /// An empty block, to be filled with [`Block::sample`]: for our own metrics.
-    #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
         Block { family, lines: Vec::new(), series: 0, timestamps: Vec::new() }
     }
@@ -69,7 +68,6 @@ impl Block {
     }
 
     /// At most the bytes that it takes on a page, whatever the format.
-    #[must_use]
     pub fn size(&self) -> usize {
         self.lines.len() + self.timestamps.len() * MAX_TIMESTAMP_BYTES
     }
@@ -125,7 +123,6 @@ pub struct BlockBuilder {
 
 impl BlockBuilder {
     /// No samples yet, and capacity for so many.
-    #[must_use]
     pub fn with_capacity(family: Arc<Family>, size: BlockSize) -> Self {
         let mut block = Block::new(family);
         // Numbers are seldom as long as the last time.
@@ -134,7 +131,6 @@ impl BlockBuilder {
     }
 
     /// How much was written so far.
-    #[must_use]
     pub fn size(&self) -> BlockSize {
         BlockSize { bytes: self.block.lines.len(), series: self.block.series }
     }
@@ -162,19 +158,16 @@ impl BlockBuilder {
     }
 
     /// How many series it has.
-    #[must_use]
     pub fn series(&self) -> usize {
         self.block.series
     }
 
     /// Whose samples.
-    #[must_use]
     pub fn family(&self) -> &Arc<Family> {
         &self.block.family
     }
 
     /// The block, with little spare memory; `None` when no sample was written.
-    #[must_use]
     pub fn finish(self) -> Option<Block> {
         let mut block = self.block;
         if block.lines.capacity() - block.lines.len() > block.lines.len() / SPARE_FRACTION {
@@ -198,7 +191,6 @@ fn write_series(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8], 
 }
 
 /// `name{labels}` as it stands on a line, for messages.
-#[must_use]
 pub fn series_text(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8]) -> String {
     let mut line = Vec::new();
     write_series(family, suffix, labels, own, &mut line);

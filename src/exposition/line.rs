@@ -56,7 +56,6 @@ pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
 }
 
 /// What [`label`] appends.
-#[must_use]
 pub fn label_bytes(name: &LabelName, value: &str) -> Vec<u8> {
     let mut out = Vec::new();
     label(name, value, &mut out);
@@ -71,7 +70,6 @@ pub fn own_label(name: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 /// `,name="bound"`: the label of a bucket or a quantile.
-#[must_use]
 pub fn bound_label(name: &LabelName, value: f64) -> Vec<u8> {
     let mut out = Vec::new();
     open_label(name, &mut out);
@@ -115,7 +113,6 @@ impl Clone for LabelBytes {
 
 impl LabelBytes {
     /// No labels, and capacity for so many bytes of them.
-    #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         LabelBytes { bytes: Vec::with_capacity(bytes), gap: 0 }
     }
@@ -142,13 +139,11 @@ impl LabelBytes {
     }
 
     /// What is before the type's own label, and what after it.
-    #[must_use]
     pub fn around_gap(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at_checked(self.gap).unwrap_or((&self.bytes, &[]))
     }
 
     /// All labels without the type's own: equal for equal label sets of one metric.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

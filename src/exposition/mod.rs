@@ -54,7 +54,6 @@ pub struct Family {
 
 impl Family {
     /// A family without a unit.
-    #[must_use]
     pub fn new(name: MetricName, kind: FamilyKind, help: impl Into<String>) -> Self {
         Family { name, kind, help: help.into(), unit: None }
     }
@@ -62,7 +61,6 @@ impl Family {
 
 /// The names that a family called `name` reserves: those of its samples, and those of OpenMetrics' table of suffixes. No
 /// two families may share one.
-#[must_use]
 pub fn reserved_names(name: &str, kind: FamilyKind) -> Vec<String> {
     // OpenMetrics names a counter without `_total`, an info without `_info`; it has no counter without that suffix.
     let (stem, suffixes): (Option<&str>, &[&str]) = match kind {
@@ -110,7 +108,6 @@ pub static FORMATS: &[&dyn Format] = &[DEFAULT, &openmetrics::OpenMetrics];
 
 /// The format that this `Accept` header prefers: the earlier of [`FORMATS`] among equals, the default where it accepts
 /// none of them. An `Accept` that cannot be met is not a reason to refuse a scrape.
-#[must_use]
 pub fn negotiate(accept: &str) -> &'static dyn Format {
     let wanted = FORMATS.iter().map(|format| (accept::weight_of(accept, format.media()), *format));
     // The last of equal maxima wins, hence from the back.

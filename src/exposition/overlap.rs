@@ -20,14 +20,12 @@ pub struct Remainder {
 
 impl Remainder {
     /// How many series are not in it.
-    #[must_use]
     pub fn left_out(&self) -> u64 {
         self.kept.iter().filter(|kept| !**kept).count() as u64
     }
 }
 
 /// The block without the lines of these numbers, and without what belongs to them.
-#[must_use]
 pub fn without(block: &Block, lines: &[usize]) -> Remainder {
     let mut kept = vec![true; block.series];
     for line in lines {

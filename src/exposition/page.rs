@@ -38,7 +38,6 @@ fn text_bytes(families: &Families) -> usize {
 }
 
 /// The page's bytes in order. Families without samples are left out.
-#[must_use]
 pub fn pieces(families: &Families, format: &dyn Format) -> Vec<PagePiece> {
     let mut pieces = Vec::new();
     let mut text = Vec::with_capacity(text_bytes(families));

@@ -39,7 +39,6 @@ impl Sample {
 }
 
 /// `\\`, `\n` and `\"` as what they stand for; other backslashes stay.
-#[must_use]
 pub fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();

@@ -43,7 +43,6 @@ pub enum Inserted {
 
 impl SeriesSet {
     /// Empty, with capacity for so many.
-    #[must_use]
     pub fn with_capacity(series: usize) -> Self {
         SeriesSet { starts: HashTable::with_capacity(series), seed: RandomState::default() }
     }

@@ -65,7 +65,6 @@ pub struct Description {
 
 /// Describes the queries on all enabled targets at once. Blocks until `by` at most; `progress` is called with the number of
 /// targets done, and of all.
-#[must_use]
 pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> Description {
     let targets: Vec<Arc<Database>> =
         config.targets.iter().filter(|target| target.enabled).cloned().collect();
@@ -88,7 +87,7 @@ pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> De
     let mut findings = merge(config, &results);
     let targets: Vec<DescribedTarget> = results.into_iter().map(|work| work.described).collect();
     let failures = targets.iter().filter_map(|target| target.error.clone());
-    findings.extend(failures.map(|error| Finding { severity: Severity::Error, code: None, error }));
+    findings.extend(failures.map(|error| Finding::new(Severity::Error, error)));
     Description { targets, findings }
 }
 
@@ -229,7 +228,7 @@ fn merge(config: &Config, results: &[TargetWork]) -> Vec<Finding> {
     let finding = |(remark, targets): (&Remark, Vec<&str>)| {
         let place = without_secrets(config, remark.place.clone());
         let error = remark.error.clone().at(place).on_target(&several(&targets)).in_query(&remark.query);
-        Finding { severity: remark.severity, code: None, error }
+        Finding::new(remark.severity, error)
     };
     merged.into_iter().map(finding).collect()
 }
@@ -254,7 +253,7 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
                     }
                     let hint = near.filter(|_| error.hint().is_none());
                     let hint = hint.map(|near| format!("did you mean `{near}`?"));
-                    Some((Severity::Error, hint.into_iter().fold(error, Error::with_hint)))
+                    Some((Severity::Error, error.with_hint_if_any(hint)))
                 }
             };
             if let Some((severity, error)) = found

@@ -18,7 +18,6 @@ use super::runner::{OpenSession, Runner, WithoutThreads};
 
 /// The configuration with the databases that its targets find, and why some found none. `wanted`: names of targets, which
 /// may be those of databases; none means all. Blocks until `by` at most, and a moment.
-#[must_use]
 pub fn run(
     config: Config,
     wanted: &[String],

@@ -48,7 +48,6 @@ impl ServerReport {
 
 /// Tests all targets, in this order. Blocks for hardly longer than until `by`; `progress` is called with the number of
 /// targets tested.
-#[must_use]
 pub fn test(targets: &[Arc<Database>], by: Deadline, progress: impl Fn(usize)) -> Vec<TestedTarget> {
     let skipped = |target: &Database| match (&target.endpoint, target.enabled) {
         (_, false) => Some("`enabled: false`".to_owned()),

@@ -19,7 +19,6 @@ pub enum Severity {
 
 impl Severity {
     /// As reports write it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",
@@ -39,6 +38,13 @@ pub struct Finding {
     /// Where, what and what to change.
     #[serde(flatten, serialize_with = "error_fields")]
     pub error: Error,
+}
+
+impl Finding {
+    /// What no lint found.
+    pub fn new(severity: Severity, error: Error) -> Finding {
+        Finding { severity, code: None, error }
+    }
 }
 
 /// The fields of every error. Without a place in a file the first four are null.

@@ -14,14 +14,12 @@ use crate::config::conditions::When;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
-use crate::driver::{
-    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, RowSink, ServerFacts, Session, Sql,
-};
+use crate::driver::{Canceller, Column, Job, Parameter, Privileges, RelationName, RowSink, ServerFacts, Sql};
 use crate::engine::backoff::LoginBackoff;
-use crate::engine::conditions::{WhenAnswer, decide};
+use crate::engine::conditions::decide;
 use crate::engine::disposal::Disposal;
-use crate::engine::pool::{LeasedSession, Notes, SessionCondition};
-use crate::engine::question::NoAnswer;
+use crate::engine::pool::GuardedSession;
+use crate::engine::question::{NoAnswer, ask};
 use crate::engine::run::SkipCause;
 use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
@@ -73,12 +71,12 @@ impl Runner {
         let session = logins.connect(&**endpoint, &target.name, by)?;
         let canceller = session.canceller();
         cancellers.lock().push(Arc::clone(&canceller));
-        let (relations, notes) = (target.relations(), Notes::default());
-        let mut session =
-            OpenSession { session, by, relations, notes, role_is_known: false, is_usable: true };
+        let (live, relations) = (GuardedSession::new(session), target.relations());
+        let mut session = OpenSession { live, by, relations, role_is_known: false };
         let result = work(&mut session);
         cancellers.lock().retain(|known| !Arc::ptr_eq(known, &canceller));
-        disposal.discard(session.session, !session.is_usable);
+        let is_dirty = !session.live.is_clean();
+        disposal.discard(session.live.into_inner(), is_dirty);
         Ok(result)
     }
 
@@ -153,7 +151,6 @@ impl Runner {
     }
 
     /// Whether [`Runner::stop`] was called.
-    #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.is_stopped.load(Ordering::Acquire)
     }
@@ -168,26 +165,22 @@ impl Runner {
 
 /// A session with the deadline of everything that is done on it.
 pub struct OpenSession {
-    session: Box<dyn Session>,
+    live: GuardedSession,
     by: Deadline,
     /// Those of the target's conditions.
     relations: Vec<RelationName>,
-    notes: Notes,
     role_is_known: bool,
-    is_usable: bool,
 }
 
 impl OpenSession {
     /// What the server says about itself.
-    #[must_use]
     pub fn facts(&self) -> &ServerFacts {
-        self.session.facts()
+        self.live.facts()
     }
 
     /// Whether another statement can run on it.
-    #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.is_usable && !self.by.passed()
+        self.live.is_clean() && !self.by.passed()
     }
 
     /// Asks the server for its role, once.
@@ -198,8 +191,7 @@ impl OpenSession {
         if std::mem::replace(&mut self.role_is_known, true) {
             return Ok(());
         }
-        let health = self.session.refresh(self.by);
-        self.check(health)
+        self.live.refresh(self.by).usable()
     }
 
     /// What the user may do beyond reading.
@@ -207,8 +199,7 @@ impl OpenSession {
     /// # Errors
     /// The server refuses to say, or the session died.
     pub fn privileges(&mut self) -> Result<Privileges> {
-        let privileges = self.session.privileges(self.by);
-        self.check_error(privileges)
+        self.live.privileges(self.by)
     }
 
     /// The columns of a statement with so many parameters, which is not run; `None` where the server does not tell them.
@@ -216,8 +207,7 @@ impl OpenSession {
     /// # Errors
     /// The server refuses the statement, or the session died.
     pub fn describe(&mut self, sql: &Sql, parameters: usize) -> Result<Option<Vec<Column>>> {
-        let columns = self.session.describe(sql, parameters, self.by);
-        self.check_error(columns)
+        self.live.describe(sql, parameters, self.by)
     }
 
     /// Opens or closes a snapshot.
@@ -225,8 +215,7 @@ impl OpenSession {
     /// # Errors
     /// The session died.
     pub fn snapshot(&mut self, open: bool) -> Result<()> {
-        let health = self.session.snapshot(open, self.by);
-        self.check(health)
+        self.live.snapshot(open, self.by).usable()
     }
 
     /// Runs a statement with values for its parameters into a sink, which gets the statement's own error.
@@ -242,9 +231,7 @@ impl OpenSession {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let allowance = timeout.unwrap_or(Duration::MAX).min(self.by.left());
-        let health =
-            self.session.run(&mut [Job { sql, parameters, allowance, max_cell_bytes, sink }], self.by);
-        self.check(health)
+        self.live.run(&mut [Job { sql, parameters, allowance, max_cell_bytes, sink }], self.by).usable()
     }
 
     /// The answer of a statement.
@@ -256,14 +243,9 @@ impl OpenSession {
         sql: &Sql,
         timeout: Option<Duration>,
         max_cell_bytes: usize,
-        mut sink: AnswerSink<A>,
+        sink: AnswerSink<A>,
     ) -> Result<A> {
-        let ended = self.run(sql, &[], timeout, max_cell_bytes, &mut sink);
-        let lost = || Err(Error::new(Reason::Lost, "the session left the statement without an end"));
-        match (sink.answer(), ended) {
-            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (answer, Ok(())) => answer.unwrap_or_else(lost),
-        }
+        ask(&mut self.live, sql, sink, max_cell_bytes, timeout, self.by).map_err(NoAnswer::into_error)
     }
 
     /// The condition of `when` that keeps a query from running here, if there is one.
@@ -274,37 +256,12 @@ impl OpenSession {
         if when.role.is_some() {
             self.refresh_role()?;
         }
-        let OpenSession { session, by, relations, notes, .. } = self;
         // Those of a disabled query are not among the target's.
         let relations = || {
-            let more = when.relations.iter().filter(|name| !relations.contains(name));
-            relations.iter().chain(more).cloned().collect()
+            let more = when.relations.iter().filter(|name| !self.relations.contains(name));
+            self.relations.iter().chain(more).cloned().collect()
         };
-        let mut condition = SessionCondition::Clean;
-        let mut live = LeasedSession::unpooled(session, notes, &mut condition);
-        match decide(&mut live, when, relations, *by) {
-            Ok(WhenAnswer { applies, .. }) => Ok(applies.err()),
-            Err(NoAnswer { error, health }) => {
-                let checked = self.check(health);
-                // The statement's own error tells more.
-                error.map_or(checked.map(|()| None), Err)
-            }
-        }
-    }
-
-    fn check(&mut self, health: Health) -> Result<()> {
-        let usable = health.usable();
-        self.is_usable &= usable.is_ok();
-        usable
-    }
-
-    /// After some errors the session is of no more use.
-    fn check_error<T>(&mut self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result
-            && matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Cancelled | Reason::Protocol)
-        {
-            self.is_usable = false;
-        }
-        result
+        let answer = decide(&mut self.live, when, relations, self.by).map_err(NoAnswer::into_error)?;
+        Ok(answer.applies.err())
     }
 }

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use super::privileges;
-use super::privileges::ServerReport;
+use super::privileges::{self, ServerReport};
 use super::runner::{OpenSession, Runner, WithoutThreads};
 use crate::config::conditions::When;
 use crate::config::database::Database;
@@ -13,8 +12,7 @@ use crate::config::packs;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
-use crate::driver::user_tables;
-use crate::driver::user_tables::{ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
+use crate::driver::user_tables::{self, ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
 use crate::driver::{Flow, Row, ServerFacts, Sql};
 use crate::engine::run::SkipCause;
 use crate::error::{Error, Result};
@@ -56,7 +54,6 @@ pub enum Fit {
 
 impl ServerProfile {
     /// What is known without a connection, about collectors that are `wanted` by their name.
-    #[must_use]
     pub fn offline(target: &Database, wanted: fn(&str) -> bool) -> ServerProfile {
         let fit = |queries: &[&Query]| {
             if queries.iter().any(|query| query.enabled) { Fit::Runs } else { all_off() }
@@ -71,7 +68,6 @@ impl ServerProfile {
 
 /// Connects to all targets at once, and decides about the collectors that are `wanted` by their name. Blocks until `by` at
 /// most, and a moment; `progress` is called with the number of targets done.
-#[must_use]
 pub fn run(
     targets: &[Arc<Database>],
     wanted: fn(&str) -> bool,

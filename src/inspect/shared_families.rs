@@ -36,7 +36,6 @@ impl SharedFamily<'_> {
 }
 
 /// One note for each family and pair of collectors, in configuration order.
-#[must_use]
 pub fn run(config: &Config) -> Vec<Finding> {
     let mut shared: Vec<SharedFamily<'_>> = Vec::new();
     for target in config.targets.iter().filter(|target| target.enabled) {
@@ -107,5 +106,5 @@ fn note(config: &Config, shared: &SharedFamily<'_>) -> Finding {
         later.metric.naming.text()
     );
     let place = without_secrets(config, later.metric.place.clone());
-    Finding { severity: Severity::Note, code: None, error: Error::config(message).at(place) }
+    Finding::new(Severity::Note, Error::config(message).at(place))
 }

@@ -57,7 +57,6 @@ impl Select<'_> {
 
 /// The names of the columns that a statement returns, in lower case where they have no quotes; `None` where its text does
 /// not tell: a `*`, an expression without a name, no `SELECT`.
-#[must_use]
 pub fn column_names(sql: &str) -> Option<Vec<String>> {
     let tokens = tokens(sql);
     let mut outer = with_depth(&tokens).filter(|(depth, _, token)| *depth == 0 && *token != ")");

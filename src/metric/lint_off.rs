@@ -62,13 +62,11 @@ pub static LINTS: &[Lint] = &[
 
 impl Lint {
     /// The lint of a code, in upper or lower case.
-    #[must_use]
     pub fn find(code: &str) -> Option<&'static Lint> {
         LINTS.iter().find(|lint| lint.code.eq_ignore_ascii_case(code.trim()))
     }
 
     /// What to write instead of an unknown code.
-    #[must_use]
     pub fn hint(code: &str) -> String {
         match nearest(code.trim(), LINTS.iter().map(|lint| lint.code)) {
             Some(near) => format!("did you mean {near}? `sql-exporter check --rule list` lists them"),
@@ -77,7 +75,6 @@ impl Lint {
     }
 
     /// The entries on which `lint_off` may name it: "the metric or its query".
-    #[must_use]
     pub fn silenced_on(&self) -> &'static str {
         match self.subjects {
             [Metric] => "the metric or its query",
@@ -120,7 +117,6 @@ impl SilencedLints {
     }
 
     /// Whether the entry silences the lint of a code.
-    #[must_use]
     pub fn contains(&self, code: &str) -> bool {
         self.0.contains(&code)
     }

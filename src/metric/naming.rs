@@ -14,7 +14,6 @@ use super::column_text::{BoundText, ColumnText};
 const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
 
 /// With what a name begins that is reserved for the exporter.
-#[must_use]
 pub fn our_prefix(name: &str) -> Option<&'static str> {
     OUR_PREFIXES.into_iter().find(|prefix| name.starts_with(prefix))
 }

@@ -85,9 +85,11 @@ struct BoundStates<'r> {
 impl BoundStates<'_> {
     /// One sample a state; `active` is the position of the one that holds.
     fn write(&self, active: Option<usize>, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        self.states.marks.iter().enumerate().try_for_each(|(position, own)| {
-            out.add("", labels, own, f64::from(u8::from(active == Some(position))))
-        })
+        self.states
+            .marks
+            .iter()
+            .enumerate()
+            .try_for_each(|(position, own)| out.add("", labels, own, f64::from(active == Some(position))))
     }
 }
 

@@ -76,7 +76,7 @@ pub struct ServeOptions<'s> {
 /// `limits.max_connections` to what it allows.
 ///
 /// # Errors
-/// [`crate::error::Kind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
+/// [`crate::error::ErrorKind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
 /// threads or descriptors are used up. Or all faults of the web-config file.
 pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
     let ServeOptions { listen, limits, public_paths, large_response, handler, on_rejected, .. } = options;
@@ -117,7 +117,6 @@ pub fn check_web_config(path: &Path) -> Result<(), Vec<Error>> {
 }
 
 /// Whether a server with this web-config file uses TLS; false where the file cannot be read.
-#[must_use]
 pub fn enables_tls(path: &Path) -> bool {
     WebConfigStore::open(Some(path)).is_ok_and(|store| store.last_read().tls.is_some())
 }
@@ -125,13 +124,11 @@ pub fn enables_tls(path: &Path) -> bool {
 impl Server {
     /// The addresses as users write them, in the order of `listen`: `http://127.0.0.1:9399`, `unix:/run/x.sock`.
     /// Port 0 is shown as the port that the system chose.
-    #[must_use]
     pub fn addresses(&self) -> &[String] {
         self.gate.addresses()
     }
 
     /// Checks that the thread that serves all connections responds; usable also once the server has stopped.
-    #[must_use]
     pub fn liveness_check(&self) -> LivenessCheck {
         self.gate.liveness_check()
     }

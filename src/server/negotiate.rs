@@ -20,7 +20,6 @@ fn joined(request: &Request, name: &str) -> String {
 }
 
 /// The exposition format that a request accepts best.
-#[must_use]
 pub fn format(request: &Request) -> &'static dyn Format {
     crate::exposition::negotiate(&joined(request, "accept"))
 }

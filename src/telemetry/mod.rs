@@ -176,7 +176,7 @@ impl Telemetry {
         Arc::new(telemetry)
     }
 
-    /// MetricRows that are there from the start, so that their first increase is seen.
+    /// Rows that are there from the start, so that their first increase is seen.
     fn begin(&self) {
         let revision = option_env!("SQL_EXPORTER_REVISION").unwrap_or("unknown");
         self.build.set(&[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
@@ -270,7 +270,7 @@ impl Telemetry {
 
     /// The configuration was loaded again, successfully or not.
     pub fn reloaded(&self, successful: bool) {
-        self.reload_successful.set(&[], f64::from(u8::from(successful)));
+        self.reload_successful.set(&[], f64::from(successful));
         if successful {
             *self.loaded.lock() = Timestamp::now();
         }

@@ -102,7 +102,7 @@ impl Cell<'_> {
     pub fn number(&self) -> Number {
         match *self {
             Cell::Null => Number::Null,
-            Cell::Bool(value) => Number::Value(f64::from(u8::from(value))),
+            Cell::Bool(value) => Number::Value(f64::from(value)),
             Cell::Int(value) => Number::Value(value as f64),
             Cell::UInt(value) => Number::Value(value as f64),
             Cell::Float(value) => Number::Value(value),

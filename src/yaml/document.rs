@@ -223,8 +223,7 @@ impl ParseFailure {
                     second.as_ref().filter(|_| syntax::second_document(text).is_none()).unwrap_or(error);
                 let position = error.location().map(|location| location.index());
                 let explained = syntax::explain(&error.to_string(), text, position);
-                let error = Error::config(explained.message).at(place(explained.at));
-                explained.hint.into_iter().fold(error, Error::with_hint)
+                Error::config(explained.message).at(place(explained.at)).with_hint_if_any(explained.hint)
             }
         }
     }

@@ -17,7 +17,6 @@ pub struct Folded {
 }
 
 /// Those of `scalars` of which lines are joined; they are the values, in order, of a key whose name ends at `after_key`.
-#[must_use]
 pub fn folded<'s>(text: &str, after_key: usize, scalars: impl Iterator<Item = &'s str>) -> Vec<Folded> {
     let mut rest = text.get(start(text, after_key)..).unwrap_or_default();
     let of_scalar = |scalar: &str| {

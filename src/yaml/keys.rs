@@ -569,8 +569,7 @@ impl<'d> Keys<'d> {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        let error = Error::config(message).at(self.place(key));
-        let error = hint.into_iter().fold(error, Error::with_hint);
+        let error = Error::config(message).at(self.place(key)).with_hint_if_any(hint);
         self.lacking.borrow_mut().push((keys, error));
     }
 

@@ -16,7 +16,6 @@ const MOST: usize = 100;
 pub type Environment = dyn Fn(&str) -> Option<String>;
 
 /// The environment of the process. What is not UTF-8 becomes `\u{fffd}`, which no value of a file may take.
-#[must_use]
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
@@ -110,26 +109,22 @@ impl BoundedErrors {
 
 impl<'e> Reader<'e> {
     /// A reader with no faults yet.
-    #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
         Reader { environment, for_schema: false, root: Rc::default(), found: RefCell::default() }
     }
 
     /// A reader that keeps more faults, for a program that acts on each of them.
-    #[must_use]
     pub fn with_most_faults(self, most: usize) -> Self {
         self.found.borrow_mut().faults.most = most;
         self
     }
 
     /// A reader that records what may be said, for the schema. Its faults mean nothing.
-    #[must_use]
     pub fn for_schema(environment: &'e Environment) -> Self {
         Reader { for_schema: true, ..Reader::new(environment) }
     }
 
     /// For the schema: what was asked of the file.
-    #[must_use]
     pub fn recorded(&self) -> Rc<MappingRecord> {
         Rc::clone(&self.root)
     }
@@ -151,7 +146,6 @@ impl<'e> Reader<'e> {
     }
 
     /// True when further faults are counted only.
-    #[must_use]
     pub(super) fn is_full(&self) -> bool {
         self.found.borrow().faults.is_full()
     }
@@ -164,7 +158,6 @@ impl<'e> Reader<'e> {
 
     /// All that was found. Faults and warnings are in file order: files as they were loaded, then line and column. What
     /// has no place comes last; what was found twice comes once.
-    #[must_use]
     pub fn finish(self) -> LoadFindings {
         let Collected { files, faults, warnings, secret_lines } = self.found.into_inner();
         let faults = faults.in_order("errors", &files, &secret_lines);

@@ -80,13 +80,11 @@ pub struct MappingRecord {
 
 impl MappingRecord {
     /// The keys in the order in which they were asked for, without those that are only known to be refused.
-    #[must_use]
     pub fn keys(&self) -> Vec<KeyRecord> {
         self.keys.borrow().iter().filter(|key| !key.refused).cloned().collect()
     }
 
     /// Groups of keys of which exactly one must be there, whatever else the mapping holds.
-    #[must_use]
     pub fn required(&self) -> Vec<&'static [&'static str]> {
         let by_all = |(_, count): &&(&[&str], usize)| *count >= self.mappings.get();
         self.required.borrow().iter().filter(by_all).map(|(group, _)| *group).collect()

@@ -38,19 +38,16 @@ impl Default for YamlValue {
 
 impl YamlValue {
     /// A scalar.
-    #[must_use]
     pub fn text(text: impl Display) -> YamlValue {
         YamlValue::Text(text.to_string())
     }
 
     /// A mapping.
-    #[must_use]
     pub fn map<K: Display>(pairs: impl IntoIterator<Item = (K, YamlValue)>) -> YamlValue {
         YamlValue::Map(pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
 
     /// What stands for a secret.
-    #[must_use]
     pub fn hidden() -> YamlValue {
         YamlValue::text(HIDDEN)
     }
@@ -66,7 +63,6 @@ impl YamlValue {
     }
 
     /// As YAML, which reads back as the same.
-    #[must_use]
     pub fn yaml(&self) -> String {
         let mut out = String::new();
         self.write(0, &mut out);
@@ -116,7 +112,6 @@ impl YamlValue {
 
 /// A key or a value on one line, in block or flow style: as it is where nothing in it means anything to YAML, else in
 /// double quotes.
-#[must_use]
 pub fn scalar(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
@@ -136,7 +131,6 @@ pub fn scalar(text: &str) -> String {
 
 /// A text as a block that is indented by twice `depth`, without the end of its last line; `None` where no block can hold
 /// it.
-#[must_use]
 pub fn block(text: &str, depth: usize) -> Option<String> {
     let is_block =
         text.chars().all(|c| c == '\n' || is_plain_character(c)) && !text.starts_with([' ', '\n', '\t']);
@@ -155,7 +149,6 @@ pub fn block(text: &str, depth: usize) -> Option<String> {
 }
 
 /// A comment's text without what YAML does not allow, or takes for the end of its line.
-#[must_use]
 pub fn comment(text: &str) -> String {
     let is_odd = |c: char| {
         (c.is_control() && c != '\t')
@@ -187,7 +180,6 @@ fn is_plain(text: &str) -> bool {
 pub type Digest = [u8; 32];
 
 /// The digest of several texts.
-#[must_use]
 pub fn digest_of(parts: &[&[u8]]) -> Digest {
     let mut whole = Vec::new();
     for part in parts {

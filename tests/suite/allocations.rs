@@ -1,12 +1,10 @@
 //! From a row to a block: nothing is allocated per sample, and memory is the page and little more.
 
 use allocation_counter::{AllocationInfo, measure};
-use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, ColumnContent};
 use sql_exporter::engine::query_sink::{RenderedResult, SizeHint, sink};
 use sql_exporter::value::Cell;
 
-use crate::table::{Cells, bare, query};
+use crate::table::{Cells, bare, columns, query};
 
 const YAML: &str = "
     {name: x, labels: [n, text, day, bytes], value_column: value},
@@ -25,15 +23,7 @@ fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, RenderedResult) {
 }
 
 fn run_metrics(yaml: &str, rows: i64, room: &SizeHint) -> (AllocationInfo, RenderedResult) {
-    let names = ["n", "text", "day", "bytes", "value", "number", "span", "float"];
-    let column = |name: &&str| Column {
-        name: (*name).into(),
-        type_name: "any".into(),
-        advice: Advice::Label,
-        quote: '"',
-        content: ColumnContent::Unknown,
-    };
-    let columns: Vec<Column> = names.iter().map(column).collect();
+    let columns = columns(&["n", "text", "day", "bytes", "value", "number", "span", "float"]);
     let (query, context) = (query(yaml), bare());
     let mut result: Option<RenderedResult> = None;
     let info = measure(|| {

@@ -178,7 +178,7 @@ fn hangs_alone<S>(wire: &Wire<S>) {
         );
         assert!(started.elapsed() < bound(Duration::from_secs(2)));
         for row in page.series("sql_exporter_query_success") {
-            assert_eq!(row.value, f64::from(u8::from(row.labels["query"] != "q4")), "{row:?}");
+            assert_eq!(row.value, f64::from(row.labels["query"] != "q4"), "{row:?}");
         }
         for row in page.series("sql_exporter_query_last_success_timestamp_seconds") {
             let after = Duration::from_secs_f64((row.value - began).max(0.0));

@@ -13,7 +13,7 @@ use crate::command::setup;
 use crate::exporter::{Exporter, Setup};
 use crate::process::{is_root, wait_for};
 use crate::proxy::{Mode, Proxy};
-use crate::servers::own::{OwnMariaDb, OwnPostgres};
+use crate::servers::own::{Access, Own, OwnMariaDb, OwnPostgres};
 use crate::servers::{MariaDb, Postgres};
 
 use ward::{CONNECT, Ward, config};
@@ -48,10 +48,8 @@ fn a_silent_or_swallowing_network_before_mariadb_costs_its_target_only() {
     a_network_that_fails(&server.entry_with(CONNECT), server.port);
 }
 
-#[test]
-fn a_postgres_that_freezes_or_restarts_costs_its_target_only() {
-    let mut server = OwnPostgres::start(&[]);
-    let ward = Ward::open(&server.access().entry_with(CONNECT));
+fn a_server_that_freezes_or_restarts<A: Access>(mut server: Own<A>, entry: &str) {
+    let ward = Ward::open(entry);
     server.freeze();
     ward.suffers(&["timeout", "wedged"]);
     server.thaw();
@@ -64,18 +62,17 @@ fn a_postgres_that_freezes_or_restarts_costs_its_target_only() {
 }
 
 #[test]
+fn a_postgres_that_freezes_or_restarts_costs_its_target_only() {
+    let server = OwnPostgres::start(&[]);
+    let entry = server.access().entry_with(CONNECT);
+    a_server_that_freezes_or_restarts(server, &entry);
+}
+
+#[test]
 fn a_mariadb_that_freezes_or_restarts_costs_its_target_only() {
-    let mut server = OwnMariaDb::start(&[]);
-    let ward = Ward::open(&server.access().entry_with(CONNECT));
-    server.freeze();
-    ward.suffers(&["timeout", "wedged"]);
-    server.thaw();
-    ward.recovers();
-    server.kill();
-    ward.suffers(&["connect", "lost"]);
-    server.restart();
-    assert!(ward.page("5").is_good(), "a refused connect is tried at every scrape: {}", ward.exporter.log());
-    ward.recovers();
+    let server = OwnMariaDb::start(&[]);
+    let entry = server.access().entry_with(CONNECT);
+    a_server_that_freezes_or_restarts(server, &entry);
 }
 
 /// The server goes while a query of it runs.

@@ -39,8 +39,8 @@ fn house(max_connections: u32, script: impl Fn(Call) -> Act + Send + Sync + 'sta
 fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
     let sql = Sql::new("SELECT 1");
     let mut sink = Recorder::new();
-    let reused = lease.open(far()).expect("a session");
-    let mut live = lease.session(far()).expect("a session");
+    let reused = lease.open(&mut None, far()).expect("a session");
+    let live = lease.session(far()).expect("a session");
     let health = live.run(&mut [job(&sql, Duration::from_secs(1), &mut sink)], far());
     (reused, health, sink)
 }
@@ -195,7 +195,7 @@ fn a_session_that_goes_on_in_the_server_keeps_its_place_until_it_has_ended() {
     let _ = run(&mut second);
     drop(second);
     // Both go on.
-    let error = third.open(far()).expect_err("no place");
+    let error = third.open(&mut None, far()).expect_err("no place");
     assert_eq!(error.reason(), Reason::Wedged, "{error}");
     drop(third);
     assert_eq!(house.pool.lease(far()).err().map(|error| error.reason()), Some(Reason::Wedged));

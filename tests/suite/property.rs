@@ -77,7 +77,7 @@ impl Made {
     /// The number, where this cell surely has one.
     fn number(&self) -> Option<f64> {
         match self {
-            Made::Bool(value) => Some(f64::from(u8::from(*value))),
+            Made::Bool(value) => Some(f64::from(*value)),
             Made::Int(value) => Some(*value as f64),
             Made::UInt(value) => Some(*value as f64),
             Made::Float(value) => Some(*value),

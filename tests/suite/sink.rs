@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, ColumnContent, RowSink};
+use sql_exporter::driver::RowSink;
 use sql_exporter::engine::query_sink::{RenderedResult, SizeHint, sink};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::value::Cell;
 
-use crate::table::{Cells, bare, query};
+use crate::table::{Cells, bare, columns, query};
 
 const TOOK: Duration = Duration::from_millis(7);
 
@@ -24,17 +23,6 @@ fn end(play: impl FnOnce(&mut dyn RowSink)) -> Option<Result<RenderedResult>> {
     play(&mut *sink);
     drop(sink);
     told
-}
-
-fn columns(names: &[&str]) -> Vec<Column> {
-    let column = |name: &&str| Column {
-        name: (*name).into(),
-        type_name: "any".into(),
-        advice: Advice::Label,
-        quote: '"',
-        content: ColumnContent::Unknown,
-    };
-    names.iter().map(column).collect()
 }
 
 fn reason(end: Option<Result<RenderedResult>>) -> Option<Reason> {

@@ -27,17 +27,7 @@ pub(crate) struct Table<'t> {
 
 impl<'t> Table<'t> {
     pub(crate) fn new(columns: &[&str], rows: &[&[Cell<'t>]]) -> Self {
-        let column = |name: &&str| Column {
-            name: (*name).into(),
-            type_name: "any".into(),
-            advice: Advice::Write("half({})"),
-            quote: '"',
-            content: ColumnContent::Unknown,
-        };
-        Table {
-            columns: columns.iter().map(column).collect(),
-            rows: rows.iter().map(|row| row.to_vec()).collect(),
-        }
+        Table { columns: self::columns(columns), rows: rows.iter().map(|row| row.to_vec()).collect() }
     }
 
     /// Hands everything to `sink`, as a session does.
@@ -49,6 +39,18 @@ impl<'t> Table<'t> {
         });
         sink.end(verdict, Duration::ZERO);
     }
+}
+
+/// Columns of type `any`.
+pub(crate) fn columns(names: &[&str]) -> Vec<Column> {
+    let column = |name: &&str| Column {
+        name: (*name).into(),
+        type_name: "any".into(),
+        advice: Advice::Write("half({})"),
+        quote: '"',
+        content: ColumnContent::Unknown,
+    };
+    names.iter().map(column).collect()
 }
 
 /// One row.

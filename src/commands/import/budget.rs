@@ -18,7 +18,6 @@ impl Default for CopyBudget {
 
 impl CopyBudget {
     /// Takes what is needed; false from the first time on that there is less.
-    #[must_use]
     pub(super) fn take(&self, bytes: usize) -> bool {
         let left = self.0.get().checked_sub(bytes);
         self.0.set(left.unwrap_or(0));
@@ -26,7 +25,6 @@ impl CopyBudget {
     }
 
     /// Takes what a mapping of the source needs; one for which there is less is left out, and reported.
-    #[must_use]
     pub(super) fn take_for(&self, section: &Section<'_>, bytes: usize) -> bool {
         let is_left = self.take(bytes);
         if !is_left {

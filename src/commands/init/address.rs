@@ -8,8 +8,7 @@ use std::ops::Range;
 use percent_encoding::percent_decode_str;
 
 use super::variables::Variables;
-use crate::driver::connection;
-use crate::driver::connection::{AddressSyntax, Keyword};
+use crate::driver::connection::{self, AddressSyntax, Keyword};
 use crate::secret::Secret;
 
 /// Words in the name of a parameter, or in its value, that make it a secret.

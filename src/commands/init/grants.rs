@@ -8,6 +8,7 @@ use super::file::{commented, wrapped};
 use super::targets::NewTarget;
 use crate::config::database::Database;
 use crate::driver::bounded_text;
+use crate::driver::connection::ConnectionConfig;
 use crate::inspect::server_profile::ServerProfile;
 use crate::plain_text::is_unsafe;
 
@@ -137,8 +138,8 @@ impl Script {
 fn sessions(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> u32 {
     let mut servers: HashMap<String, u32> = HashMap::new();
     for (_, database, _) in targets {
-        let login = database.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
-        let sessions = servers.entry(login.map(|login| login.server()).unwrap_or_default()).or_default();
+        let server = database.login().map(ConnectionConfig::server).unwrap_or_default();
+        let sessions = servers.entry(server).or_default();
         *sessions += database.max_connections + CANCELS;
     }
     servers.into_values().max().unwrap_or(ONE_TARGET)
@@ -146,13 +147,11 @@ fn sessions(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> u32 {
 
 /// What the example needs, in the database of the target.
 fn grant(database: &Database, profile: &ServerProfile, role: &str) -> Option<String> {
-    let endpoint = database.endpoint.as_ref()?;
     let of_table = || profile.largest_table.as_ref().map(|table| table.schema.clone());
-    let login = endpoint.connection_config()?;
-    let name = login.database.clone().or_else(of_table)?;
+    let name = database.login()?.database.clone().or_else(of_table)?;
     // A name with the end of a line would leave the comment.
     let is_plain = !name.contains(is_unsafe) && name.len() <= bounded_text::MAX_NAME_BYTES;
-    endpoint.user_tables()?.grant(&name, role).filter(|_| is_plain)
+    database.endpoint.as_ref()?.user_tables()?.grant(&name, role).filter(|_| is_plain)
 }
 
 #[cfg(test)]

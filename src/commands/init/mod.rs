@@ -27,8 +27,7 @@ use self::file::Contents;
 use self::targets::{NewTarget, TypedTarget};
 use self::terminal_input::Terminal;
 use self::variables::Variables;
-use super::run::start;
-use super::run::start::SignalExit;
+use super::run::start::{self, SignalExit};
 use super::settings::{GlobalArgs, process_environment};
 use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
@@ -39,8 +38,7 @@ use crate::deadline::Deadline;
 use crate::driver::connection::password::PasswordSource;
 use crate::error::{Error, Reason, Result};
 use crate::inspect::runner::Runner;
-use crate::inspect::server_profile;
-use crate::inspect::server_profile::ServerProfile;
+use crate::inspect::server_profile::{self, ServerProfile};
 use crate::plain_text::is_unsafe;
 
 /// What `run` reads without `-c`.
@@ -208,8 +206,7 @@ fn wants_password(target: &Database, error: &Error) -> bool {
 }
 
 fn has_no_password(target: &Database) -> bool {
-    let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
-    login.is_some_and(|login| match &login.password {
+    target.login().is_some_and(|login| match &login.password {
         PasswordSource::None => true,
         PasswordSource::Passfile(file) => !file.path.exists(),
         _ => false,

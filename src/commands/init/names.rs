@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::name::unused;
+
 /// The longest name of a target.
 const LONGEST_TARGET: usize = 60;
 /// The longest part of a metric's name that a target or a table gives.
@@ -16,16 +18,7 @@ pub(super) fn target(text: &str, known: &mut HashSet<String>) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
     let name: String = text.chars().take(LONGEST_TARGET).map(|c| if is_plain(c) { c } else { '_' }).collect();
     let name = if name.chars().any(char::is_alphanumeric) { name } else { "db".to_owned() };
-    unique(&name, "-", |name| known.insert(name.to_owned()))
-}
-
-/// The name itself, or with a number behind it.
-fn unique(name: &str, separator: &str, mut is_new: impl FnMut(&str) -> bool) -> String {
-    if is_new(name) {
-        return name.to_owned();
-    }
-    let mut numbered = (2..=u32::MAX).map(|number| format!("{name}{separator}{number}"));
-    numbered.find(|name| is_new(name)).unwrap_or_else(|| name.to_owned())
+    unused(&name, "-", |name| known.insert(name.to_owned()))
 }
 
 /// Names of queries and metrics that are taken.
@@ -49,7 +42,7 @@ impl MetricNames {
         let own = self.first_words.contains(first_word(&target)) || target.starts_with(char::is_numeric);
         let base = if own { format!("{OWN}_{target}_{table}") } else { format!("{target}_{table}") };
         let known = &mut self.known;
-        let base = unique(&base, "_", |base| {
+        let base = unused(&base, "_", |base| {
             let taken = suffixes.iter().any(|suffix| known.contains(&format!("{base}_{suffix}")));
             !taken && known.insert(base.to_owned())
         });

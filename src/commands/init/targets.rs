@@ -5,14 +5,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::address;
-use super::address::FileAddress;
+use super::address::{self, FileAddress};
 use super::names;
-use super::variables;
-use super::variables::Variables;
-use crate::config;
-use crate::config::Config;
+use super::variables::{self, Variables};
+use crate::commands::CommandErrors;
 use crate::config::database::Database;
+use crate::config::{self, Config};
 use crate::driver::connection::password::PasswordSource;
 use crate::driver::connection::tls::TlsRequirement;
 use crate::driver::{Drivers, Endpoint};
@@ -110,7 +108,7 @@ pub(super) fn read(
         let which = if count == 1 { "the URL".to_owned() } else { format!("URL {}", index + 1) };
         match target(typed, file, &mut known, variables) {
             Ok(target) => targets.push(target),
-            Err(errors) => faults.extend(errors.iter().map(|error| about(&which, error))),
+            Err(CommandErrors(errors)) => faults.extend(errors.iter().map(|error| about(&which, error))),
         }
     }
     if faults.is_empty() { Ok(targets) } else { Err(faults) }
@@ -118,8 +116,7 @@ pub(super) fn read(
 
 /// A fault of a file that nobody has written, as one of an argument.
 fn about(which: &str, error: &Error) -> Error {
-    let fault = Error::config(format!("{which}: {}", error.message()));
-    error.hint().into_iter().fold(fault, Error::with_hint)
+    Error::config(format!("{which}: {}", error.message())).with_hint_if_any(error.hint())
 }
 
 fn target(
@@ -127,17 +124,17 @@ fn target(
     file: &Path,
     known: &mut HashSet<String>,
     variables: &mut Variables,
-) -> Result<NewTarget, Vec<Error>> {
+) -> Result<NewTarget, CommandErrors> {
     if address::is_ambiguous(&typed.url) {
         let error = Error::config("the URL holds an `@` behind its `?`");
         let hint = "write @ and ? in a password or in a parameter as %40 and %3F";
-        return Err(vec![error.with_hint(hint)]);
+        return Err(error.with_hint(hint).into());
     }
     let (TypedTarget { url, password }, database) = checked(typed, variables)?;
     let Some(endpoint) = &database.endpoint else {
         let names: Vec<&str> = Drivers::built_in().names().collect();
         let error = Error::config(format!("there is no driver {:?}", database.driver));
-        return Err(vec![error.with_hint(format!("drivers: {}", names.join(", ")))]);
+        return Err(error.with_hint(format!("drivers: {}", names.join(", "))).into());
     };
     let named = name_of(&**endpoint);
     // What a variable that is not set stands for here names nothing.
@@ -167,7 +164,7 @@ fn target(
 fn checked(
     typed: TypedTarget,
     variables: &mut Variables,
-) -> Result<(TypedTarget, Arc<Database>), Vec<Error>> {
+) -> Result<(TypedTarget, Arc<Database>), CommandErrors> {
     // Relative paths are those of who types.
     let as_typed = one(&format!("{{url: {}}}", scalar(&typed.url)), variables);
     let has_password = |database: &Arc<Database>| {
@@ -187,7 +184,7 @@ fn checked(
 }
 
 /// The target without its secrets is the same one, with the same password, and its URL holds none.
-fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -> Result<(), Vec<Error>> {
+fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -> Result<(), CommandErrors> {
     let mut entry = String::new();
     target.write("", &mut entry);
     let config = load(Path::new(CURRENT), format!("databases:\n{entry}"), variables)?;
@@ -207,7 +204,7 @@ fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -
     }
     let error = Error::config("the password cannot be taken out of the URL");
     let example = "'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'";
-    Err(vec![error.with_hint(format!("write it as a variable, in quotes: {example}"))])
+    Err(error.with_hint(format!("write it as a variable, in quotes: {example}")).into())
 }
 
 fn given_password(endpoint: &dyn Endpoint) -> Option<Secret> {
@@ -242,10 +239,10 @@ fn file_url(typed: String, absolute: &str, file: &Path) -> String {
 }
 
 /// The only target of an entry.
-fn one(entry: &str, variables: &Variables) -> Result<Arc<Database>, Vec<Error>> {
+fn one(entry: &str, variables: &Variables) -> Result<Arc<Database>, CommandErrors> {
     let config = load(Path::new(CURRENT), format!("databases: {{target: {entry}}}\n"), variables)?;
-    let missing = || vec![Error::machine("a configuration without its target")];
-    config.targets.into_iter().next().ok_or_else(missing)
+    let missing = || Error::machine("a configuration without its target");
+    Ok(config.targets.into_iter().next().ok_or_else(missing)?)
 }
 
 fn entry_of_url(url: &str, variables: &Variables) -> Option<Arc<dyn Endpoint>> {

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
+use indexmap::IndexSet;
+
 use crate::commands::settings::{process_environment, variable_name, variables};
+use crate::name::unused;
 use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
@@ -43,11 +46,9 @@ impl Variables {
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
     pub(super) fn add(&mut self, target: &str, what: &str, secret: Secret) -> String {
         let base = variable_name(&format!("{target}_{what}"));
-        let is_free = |name: &String| {
+        let name = unused(&base, "_", |name| {
             !self.written.contains(name) && self.secrets.iter().all(|(known, _)| known != name)
-        };
-        let mut numbered = (2..).map(|number| format!("{base}_{number}"));
-        let name = Some(base.clone()).filter(is_free).or_else(|| numbered.find(is_free)).unwrap_or(base);
+        });
         self.secrets.push((name.clone(), secret));
         format!("${{{name}}}")
     }
@@ -74,7 +75,7 @@ impl Variables {
 
     /// The variables of the targets' entries that the user has to set: they are not set, or to something else.
     pub(super) fn missing(&self, text: &str) -> Vec<String> {
-        let mut missing = Vec::new();
+        let mut missing = IndexSet::new();
         for (name, has_default) in variables(text) {
             let set = process_environment(name).filter(|value| !value.is_empty());
             let own = self.secrets.iter().find(|(known, _)| known == name).map(|(_, secret)| secret);
@@ -82,23 +83,17 @@ impl Variables {
                 (Some(set), Some(own)) => set == own.expose(),
                 (set, _) => set.is_some() || has_default,
             };
-            if !is_right && !missing.iter().any(|known| known == name) {
-                missing.push(name.to_owned());
+            if !is_right {
+                missing.insert(name.to_owned());
             }
         }
-        missing
+        missing.into_iter().collect()
     }
 }
 
 /// The names of the variables in a text, each once.
 pub(super) fn names_in(text: &str) -> Vec<&str> {
-    let mut found: Vec<&str> = Vec::new();
-    for (name, _) in variables(text) {
-        if !found.contains(&name) {
-            found.push(name);
-        }
-    }
-    found
+    variables(text).map(|(name, _)| name).collect::<IndexSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]

@@ -62,8 +62,7 @@ fn suggestions(target: &Database, error: &Error, timeout: Duration) -> Vec<Strin
     let of_driver = error.hint().map(str::to_owned);
     // A driver that knows the meaning of an error knows best what to do about it.
     let is_enough = error.meaning().is_some() && of_driver.is_some();
-    let login =
-        target.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config()).filter(|_| !is_enough);
+    let login = target.login().filter(|_| !is_enough);
     let of_reason = login.map(|login| ConfiguredServer { target, login, timeout }.suggestions(error));
     let mut all: Vec<String> = of_driver.into_iter().chain(of_reason.unwrap_or_default()).collect();
     if all.is_empty() {

@@ -23,8 +23,7 @@ use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::engine::targets;
 use crate::error::Error;
-use crate::inspect::privileges;
-use crate::inspect::privileges::{TestOutcome, TestedTarget};
+use crate::inspect::privileges::{self, TestOutcome, TestedTarget};
 use crate::plain_text::shortened;
 
 /// Before the lines about one target.
@@ -146,15 +145,12 @@ struct TargetReport {
 impl TargetReport {
     fn new(tested: TestedTarget, timeout: Duration) -> TargetReport {
         let TestedTarget { target, outcome, took } = tested;
-        let endpoint = target.endpoint.as_ref();
         let mut report = TargetReport {
             target: target.name.clone(),
             driver: target.driver,
-            address: endpoint.map(|endpoint| endpoint.redacted_url()),
+            address: target.endpoint.as_ref().map(|endpoint| endpoint.redacted_url()),
             duration_seconds: Some(took.as_secs_f64()),
-            configured_user: endpoint
-                .and_then(|endpoint| endpoint.connection_config())
-                .and_then(|login| login.username.clone()),
+            configured_user: target.login().and_then(|login| login.username.clone()),
             ..TargetReport::default()
         };
         match outcome {

@@ -48,7 +48,6 @@ pub enum AddressSyntax {
 
 impl AddressSyntax {
     /// The syntax of `text`.
-    #[must_use]
     pub fn of(text: &str) -> AddressSyntax {
         let text = text.trim_start();
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -183,7 +182,6 @@ pub struct Keyword<'t> {
 
 /// The keywords of a text, by the rules of libpq's `conninfo_parse`: a value without quotes ends at a blank, and a backslash takes
 /// the next character as it is. What is behind the last one is no keyword.
-#[must_use]
 pub fn keywords(text: &str) -> Vec<Keyword<'_>> {
     let mut found = Vec::new();
     let mut from = 0;

@@ -17,7 +17,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::{Error, Reason};
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
@@ -155,16 +156,33 @@ impl HostPort {
     }
 }
 
+/// Tries to log in at each of several places in turn, until one of them lets in or says what holds for all: `is_final`.
+pub(super) fn log_in_at_one<P, T>(
+    places: &[P],
+    by: Deadline,
+    is_final: fn(Reason) -> bool,
+    log_in: impl Fn(&P, Deadline) -> Result<T>,
+) -> Result<T> {
+    let mut failures = Vec::new();
+    for (tried, place) in places.iter().enumerate() {
+        match log_in(place, by.share_of(places.len() - tried)) {
+            Err(error) if !is_final(error.reason()) => failures.push(error),
+            done => return done,
+        }
+    }
+    Err(one_of_all(&failures))
+}
+
 /// One error of those that several servers gave: the last one's reason, code and hint.
-pub(super) fn one_of_all(failures: &[Error]) -> Error {
+fn one_of_all(failures: &[Error]) -> Error {
     let last = match failures {
         [] => return Error::new(Reason::Connect, "no host is configured"),
         [only] => return only.clone(),
         [.., last] => last,
     };
     let messages: Vec<&str> = failures.iter().map(Error::message).collect();
-    let error = last.code_for(Error::new(last.reason(), messages.join("; ")));
-    let error = last.hint().into_iter().fold(error, Error::with_hint);
+    let error = Error::new(last.reason(), messages.join("; "));
+    let error = last.code_for(error).with_hint_if_any(last.hint());
     // One that is full takes a session later, whatever the others say.
     match failures.iter().find(|failure| failure.is_server_full()) {
         Some(full) if full.is_database_full() => error.with_full_database(),

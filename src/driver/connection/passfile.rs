@@ -42,7 +42,6 @@ impl Passfile {
 }
 
 /// The password of the first line that matches host, port, database and user.
-#[must_use]
 pub fn find(content: &Secret, wanted: [&str; 4]) -> Option<Secret> {
     let password_of = |line: &str| {
         if line.starts_with('#') {

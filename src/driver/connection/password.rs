@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
-use crate::file;
-use crate::file::ReadError;
+use crate::file::{self, ReadError};
 use crate::secret::Secret;
 
 use super::passfile::Passfile;
@@ -121,7 +120,6 @@ impl RefusedPassword {
     }
 
     /// True when the password differs from the one refused last. Blocks for a command, at most until `by`.
-    #[must_use]
     pub fn has_new(&self, password: &PasswordSource, by: Deadline) -> bool {
         let refused = self.0.lock().clone();
         password.read_again(refused.as_ref(), by).is_ok_and(|now| now != refused)

@@ -184,9 +184,7 @@ pub fn connect(host: &str, port: u16, by: Deadline) -> Result<TcpStream> {
     let addresses = resolve(host, port, by)?;
     let mut failure = None;
     for (tried, address) in addresses.iter().enumerate() {
-        // An address that drops packets must leave time for the next.
-        let share = by.left() / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        match connect_to(*address, Deadline::within(share)) {
+        match connect_to(*address, by.share_of(addresses.len() - tried)) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = Some((*address, error)),
         }

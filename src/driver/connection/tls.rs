@@ -105,7 +105,6 @@ impl TlsConfig {
     }
 
     /// The least protection that is required of a server on the network.
-    #[must_use]
     pub fn tls_requirement(&self) -> TlsRequirement {
         match (self.check(), self.mode) {
             (CertificateCheck::ChainAndName, _) => TlsRequirement::Identity,
@@ -118,7 +117,6 @@ impl TlsConfig {
     }
 
     /// How the bytes of a session travel once it is encrypted.
-    #[must_use]
     pub fn state(&self) -> TlsState {
         if self.check() == CertificateCheck::Nothing { TlsState::Encrypted } else { TlsState::Verified }
     }
@@ -442,7 +440,6 @@ const VERIFIABLE: &str = "certificates of RSA (2,048 to 8,192 bits, SHA-256 to S
      SHA-384) and of Ed25519 can be verified, and those of their authorities; or verify nothing: tls: {mode: require} without `ca`";
 
 /// What went wrong in a handshake, and what to do about it where that is known.
-#[must_use]
 pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
     use rustls::{AlertDescription as Alert, Error as Tls};
     if let Tls::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error

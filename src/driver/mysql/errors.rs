@@ -78,7 +78,7 @@ impl From<io::Error> for CallError {
         if let Some(failure) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             let (message, hint) = tls::explain(failure);
             let error = Error::new(Reason::Tls, format!("TLS failed: {message}"));
-            return CallError::Broken(hint.into_iter().fold(error, Error::with_hint));
+            return CallError::Broken(error.with_hint_if_any(hint));
         }
         CallError::Broken(match error.kind() {
             io::ErrorKind::TimedOut => Error::new(Reason::Timeout, "the server did not answer in time"),

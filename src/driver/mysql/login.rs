@@ -22,7 +22,7 @@ use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
 use crate::driver::connection::stream::{MAX_LOGIN_BYTES, ServerStream};
 use crate::driver::connection::tls::TlsMode;
-use crate::driver::connection::{ConnectionConfig, HostPort, one_of_all};
+use crate::driver::connection::{ConnectionConfig, HostPort, log_in_at_one};
 use crate::error::{Error, Reason, Result};
 use crate::file;
 use crate::secret::Secret;
@@ -120,7 +120,12 @@ impl LoginServer {
     pub(super) fn log_in(&self, by: Deadline) -> Result<MySqlLoggedIn> {
         self.refused_password.log_in(&self.config.password, by, |password| match &self.config.socket {
             Some(path) => self.log_in_at(MySqlServerAddress::Unix(path.clone()), password, by),
-            None => self.log_in_at_a_host(password, by),
+            None => {
+                let is_final =
+                    |reason| !matches!(reason, Reason::Connect | Reason::Timeout | Reason::Resolve);
+                let log_in = |host: &HostPort, by| self.log_in_at_host(host, password, by);
+                log_in_at_one(&self.config.hosts, by, is_final, log_in)
+            }
         })
     }
 
@@ -152,24 +157,6 @@ impl LoginServer {
             Error::new(reason, format!("connect to {place}: {error}"))
         })?;
         self.log_in_on(socket, address, password, by)
-    }
-
-    fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<MySqlLoggedIn> {
-        let hosts = &self.config.hosts;
-        let mut failures = Vec::new();
-        for (host, left) in hosts.iter().zip((1..=hosts.len()).rev()) {
-            // A host that drops packets leaves the others their share of the time.
-            let share = by.or_within(by.left() / u32::try_from(left).unwrap_or(u32::MAX));
-            match self.log_in_at_host(host, password, share) {
-                Err(error)
-                    if matches!(error.reason(), Reason::Connect | Reason::Timeout | Reason::Resolve) =>
-                {
-                    failures.push(error);
-                }
-                done => return done,
-            }
-        }
-        Err(one_of_all(&failures))
     }
 
     fn log_in_at_host(

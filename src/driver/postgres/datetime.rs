@@ -6,7 +6,6 @@
 use crate::value::Cell;
 
 /// `2026-01-02`, `0044-03-15 BC`.
-#[must_use]
 pub fn date(text: &str) -> Option<Cell<'static>> {
     finite(text, |scan| Some(Cell::Date(scan.dated(|_| Some(0))?.0)))
 }
@@ -22,7 +21,6 @@ pub(super) fn time(text: &str, zoned: bool) -> Option<Cell<'static>> {
 }
 
 /// `2026-01-02 03:04:05.5`; with a zone `2026-01-02 03:04:05.5+05:30`.
-#[must_use]
 pub fn timestamp(text: &str, zoned: bool) -> Option<Cell<'static>> {
     finite(text, |scan| {
         let (days, within) = scan.dated(|scan| {

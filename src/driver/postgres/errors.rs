@@ -242,11 +242,8 @@ impl ServerError {
                 || self.message.contains("too many connections for database");
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
-        match &self.hint {
-            Some(hint) => error.with_hint(hint),
-            None if self.code == BROKEN_TEXT => error.with_hint(BROKEN_TEXT_HINT),
-            None => error,
-        }
+        let ours = (self.code == BROKEN_TEXT).then_some(BROKEN_TEXT_HINT);
+        error.with_hint_if_any(self.hint.as_deref().or(ours))
     }
 }
 

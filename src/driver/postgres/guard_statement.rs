@@ -16,9 +16,9 @@ const LOCK_TIMEOUT: u32 = 2_000;
 
 /// The name of the prepared guard statement.
 pub(super) const GUARD: &str = "sqlexp_guard";
-/// The name of the prepared [`guard_rows`], and of a portal of it.
+/// The name of the prepared [`GuardOptions::guard_rows`], and of a portal of it.
 pub(super) const GUARD_ROWS: &str = "sqlexp_guard_rows";
-/// The name of the prepared [`state`].
+/// The name of the prepared [`GuardOptions::state`].
 pub(super) const STATE: &str = "sqlexp_state";
 /// The name of the prepared [`RESET_ALL`].
 pub(super) const RESET: &str = "sqlexp_reset";

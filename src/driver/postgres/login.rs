@@ -80,8 +80,7 @@ impl PgServerAddress {
         }
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let (message, hint) = inner.map_or_else(|| (error.to_string(), None), tls::explain);
-        let error = Error::new(Reason::Tls, format!("{what}: {message}"));
-        hint.into_iter().fold(error, Error::with_hint)
+        Error::new(Reason::Tls, format!("{what}: {message}")).with_hint_if_any(hint)
     }
 
     /// A login that ended in the socket or in TLS.

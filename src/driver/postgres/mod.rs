@@ -3,7 +3,7 @@
 //! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password), `session`
 //! (set-up, what a target asks of it), `batch` (jobs), `request` and `response` (a query and its answer), `connection`
 //! (messages), `result_shape` and `values` (rows and types). Another way to send a query is one more
-//! [`QueryProtocol`](request::QueryProtocol); another parameter is one line in `PgOptions::set`.
+//! [`QueryProtocol`]; another parameter is one line in `PgOptions::set`.
 
 pub mod advice;
 mod batch;
@@ -39,7 +39,7 @@ use crate::yaml::keys::Keys;
 use super::connection::passfile::{self, Passfile};
 use super::connection::password::{PasswordSource, RefusedPassword};
 use super::connection::tls::TlsMode;
-use super::connection::{ConnectionConfig, HostPort, UrlRules, one_of_all};
+use super::connection::{ConnectionConfig, HostPort, UrlRules, log_in_at_one};
 use super::statement::Dialect;
 use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
@@ -244,20 +244,13 @@ impl PgEndpoint {
         let rounds = self.options.target_session_attrs.iter();
         let tries: Vec<_> =
             rounds.flat_map(|attrs| addresses.iter().map(|address| (*attrs, address))).collect();
-        let mut failures: Vec<Error> = Vec::new();
-        for ((attrs, address), left) in tries.iter().zip((1..=tries.len()).rev()) {
-            // A host that drops packets leaves the others their share of the time.
-            let share = by.left() / u32::try_from(left).unwrap_or(u32::MAX);
-            let by = by.or_within(self.login.connect_timeout.min(share));
-            let attempt = ConnectAttempt { address, attrs: *attrs, password, mode: self.login.tls.mode, by };
-            match self.try_with_passfile(attempt) {
-                Ok(session) => return Ok(Box::new(session)),
-                // As libpq: a refused password is refused everywhere.
-                Err(error) if error.reason() == Reason::Auth => return Err(error),
-                Err(error) => failures.push(error),
-            }
-        }
-        Err(one_of_all(&failures))
+        // As libpq: a refused password is refused everywhere.
+        let is_final = |reason| reason == Reason::Auth;
+        log_in_at_one(&tries, by, is_final, |&(attrs, address), by| {
+            let by = by.or_within(self.login.connect_timeout);
+            let attempt = ConnectAttempt { address, attrs, password, mode: self.login.tls.mode, by };
+            Ok(Box::new(self.try_with_passfile(attempt)?) as Box<dyn Session>)
+        })
     }
 
     /// In the order to try.

@@ -180,8 +180,7 @@ pub(super) fn hot_journal(file: &Path) -> Error {
 pub(super) fn opening(cause: &Error, file: &Path) -> Error {
     let reason = if cause.reason() == Reason::ReadOnly { Reason::Connect } else { cause.reason() };
     let message = format!("cannot open {}: {}", file.display(), cause.message());
-    let error = cause.code_for(Error::new(reason, message));
-    cause.hint().into_iter().fold(error, Error::with_hint)
+    cause.code_for(Error::new(reason, message)).with_hint_if_any(cause.hint())
 }
 
 /// A command that opens the database as a writer, which rolls back and merges what a crash has left.

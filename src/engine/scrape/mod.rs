@@ -112,8 +112,8 @@ fn drop_result(scraped: &mut ScrapedTarget, query: usize, error: Error) {
     let result = &mut queries[query];
     if let Some(outcome) = &mut result.outcome {
         target.count_error(result.index, error.reason());
-        let name = &target.database.queries[result.index].name;
-        outcome.end = RunEnd::Failed(error.on_target(&target.database.name).in_query(name));
+        let query = &target.database.queries[result.index];
+        outcome.end = RunEnd::Failed(target.owner().named(Some(query), error));
         result.kept = None;
     }
 }

@@ -97,7 +97,7 @@ impl ReportBuilder {
     fn target_rows(&mut self, scraped: &ScrapedTarget) {
         let target = &scraped.target;
         self.about(target, None);
-        self.row(OwnFamily::TargetUp, &[], f64::from(u8::from(scraped.up.is_ok())));
+        self.row(OwnFamily::TargetUp, &[], f64::from(scraped.up.is_ok()));
         if let Some(facts) = target.facts() {
             let (driver, tls) = (target.database.driver, facts.tls.as_str());
             let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
@@ -117,13 +117,12 @@ impl ReportBuilder {
             if queries.peek().is_none() {
                 continue;
             }
-            let flag = |is_so: bool| f64::from(u8::from(is_so));
             let value = match alias.of {
-                AliasOf::TargetUp => flag(scraped.up.is_ok()),
+                AliasOf::TargetUp => f64::from(scraped.up.is_ok()),
                 AliasOf::ScrapeDuration => took.as_secs_f64(),
                 AliasOf::Scrapes => count(scraped.target.scrapes()),
                 AliasOf::ScrapeError => {
-                    flag(scraped.up.is_err() || queries.any(|query| query.error().is_some()))
+                    f64::from(scraped.up.is_err() || queries.any(|query| query.error().is_some()))
                 }
             };
             let known = self.aliases.iter().position(|block| block.family.name == alias.family.name);
@@ -153,7 +152,7 @@ impl ReportBuilder {
         if let Some(error) = error {
             self.row(OwnFamily::QueryFailure, &[("reason", error.reason().as_str())], 1.0);
         }
-        self.row(OwnFamily::QuerySuccess, &[], f64::from(u8::from(error.is_none())));
+        self.row(OwnFamily::QuerySuccess, &[], f64::from(error.is_none()));
         self.row(OwnFamily::QueryDuration, &[], outcome.took.as_secs_f64());
         if let Some(moment) = target.history(scraped.index).succeeded {
             self.row(OwnFamily::QueryLastSuccess, &[], moment.unix_seconds());

@@ -222,7 +222,6 @@ pub struct LintFindings {
 }
 
 /// Runs every lint. Reads the modes of files that hold secrets; blocks for nothing else.
-#[must_use]
 pub fn run(config: &Config) -> LintFindings {
     let mut found = LintFindings::default();
     for rule in RULES {

@@ -18,8 +18,7 @@ use crate::config::query_tests::{QueryTest, TestExpectation, TestInput};
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, Parameter, RowSink, Session, Sql, sqlite};
 use crate::engine::foreach::{ForeachRun, values_sink};
-use crate::engine::query_sink;
-use crate::engine::query_sink::{RenderedResult, SampleContext, SizeHint};
+use crate::engine::query_sink::{self, RenderedResult, SampleContext, SizeHint};
 use crate::engine::run::RunEnd;
 use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
@@ -46,7 +45,6 @@ pub struct QueryTestResult {
 }
 
 /// Runs all tests of a configuration in the order of its files. Blocks for up to ten seconds a test.
-#[must_use]
 pub fn run(config: &Config) -> Vec<QueryTestResult> {
     // Neither the target's name nor its labels: a test says what a query makes, wherever it runs.
     let context = sample_context(&config.exporter, None);

@@ -50,7 +50,7 @@ pub(super) fn mapping(
         let mut found = Vec::new();
         for (_, taken, metric) in uses.iter().filter(|(at, ..)| *at == Some(index)) {
             let is_unzoned = unzoned.get(index).copied().unwrap_or(false);
-            let rule = rule(taken, column, is_unzoned.then_some(epoch));
+            let rule = rule(taken, column, is_unzoned, epoch);
             add(&mut found, MappedColumn { becomes: Some(taken.part.clone()), rule, ..new.clone() }, metric);
         }
         if found.is_empty() {
@@ -85,12 +85,12 @@ fn add(all: &mut Vec<MappedColumn>, new: MappedColumn, metric: &str) {
     }
 }
 
-/// The rule of the configuration, and that of moments; `unzoned` is given for a column without a time zone.
-fn rule(taken: &ColumnUse, column: &Column, unzoned: Option<Option<&str>>) -> String {
+/// The rule of the configuration, and that of moments.
+fn rule(taken: &ColumnUse, column: &Column, is_unzoned: bool, epoch: Option<&str>) -> String {
     let mut rules = vec![taken.rule.clone()];
     if taken.needs != ColumnNeed::Anything && column.content == ColumnContent::Moment {
         rules.insert(0, "Unix seconds".to_owned());
-        if let Some(epoch) = unzoned {
+        if is_unzoned {
             rules.insert(1, "without a zone: read as UTC".to_owned());
             let cast = |epoch: &str| {
                 format!("if it is local time, select {}", applied(epoch, &column.name, column.quote))

@@ -144,7 +144,6 @@ pub struct TryReport {
 }
 
 /// Runs the statement. Blocks for its timeout at most, and a moment to close the session.
-#[must_use]
 pub fn run(request: &TryRequest<'_>, runner: &Runner) -> TryReport {
     let mut report = TryReport {
         target: request.target.name.clone(),

@@ -11,9 +11,9 @@ use crate::exposition::{FamilyKind, reserved_names};
 use crate::inspect::sql_compare::{tokens, with_depth};
 use crate::metric::column::find;
 use crate::metric::naming::our_prefix;
+use crate::name::{LabelName, unused};
 use crate::value::{Cell, Number};
-use crate::yaml::writer;
-use crate::yaml::writer::block;
+use crate::yaml::writer::{self, block};
 
 use super::recording_sink::OwnedValue;
 
@@ -151,7 +151,8 @@ fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, P
             let plain = Some(legal(column)).filter(|name| !name.is_empty()).unwrap_or("label".to_owned());
             // Kept as it is where it can be: a map is longer than a list.
             let own = if is_label(column) { column.to_string() } else { plain.clone() };
-            let name = free(&own, &format!("{subject}_{plain}"), |name| !taken.contains(name));
+            let is_free = |name: &str| !taken.contains(name);
+            let name = if is_free(&own) { own } else { unused(&format!("{subject}_{plain}"), "_", is_free) };
             taken.insert(name.clone());
             (name, column)
         })
@@ -169,7 +170,7 @@ fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, P
 }
 
 fn is_label(text: &str) -> bool {
-    crate::name::LabelName::new(text).is_ok() && !text.starts_with("__")
+    LabelName::new(text).is_ok() && !text.starts_with("__")
 }
 
 /// `subject_column`, without saying anything twice.
@@ -212,13 +213,6 @@ fn table(sql: &str) -> Option<String> {
     })
 }
 
-/// `wanted`, else `other`, else that with a number: the first that is free.
-fn free(wanted: &str, other: &str, is_free: impl Fn(&str) -> bool) -> String {
-    let numbered = (2..).map(|number| format!("{other}_{number}"));
-    let mut all = [wanted.to_owned(), other.to_owned()].into_iter().chain(numbered);
-    all.find(|name| is_free(name)).unwrap_or_default()
-}
-
 /// The names of the configuration, and those proposed here.
 struct UnusedNames {
     queries: BTreeSet<String>,
@@ -239,7 +233,7 @@ impl UnusedNames {
     }
 
     fn query(&self, wanted: &str) -> String {
-        free(wanted, wanted, |name| !self.queries.contains(name))
+        unused(wanted, "_", |name| !self.queries.contains(name))
     }
 
     /// A name of which nothing is taken; the suffix that its kind needs stays last.
@@ -251,7 +245,7 @@ impl UnusedNames {
         let is_free = |stem: &str| {
             reserved_names(&format!("{stem}{suffix}"), kind).iter().all(|name| !self.metrics.contains(name))
         };
-        let name = format!("{}{suffix}", free(stem, stem, is_free));
+        let name = format!("{}{suffix}", unused(stem, "_", is_free));
         self.metrics.extend(reserved_names(&name, kind));
         name
     }

@@ -13,8 +13,7 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
 use crate::engine::foreach::{ForeachRun, values_sink};
-use crate::engine::query_sink;
-use crate::engine::query_sink::{RenderedResult, SampleContext, SizeHint};
+use crate::engine::query_sink::{self, RenderedResult, SampleContext, SizeHint};
 use crate::engine::run::RunEnd;
 use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
@@ -113,43 +112,34 @@ impl Attempt<'_> {
     fn run_query(&mut self, query: &Query, values: Option<ForeachRun>) -> Result<()> {
         let start = Instant::now();
         let mut rows = RecordedRows::default();
-        let max_cell_bytes = self.context.max_cell_bytes;
-        let is_snapshot = self.request.target.snapshot;
-        let mut ended = if is_snapshot { self.session.snapshot(true) } else { Ok(()) };
-        let mut only = None;
-        for index in values.as_ref().map_or_else(|| vec![0], ForeachRun::left) {
-            if ended.is_err() {
-                break;
+        let (end, ended) = match values {
+            None => {
+                let mut end = None;
+                let ended = self.in_snapshot(|attempt| {
+                    let (result, ran) = attempt.run_value(query, &[], &[], query.timeout, &mut rows);
+                    end = result.map(|(result, _)| RunEnd::of_result(query, result));
+                    ran
+                });
+                (end, ended)
             }
-            let value = values.as_ref();
-            let labels = value.map_or(&[][..], |values| values.labels(index));
-            let parameters = value.map_or(&[][..], |values| values.parameters(index));
-            // That of all values together.
-            let timeout = value.map_or(query.timeout, |values| Some(values.by.left()));
-            let (result, run) = self.make_samples(query, labels, &mut rows, |attempt, sink| {
-                attempt.session.run(&query.sql, parameters, timeout, max_cell_bytes, sink)
-            });
-            ended = run;
-            match (value, result) {
-                (Some(values), Some((result, took))) => values.end_value(query, index, result, took),
-                (None, Some((result, _))) => only = Some(result),
-                (_, None) => {}
-            }
-        }
-        if is_snapshot && ended.is_ok() {
-            ended = self.session.snapshot(false);
-        }
-        let end = match values {
             Some(values) => {
-                if let Err(error) = std::mem::replace(&mut ended, Ok(())) {
+                let ended = self.in_snapshot(|attempt| {
+                    values.left().into_iter().try_for_each(|index| {
+                        let (labels, parameters) = (values.labels(index), values.parameters(index));
+                        // That of all values together.
+                        let timeout = Some(values.by.left());
+                        let (result, ran) = attempt.run_value(query, labels, parameters, timeout, &mut rows);
+                        if let Some((result, took)) = result {
+                            values.end_value(query, index, result, took);
+                        }
+                        ran
+                    })
+                });
+                if let Err(error) = ended {
                     values.fail_rest(&error);
                 }
-                Some(values.end(query))
+                (Some(values.end(query)), Ok(()))
             }
-            None => only.map(|result| match result {
-                Ok(rendered) => RunEnd::Good(Arc::new(rendered)),
-                Err(error) => RunEnd::of_error(Some(query), error),
-            }),
         };
         let failed = match &end {
             Some(RunEnd::Skipped(cause)) => {
@@ -166,6 +156,31 @@ impl Attempt<'_> {
         rows.note_times(start, &mut self.report.times);
         self.note_rows(rows);
         ended
+    }
+
+    /// Does `work` inside a snapshot, where the target has them.
+    fn in_snapshot(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if !self.request.target.snapshot {
+            return work(self);
+        }
+        self.session.snapshot(true)?;
+        work(self)?;
+        self.session.snapshot(false)
+    }
+
+    /// Runs a query once, with these labels on its samples and values for its parameters.
+    fn run_value(
+        &mut self,
+        query: &Query,
+        labels: &[(LabelName, String)],
+        parameters: &[Parameter],
+        timeout: Option<Duration>,
+        rows: &mut RecordedRows,
+    ) -> (Option<(Result<RenderedResult>, Duration)>, Result<()>) {
+        let max_cell_bytes = self.context.max_cell_bytes;
+        self.make_samples(query, labels, rows, |attempt, sink| {
+            attempt.session.run(&query.sql, parameters, timeout, max_cell_bytes, sink)
+        })
     }
 
     /// Notes the database's query plan. An error here comes again from the statement, with the right place.

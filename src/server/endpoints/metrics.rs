@@ -102,7 +102,6 @@ fn selection(request: &Request) -> ScrapeSelection {
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.
-#[must_use]
 pub fn time_budget(request: &Request, exporter: &Exporter) -> Duration {
     let budget = match header_timeout(request) {
         Some(timeout) => timeout - exporter.scrape_timeout_offset.min(timeout.mul_f64(MAX_OFFSET_FRACTION)),

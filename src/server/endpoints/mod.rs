@@ -46,7 +46,6 @@ enum BrowserRule {
 }
 
 /// Paths that need no login: an orchestrator's health checks have none.
-#[must_use]
 pub fn public_paths(prefix: &RoutePrefix) -> Vec<String> {
     ["/-/healthy", "/-/ready"].map(|path| prefix.path(path)).to_vec()
 }
@@ -107,7 +106,6 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Endpoints over the targets, how to reload these, and the variables that target files may use.
-    #[must_use]
     pub fn new(targets: Targets, reload: Box<Reload>, environment: fn(&str) -> Option<String>) -> Self {
         let (targets, changing) = (RwLock::new(Arc::new(targets)), Mutex::new(()));
         let is_stopping = AtomicBool::new(false);
@@ -115,7 +113,6 @@ impl Endpoints {
     }
 
     /// The same, with the configuration's file for commands on the status page.
-    #[must_use]
     pub fn with_config_file(self, file: Option<PathBuf>) -> Self {
         Endpoints { config_file: file, ..self }
     }
@@ -126,7 +123,6 @@ impl Endpoints {
     }
 
     /// The targets now.
-    #[must_use]
     pub fn targets(&self) -> Arc<Targets> {
         Arc::clone(&self.targets.read())
     }
@@ -169,7 +165,6 @@ impl Endpoints {
     }
 
     /// Counters that live as long as the process.
-    #[must_use]
     pub fn telemetry(&self) -> Arc<Telemetry> {
         Arc::clone(self.targets.read().telemetry())
     }
@@ -193,7 +188,6 @@ impl Endpoints {
     }
 
     /// Whether a request's response may be large: it runs queries, or shows all of the configuration.
-    #[must_use]
     pub fn large_response(&self, request: &Request) -> Option<LargeResponse> {
         let exporter = &self.targets().exporter;
         let path = exporter.route_prefix.strip(&request.path)?;

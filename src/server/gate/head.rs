@@ -24,13 +24,11 @@ pub struct Rejection {
 
 impl Rejection {
     /// The client did something wrong.
-    #[must_use]
     pub const fn new(status: u16, reason: &'static str, message: &'static str) -> Self {
         Rejection { status, reason: Some(reason), message }
     }
 
     /// The request is valid, but the exporter cannot answer it.
-    #[must_use]
     pub const fn internal(status: u16, message: &'static str) -> Self {
         Rejection { status, reason: None, message }
     }
@@ -85,7 +83,6 @@ impl<'b> Head<'b> {
     }
 
     /// The first value of a header.
-    #[must_use]
     pub fn header(&self, wanted: &str) -> Option<&'b str> {
         let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| *value)

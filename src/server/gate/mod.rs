@@ -114,7 +114,6 @@ pub struct LivenessCheck(Handle);
 
 impl LivenessCheck {
     /// Whether the thread gets to a new task within this time. False once the gate has closed. Blocks.
-    #[must_use]
     pub fn responds_within(&self, time: Duration) -> bool {
         let (alive, answer) = std::sync::mpsc::sync_channel(1);
         self.0.spawn(async move {

@@ -84,7 +84,7 @@ fn what_a_file_lacks_is_skipped_and_nothing_fails() {
         assert_eq!(skipped(&page), expected, "{name}");
         assert!(families(&page).len() >= least, "{name}: {:?}", families(&page));
         let wal = page.value("sqlite_journal_mode", &[("sqlite_journal_mode", "wal")]);
-        assert_eq!(wal, Some(f64::from(u8::from(stays_open))), "{name}");
+        assert_eq!(wal, Some(f64::from(stays_open)), "{name}");
     }
 }
 

@@ -124,6 +124,12 @@ impl Stage {
         format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
     }
 
+    /// A scrape shows so many rows.
+    fn check_count(&self, user: User, count: u32, what: &str) {
+        let seen = self.scrape(user);
+        assert!(seen.contains(&format!("\nq{{target=\"app\"}} {count}\n")), "{what}: {seen}");
+    }
+
     /// Every file belongs to the owner.
     fn check_owner(&self, what: &str) {
         for entry in std::fs::read_dir(self.folder.path().join("app")).expect("a folder") {
@@ -205,11 +211,7 @@ fn the_owner_writes_as_before_after_a_scrape_by_any_user_and_the_numbers_are_tru
             let stage = Stage::new(mode, journal);
             for (count, user) in (1..).zip(USERS) {
                 let what = format!("{journal}, folder {mode:o}, {user:?}");
-                assert!(
-                    stage.scrape(user).contains(&format!("\nq{{target=\"app\"}} {count}\n")),
-                    "{what}: {}",
-                    stage.scrape(user)
-                );
+                stage.check_count(user, count, &what);
                 stage.check_owner(&what);
                 stage.write("INSERT INTO t VALUES (2)");
             }
@@ -231,11 +233,7 @@ fn an_application_that_has_the_database_open_goes_on_and_its_commits_are_seen() 
             application.run("INSERT INTO t VALUES (2)");
             count += 1;
             assert!(stage.beside("-wal").exists());
-            assert!(
-                stage.scrape(user).contains(&format!("\nq{{target=\"app\"}} {count}\n")),
-                "{what}: {}",
-                stage.scrape(user)
-            );
+            stage.check_count(user, count, &what);
             application.run("INSERT INTO t VALUES (3)");
             count += 1;
             drop(application);
@@ -262,11 +260,7 @@ fn what_a_crash_left_is_read_with_what_was_committed_and_the_owner_goes_on() {
             application.crash();
             count += 1;
             assert!(stage.beside("-wal").exists() && stage.beside("-shm").exists());
-            assert!(
-                stage.scrape(user).contains(&format!("\nq{{target=\"app\"}} {count}\n")),
-                "{what}: {}",
-                stage.scrape(user)
-            );
+            stage.check_count(user, count, &what);
             stage.check_owner(&what);
             stage.write("INSERT INTO t VALUES (4)");
             count += 1;
