@@ -64,6 +64,8 @@ settings! {
             place: Arc<SourcePosition> = Arc::default();
             /// Where its SQL stands: the key `sql` or `sql_file`.
             sql_place: Arc<SourcePosition> = Arc::default();
+            /// Where `foreach` stands.
+            foreach_place: Arc<SourcePosition> = Arc::default();
             /// Its `sql`, where lines of the file are joined in it.
             folded: Arc<[Folded]> = Arc::default();
             /// The lints that it silences, on itself and its metrics.
@@ -165,6 +167,7 @@ impl QueryEntry {
             collector: inherited.collector.clone(),
             sql: Arc::new((inherited.statement)(&sql)),
             metrics: metrics.into(),
+            foreach_place: if foreach.is_some() { keys.place("foreach").into() } else { Arc::default() },
             foreach,
             when: when.or_else(|| inherited.when.clone()),
             redacted: Arc::new(keys.redacted()),

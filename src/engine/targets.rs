@@ -220,12 +220,11 @@ impl Targets {
         self.forget_what_is_gone();
         let WorkerCounts { busy, late, waiting, .. } = self.shared.workers.counts();
         telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
-        for target in self.targets.iter().filter(|target| target.database.enabled) {
-            target.count_sessions();
-            if let Some(gauges) = self.discovery_gauges(target) {
-                telemetry.discovered(target.owner().labels(), gauges);
-            }
-        }
+        let enabled = || self.targets.iter().filter(|target| target.database.enabled);
+        enabled().for_each(|target| target.count_sessions());
+        let found =
+            enabled().filter_map(|target| Some((target.owner().labels(), self.discovery_gauges(target)?)));
+        telemetry.discovered(&found.collect::<Vec<_>>());
         let files = self.sources.iter().flat_map(|sources| sources.files());
         let files: Vec<_> = files.map(|file| (file.name, file.error.is_none())).collect();
         telemetry.target_files(&files);

@@ -16,7 +16,7 @@ use crate::servers::{MariaDb, Postgres};
 /// Queries on the parent and on the databases.
 const QUERIES: &str = "queries:
   - {name: of_server, database: srv, sql: SELECT 1 AS value, metrics: [{name: of_server}]}
-  - {name: of_database, databases: ['srv/**'], sql: 'SELECT length(current_database()) AS value', metrics: [{name: of_database}]}
+  - {name: of_database, databases: ['srv/*'], sql: 'SELECT length(current_database()) AS value', metrics: [{name: of_database}]}
 ";
 
 fn config(entry: &str) -> String {
