@@ -28,6 +28,25 @@ pub struct When {
     pub folded: Vec<Folded>,
 }
 
+impl When {
+    /// These, and those of `defaults` of the kinds that are not among these.
+    pub(super) fn over(&self, defaults: &When) -> When {
+        fn or<T: Clone>(own: &[T], default: &[T]) -> Vec<T> {
+            if own.is_empty() { default.to_vec() } else { own.to_vec() }
+        }
+        let of_sql = if self.sql.is_some() { self } else { defaults };
+        When {
+            version: or(&self.version, &defaults.version),
+            flavor: or(&self.flavor, &defaults.flavor),
+            role: self.role.or(defaults.role),
+            extensions: or(&self.extensions, &defaults.extensions),
+            relations: or(&self.relations, &defaults.relations),
+            sql: of_sql.sql.clone(),
+            folded: of_sql.folded.clone(),
+        }
+    }
+}
+
 /// An extension or plugin of some versions: `pg_stat_statements >=1.8`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionBound {

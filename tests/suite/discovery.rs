@@ -218,6 +218,11 @@ fn a_list_that_fails_is_told_and_the_target_itself_works() {
     exporter.wait_for_log("target srv finds no databases");
     assert_eq!(exporter.log().matches("target srv finds no databases").count(), 1, "{}", exporter.log());
     assert!(!exporter.get("/-/metrics").text().contains("query=\"discover\""));
+    // Who gives it up is not told of its failure for ever.
+    std::fs::write(exporter.file("sql-exporter.yaml"), config(&server.entry_with(""))).expect("written");
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    assert_eq!(figure(&exporter, "success"), None);
+    assert!(!exporter.get("/-/metrics").text().contains("discovery_"));
 }
 
 #[test]

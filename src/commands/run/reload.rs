@@ -61,7 +61,7 @@ impl Reloader {
         let result = catch_unwind(load).unwrap_or_else(|_| Err(vec![unfinished()])).map_err(Arc::new);
         site.telemetry().reloaded(result.is_ok());
         if let Err(errors) = &result {
-            errors.iter().for_each(|error| log::error!("{error}"));
+            errors.iter().for_each(|error| log::error!("{}", error.headline()));
             log::error!("the configuration was not reloaded: the old one stays");
         }
         *last = LastReload { number, result: result.clone() };

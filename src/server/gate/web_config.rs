@@ -99,7 +99,9 @@ impl WebConfigStore {
                 }
             },
             Err(faults) => {
-                faults.iter().for_each(|fault| log::warn!("{fault}; the old settings stay in effect"));
+                let warn =
+                    |fault: &Error| log::warn!("{}; the old settings stay in effect", fault.headline());
+                faults.iter().for_each(warn);
             }
         }
     }
@@ -181,7 +183,7 @@ fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
     let reader = Reader::new(&process_environment);
     let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut fingerprint));
     let LoadFindings { faults, warnings, .. } = reader.finish();
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    warnings.iter().for_each(|warning| log::warn!("{}", warning.headline()));
     match config {
         Some(config) if faults.is_empty() => (fingerprint, Ok(config)),
         _ => (fingerprint, Err(faults)),
