@@ -196,7 +196,7 @@ impl QueryEntry {
 
     /// The statements that may run, `sql`, `when.sql` and `foreach.sql`, each with its place.
     pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &SourcePosition)> {
-        let condition = self.when.as_ref().and_then(|when| when.sql.as_ref());
+        let condition = self.when.as_ref().and_then(|when| when.sql.as_deref());
         let values = self.foreach.as_ref().and_then(|foreach| foreach.sql());
         let own = Some((&*self.sql, &*self.sql_place)).filter(|(sql, _)| !sql.text().is_empty());
         own.into_iter().chain(condition.into_iter().chain(values).map(|sql| (sql, &*self.place)))

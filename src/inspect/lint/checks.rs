@@ -390,7 +390,7 @@ pub(super) fn hiding_comment(config: &Config, sink: &mut FindingSink<'_>) {
             let message = format!("the comment `{comment}` hides the lines of SQL that follow it");
             sink.query(query, &query.sql_place, lint_message(message, HINT));
         }
-        let when = query.when.as_ref().map(|when| ("when.sql", when.folded.as_slice()));
+        let when = query.when.as_ref().map(|when| ("when.sql", &*when.folded));
         let foreach = query.foreach.as_ref().map(|foreach| ("foreach.sql", foreach.folded()));
         for (key, folded) in when.into_iter().chain(foreach) {
             let Some(comment) = comment(folded) else { continue };

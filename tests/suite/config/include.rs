@@ -78,7 +78,7 @@ fn conditions_are_those_of_the_entry_or_its_file_and_what_the_defaults_add() {
         .load();
     let when = |name: &str| {
         let when = query(target(&config, "a"), name).when.clone().expect("conditions");
-        (when.version.len(), when.role.map(|role| role.as_str()), when.flavor.clone())
+        (when.version.len(), when.role.map(|role| role.as_str()), when.flavor.to_vec())
     };
     assert_eq!(when("q"), (1, Some("replica"), vec![]));
     assert_eq!(when("r"), (1, Some("primary"), vec!["mariadb"]));
