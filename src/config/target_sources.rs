@@ -171,7 +171,9 @@ impl LoadedFiles {
             }
         }
         if let Some(inherited) = inherited {
-            // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
+            // A default may be meant for a driver that no entry uses today, or for entries that are still to come: what reads
+            // an entry, and each driver, is asked which keys it knows.
+            drop(DatabaseEntry::read(String::new(), inherited.rehearsal(), &self.drivers));
             for driver in self.drivers.names().filter_map(|name| self.drivers.find(name)) {
                 driver.endpoint(&mut inherited.rehearsal());
             }

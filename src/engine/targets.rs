@@ -97,14 +97,21 @@ impl Targets {
 
     /// The configuration of a reload with what is known of its targets: the last good content of its target files, and the
     /// databases that were found.
-    pub fn hand_over(&self, config: Config, environment: &Environment) -> Config {
-        let Some(sources) = &config.sources else { return config };
+    ///
+    /// # Errors
+    /// The faults that it has with these targets, unless they are faults of the target files.
+    pub fn hand_over(&self, config: Config, environment: &Environment) -> Result<Config, Vec<Error>> {
+        let Some(sources) = &config.sources else { return Ok(config) };
         let lists = self.found_alike(&config.targets);
         match sources.inherit(self.sources.as_deref(), &lists, environment) {
-            Ok(known) => known.with_exporter(config.exporter),
+            Ok(known) => Ok(known.with_exporter(config.exporter)),
             Err(faults) => {
-                log_refused(&faults);
-                config
+                let files = sources.files();
+                let is_of_files = |fault: &Error| {
+                    fault.place().is_some_and(|place| files.iter().any(|file| file.name == place.file))
+                };
+                // Its own good content of each file that has some is in it already.
+                if faults.iter().all(is_of_files) { Ok(config) } else { Err(faults) }
             }
         }
     }
@@ -332,7 +339,7 @@ fn log_changes(before: &[TargetFileState], now: &[TargetFileState]) {
 
 /// One line for a target file whose present content is not used.
 pub fn log_unused(error: &Error) {
-    log::error!("a target file is not used, its last good targets stay: {}", error.headline());
+    log::error!("a target file is not used as it is now: {}", error.headline());
 }
 
 fn log_refused(faults: &[Error]) {
