@@ -103,17 +103,8 @@ impl Targets {
     pub fn hand_over(&self, config: Config, environment: &Environment) -> Result<Config, Vec<Error>> {
         let Some(sources) = &config.sources else { return Ok(config) };
         let lists = self.found_alike(&config.targets);
-        match sources.inherit(self.sources.as_deref(), &lists, environment) {
-            Ok(known) => Ok(known.with_exporter(config.exporter)),
-            Err(faults) => {
-                let files = sources.files();
-                let is_of_files = |fault: &Error| {
-                    fault.place().is_some_and(|place| files.iter().any(|file| file.name == place.file))
-                };
-                // Its own good content of each file that has some is in it already.
-                if faults.iter().all(is_of_files) { Ok(config) } else { Err(faults) }
-            }
-        }
+        let known = sources.inherit(self.sources.as_deref(), &lists, environment)?;
+        Ok(known.with_exporter(config.exporter))
     }
 
     /// The databases that the targets found, as far as those of another configuration find them in the same way.

@@ -226,6 +226,24 @@ fn a_list_that_fails_is_told_and_the_target_itself_works() {
 }
 
 #[test]
+fn a_target_that_a_file_and_the_main_file_have_costs_no_database() {
+    let server = server_with(&["one"]);
+    let text = |more: &str| {
+        let entry = server.access().entry_with("discover: {}");
+        format!("databases:\n  srv: {entry}\n{more}target_files: [targets/*.yaml]\n{QUERIES}")
+    };
+    let moving = "databases: {x: {driver: sqlite, database: ../lite.db}}\n";
+    let exporter = setup(&text("")).file("lite.db", "").file("targets/a.yaml", moving).serve();
+    exporter.metrics();
+    let all: BTreeSet<String> = ["srv", "srv/one", "srv/postgres", "x"].map(str::to_owned).into();
+    assert_eq!(listed(&exporter), all);
+    let main = text("  x: {driver: sqlite, database: lite.db}\n");
+    std::fs::write(exporter.file("sql-exporter.yaml"), main).expect("written");
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    assert_eq!(listed(&exporter), all, "{}", exporter.log());
+}
+
+#[test]
 fn scrapes_at_once_share_one_list() {
     let server = server_with(&["one"]);
     let sql =
