@@ -68,6 +68,8 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     let began = Instant::now();
     let format = read_format(&options.format)?;
     let config = super::load(args)?;
+    // Their targets are missing on the page.
+    let lacks_files = options.target.is_empty() && !config.target_file_faults().is_empty();
     let selection = ScrapeSelection {
         targets: options.target.clone(),
         collectors: options.collector.clone(),
@@ -93,7 +95,7 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     targets.stop();
     let Some(code) = interrupted.code() else {
         written?;
-        return Ok(u8::from(page.outcome != ScrapeOutcome::Complete));
+        return Ok(u8::from(lacks_files || page.outcome != ScrapeOutcome::Complete));
     };
     if let Err(error) = written {
         log::error!("{error}");

@@ -82,10 +82,7 @@ fn start_logging(config: &Config, warnings: &[String]) {
 
 /// Logs the warnings of a configuration, without source lines and carets.
 fn log_warnings(config: &Config) {
-    for warning in &config.warnings {
-        let warning = warning.to_string();
-        log::warn!("{}", warning.lines().next().unwrap_or_default());
-    }
+    config.warnings.iter().for_each(|warning| log::warn!("{}", warning.headline()));
     config.target_file_faults().iter().for_each(targets::log_unused);
 }
 

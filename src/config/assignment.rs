@@ -12,7 +12,7 @@ use super::database::{Database, DatabaseEntry};
 use super::glob;
 use super::glob::Pattern;
 use super::query::{Query, QueryEntry, WrittenQuery};
-use super::selection::{KnownTargets, Overrides};
+use super::selection::{KnownTargets, Overrides, TargetSelector};
 
 /// Everything read, before it is put together.
 pub(super) struct ConfigParts {
@@ -151,10 +151,26 @@ fn check_patterns(parts: &ConfigParts, reader: &Reader<'_>) {
     }
 }
 
+/// The names by which patterns mean a target. `srv/*` means all databases of `srv`: in the name of one, a `/` separates
+/// nothing.
+fn names_in_patterns(target: &DatabaseEntry) -> Vec<String> {
+    let mut names = vec![target.name.clone()];
+    if let Some(by) = &target.discovered_by
+        && let Some(database) = target.name.strip_prefix(&format!("{}/", by.target))
+        && database.contains('/')
+    {
+        // No name has a control character.
+        names.push(format!("{}/{}", by.target, database.replace('/', "\u{1}")));
+    }
+    names
+}
+
 fn queries_of(target: &DatabaseEntry, common: &[CommonQuery<'_>]) -> Vec<Arc<Query>> {
+    let names = names_in_patterns(target);
     let runs = |query: &QueryEntry| {
-        let aimed =
-            query.selector.as_ref().is_none_or(|selector| selector.means(&target.name, target.driver));
+        let is_meant =
+            |selector: &TargetSelector| names.iter().any(|name| selector.means(name, target.driver));
+        let aimed = query.selector.as_ref().is_none_or(is_meant);
         aimed && target.collectors.takes(&query.collector)
     };
     common.iter().filter(|common| runs(common.entry)).map(|common| common.on(target)).collect()

@@ -27,13 +27,14 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
         selector: None,
         written: WrittenQuery::default(),
         when: None,
+        default_when: None,
         lint_off: SilencedLints::default(),
         statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         inherited.selector = TargetSelector::read(&mut keys, drivers);
         inherited.written = WrittenQuery::read(&mut keys);
-        inherited.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
+        inherited.default_when = conditions::read(&mut keys, Sql::new).map(Arc::new);
         inherited.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
@@ -95,13 +96,14 @@ pub(super) fn included(
         TargetSelector::read(&mut keys, drivers)
     };
     let written = WrittenQuery::read_of_file(&mut keys);
-    let when = conditions::read(&mut keys, statement).map(Arc::new).or_else(|| defaults.when.clone());
+    let when = conditions::read(&mut keys, statement).map(Arc::new);
     let aliases = aliases::read(&mut keys, &collector);
     let inherited = Inherited {
         collector,
         selector: selector.or_else(|| defaults.selector.clone()),
         written: written.or(defaults.written.clone()),
         when,
+        default_when: defaults.default_when.clone(),
         lint_off: defaults.lint_off.clone(),
         statement,
     };

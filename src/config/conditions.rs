@@ -2,6 +2,7 @@
 //! `engine/conditions` with what the session knows.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::driver::{RelationName, Sql};
 use crate::yaml::folds::Folded;
@@ -9,23 +10,42 @@ use crate::yaml::keys::Keys;
 
 use super::settings::parse_word;
 
-/// All conditions of one query; each must hold.
+/// All conditions of one query; each must hold. What `defaults` say is shared by all queries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct When {
     /// The server's version; empty = any.
-    pub version: Vec<VersionBound>,
+    pub version: Arc<[VersionBound]>,
     /// The server's flavour is one of these; empty = any.
-    pub flavor: Vec<&'static str>,
+    pub flavor: Arc<[&'static str]>,
     /// The server's role.
     pub role: Option<ServerRole>,
     /// The database has all of these.
-    pub extensions: Vec<ExtensionBound>,
+    pub extensions: Arc<[ExtensionBound]>,
     /// All of these exist, and the user can read them.
-    pub relations: Vec<RelationName>,
+    pub relations: Arc<[RelationName]>,
     /// A statement that gives one boolean.
-    pub sql: Option<Sql>,
+    pub sql: Option<Arc<Sql>>,
     /// That statement, where lines of the file are joined in it.
-    pub folded: Vec<Folded>,
+    pub folded: Arc<[Folded]>,
+}
+
+impl When {
+    /// These, and those of `defaults` of the kinds that are not among these.
+    pub(super) fn over(&self, defaults: &When) -> When {
+        fn or<T>(own: &Arc<[T]>, default: &Arc<[T]>) -> Arc<[T]> {
+            Arc::clone(if own.is_empty() { default } else { own })
+        }
+        let of_sql = if self.sql.is_some() { self } else { defaults };
+        When {
+            version: or(&self.version, &defaults.version),
+            flavor: or(&self.flavor, &defaults.flavor),
+            role: self.role.or(defaults.role),
+            extensions: or(&self.extensions, &defaults.extensions),
+            relations: or(&self.relations, &defaults.relations),
+            sql: of_sql.sql.clone(),
+            folded: Arc::clone(&of_sql.folded),
+        }
+    }
 }
 
 /// An extension or plugin of some versions: `pg_stat_statements >=1.8`.
@@ -145,8 +165,16 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let role = keys.choice("role", ROLES);
     let extensions = keys.parsed("extension", ExtensionBound::new).unwrap_or_default();
     let relations = keys.parsed("relation", RelationName::new).unwrap_or_default();
-    let sql = keys.literal("sql").map(|text| statement(&text));
-    let when = When { version, flavor, role, extensions, relations, sql, folded: keys.folded("sql") };
+    let sql = keys.literal("sql").map(|text| statement(&text).into());
+    let when = When {
+        version: version.into(),
+        flavor: flavor.into(),
+        role,
+        extensions: extensions.into(),
+        relations: relations.into(),
+        sql,
+        folded: keys.folded("sql").into(),
+    };
     if when == When::default() && !keys.faulted() {
         keys.fault(
             "",

@@ -39,7 +39,7 @@ pub struct Discover {
     /// The collectors that run there; those of the target itself where it selects none.
     pub(super) collectors: CollectorSelection,
     /// Where `labels` stands.
-    labels_place: SourcePosition,
+    pub labels_place: SourcePosition,
 }
 
 /// One database of a list.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::driver::MAX_CELL_BYTES;
+use crate::error::SourcePosition;
 use crate::logging::LogFormat;
 use crate::metric::labels::reserved_label;
 use crate::name::LabelName;
@@ -23,6 +24,9 @@ use super::settings::{
     Choice, Settings, Show, Written, above_zero, at_least_one, at_least_one_byte, bytes, choice, optional,
     parse_choice, settings,
 };
+
+/// Nobody listens on more addresses; each is compared with all others.
+const MOST_COMPARED: usize = 100;
 
 /// The port without `listen` and `port`.
 const PORT: u16 = 9399;
@@ -90,6 +94,8 @@ settings! {
         fields {
             /// Limits of the public sockets.
             http: HttpLimits = HttpLimits::default();
+            /// Where `target_label` stands.
+            target_label_place: SourcePosition = SourcePosition::default();
             /// Names that requests for `/`, `/config` and reloads may have in `Host`.
             hosts: AllowedHosts = AllowedHosts::default();
         }
@@ -202,6 +208,7 @@ impl Exporter {
         let mut written_http = WrittenHttpLimits::default();
         if let Some(mut keys) = section {
             written = WrittenExporter::read(&mut keys);
+            exporter.target_label_place = keys.place("target_label");
             if let Some(mut http) = keys.inner("http") {
                 exporter.hosts = listed(&mut http).unwrap_or_default();
                 written_http = WrittenHttpLimits::read(&mut http);
@@ -267,6 +274,14 @@ fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress
     }
     if keys.count(key) == 0 && keys.is_list(key) {
         keys.fault_with_hint(key, "has no address", "leave it out for :9399");
+    }
+    let few = addresses.get(..addresses.len().min(MOST_COMPARED)).unwrap_or_default();
+    let others =
+        |(at, one): (usize, _)| few.iter().skip(at + 1).map(move |other: &ListenAddress| (one, other));
+    let mut pairs = few.iter().enumerate().flat_map(others);
+    if let Some((one, other)) = pairs.find(|(one, other)| other.overlaps(one)) {
+        let hint = "leave one of them out: `:PORT` and `[::]:PORT` are all addresses of this machine";
+        keys.fault_with_hint(key, format!("{one} and {other} cannot be open at once"), hint);
     }
     Some(addresses)
 }

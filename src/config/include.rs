@@ -99,7 +99,12 @@ impl IncludeSearch<'_, '_, '_> {
         let path = self.folder.join(text);
         if !is_meant(&path) {
             self.found.whole = false;
-            self.keys.fault("include", format!("there is no file {}", path.display()));
+            if path.is_dir() {
+                let hint = format!("write \"{}/*.yaml\" for its files", text.trim_end_matches('/'));
+                self.keys.fault_with_hint("include", format!("{text:?} is a folder"), hint);
+            } else {
+                self.keys.fault("include", format!("there is no file {}", path.display()));
+            }
         } else if self.main == same(&path) {
             self.keys.fault("include", format!("{text:?} is this file itself"));
         } else {

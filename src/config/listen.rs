@@ -1,7 +1,7 @@
 //! An address to listen on, as users write it: `host:port`, `:port`, `unix:PATH`, `systemd`. The flag `--listen` reads it too.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 const SYSTEMD: &str = "systemd";
@@ -17,6 +17,30 @@ pub enum ListenAddress {
     Unix(PathBuf),
     /// `systemd`: the sockets that systemd has opened for this process.
     Systemd,
+}
+
+impl ListenAddress {
+    /// True where the system does not let both be open at once.
+    pub(super) fn overlaps(&self, other: &ListenAddress) -> bool {
+        let covers = |one: SocketAddr, other: SocketAddr| {
+            one.ip() == Ipv6Addr::UNSPECIFIED || (one.ip() == Ipv4Addr::UNSPECIFIED && other.is_ipv4())
+        };
+        match (self.tcp(), other.tcp()) {
+            (Some(one), Some(other)) if one.port() == other.port() && one.port() != 0 => {
+                one == other || covers(one, other) || covers(other, one)
+            }
+            (None, None) => self == other,
+            _ => false,
+        }
+    }
+
+    fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            ListenAddress::AnyAddress(port) => Some((Ipv6Addr::UNSPECIFIED, *port).into()),
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) | ListenAddress::Systemd => None,
+        }
+    }
 }
 
 /// As users write it.
@@ -103,6 +127,32 @@ mod tests {
         assert_eq!(read("unix:/run/x.sock"), Ok(ListenAddress::Unix("/run/x.sock".into())));
         assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
         assert_eq!(read("systemd"), Ok(ListenAddress::Systemd));
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_open_at_once_overlap() {
+        let overlap = |one, other| read(one).unwrap().overlaps(&read(other).unwrap());
+        for (one, other) in [
+            (":9399", "127.0.0.1:9399"),
+            ("[::]:9399", "0.0.0.0:9399"),
+            ("[::1]:9399", ":9399"),
+            ("0.0.0.0:9399", "127.0.0.1:9399"),
+            ("127.0.0.1:9399", "localhost:9399"),
+            ("unix:x.sock", "unix:./x.sock"),
+            ("systemd", "systemd"),
+        ] {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            (":9399", ":9400"),
+            ("127.0.0.1:9399", "[::1]:9399"),
+            ("0.0.0.0:9399", "[::1]:9399"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            (":9399", "systemd"),
+            ("unix:x.sock", "unix:y.sock"),
+        ] {
+            assert!(!overlap(one, other) && !overlap(other, one), "{one} {other}");
+        }
     }
 
     #[test]

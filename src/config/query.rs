@@ -64,6 +64,8 @@ settings! {
             place: Arc<SourcePosition> = Arc::default();
             /// Where its SQL stands: the key `sql` or `sql_file`.
             sql_place: Arc<SourcePosition> = Arc::default();
+            /// Where `foreach` stands.
+            foreach_place: Arc<SourcePosition> = Arc::default();
             /// Its `sql`, where lines of the file are joined in it.
             folded: Arc<[Folded]> = Arc::default();
             /// The lints that it silences, on itself and its metrics.
@@ -118,6 +120,8 @@ pub(super) struct Inherited {
     pub(super) written: WrittenQuery,
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
+    /// The same by `defaults`, which is merged with what they or their file say.
+    pub(super) default_when: Option<Arc<When>>,
     /// The lints that they silence unless they say otherwise.
     pub(super) lint_off: SilencedLints,
     /// What makes their statements: [`Sql::new`], or [`Sql::of_catalog`] in a pack inside the binary.
@@ -158,6 +162,10 @@ impl QueryEntry {
             add_labels(&keys, foreach, &mut metrics);
         }
         let when = conditions::read(&mut keys, inherited.statement).map(Arc::new);
+        let when = match (when.or_else(|| inherited.when.clone()), &inherited.default_when) {
+            (Some(own), Some(default)) => Some(own.over(default).into()),
+            (own, default) => own.or_else(|| default.clone()),
+        };
         let own_silence = keys.has("lint_off");
         let silence = SilencedLints::read(&mut keys, LintSubject::Query);
         let query = Query {
@@ -165,8 +173,9 @@ impl QueryEntry {
             collector: inherited.collector.clone(),
             sql: Arc::new((inherited.statement)(&sql)),
             metrics: metrics.into(),
+            foreach_place: if foreach.is_some() { keys.place("foreach").into() } else { Arc::default() },
             foreach,
-            when: when.or_else(|| inherited.when.clone()),
+            when,
             redacted: Arc::new(keys.redacted()),
             place: Arc::clone(&place),
             sql_place: Arc::new(sql_place),
@@ -187,7 +196,7 @@ impl QueryEntry {
 
     /// The statements that may run, `sql`, `when.sql` and `foreach.sql`, each with its place.
     pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &SourcePosition)> {
-        let condition = self.when.as_ref().and_then(|when| when.sql.as_ref());
+        let condition = self.when.as_ref().and_then(|when| when.sql.as_deref());
         let values = self.foreach.as_ref().and_then(|foreach| foreach.sql());
         let own = Some((&*self.sql, &*self.sql_place)).filter(|(sql, _)| !sql.text().is_empty());
         own.into_iter().chain(condition.into_iter().chain(values).map(|sql| (sql, &*self.place)))

@@ -255,6 +255,16 @@ impl TargetFileWatch {
         }
     }
 
+    /// Drops the old contents that were taken over, unless a fault is elsewhere than in target files. True where it did.
+    pub(super) fn forget_old(&mut self, faults: &[Error]) -> bool {
+        let is_file = |place: &SourcePosition| self.files.iter().any(|file| file.name() == place.file);
+        let are_of_files = faults.iter().all(|fault| fault.place().is_none_or(is_file));
+        if are_of_files {
+            self.files.iter_mut().filter(|file| file.error.is_some()).for_each(|file| file.good = None);
+        }
+        are_of_files
+    }
+
     /// The contents in use, in order.
     pub(super) fn good(&self) -> Vec<Arc<Document>> {
         self.files.iter().filter_map(|file| file.good.clone()).collect()

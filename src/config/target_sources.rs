@@ -171,7 +171,9 @@ impl LoadedFiles {
             }
         }
         if let Some(inherited) = inherited {
-            // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
+            // A default may be meant for a driver that no entry uses today, or for entries that are still to come: what reads
+            // an entry, and each driver, is asked which keys it knows.
+            drop(DatabaseEntry::read(String::new(), inherited.rehearsal(), &self.drivers));
             for driver in self.drivers.names().filter_map(|name| self.drivers.find(name)) {
                 driver.endpoint(&mut inherited.rehearsal());
             }
@@ -307,10 +309,10 @@ impl TargetSources {
     }
 
     /// The configuration with the target files as they are now, and with the targets of another one: its last good
-    /// target files, and these databases.
+    /// target files, as far as they go together with it, and these databases.
     ///
     /// # Errors
-    /// The faults that the databases make.
+    /// The faults that it has with these targets, but for those of target files.
     pub fn inherit(
         self: &Arc<Self>,
         other: Option<&TargetSources>,
@@ -323,7 +325,11 @@ impl TargetSources {
         }
         self.accept(&mut state.watch, environment);
         state.lists.clone_from(lists);
-        self.with(&state.watch.good(), Discovered::Lists(lists), environment)
+        let with = |watch: &TargetFileWatch| self.with(&watch.good(), Discovered::Lists(lists), environment);
+        with(&state.watch).or_else(|faults| match state.watch.forget_old(&faults) {
+            true => with(&state.watch),
+            false => Err(faults),
+        })
     }
 
     /// Takes as many of the new contents of target files as go together; the others are refused.

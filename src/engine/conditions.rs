@@ -41,7 +41,7 @@ fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
 
 /// The first condition on what the server has that does not hold.
 fn unmet_objects(when: &When, objects: &ServerObjects) -> Option<SkipCause> {
-    for ExtensionBound { name, version } in &when.extensions {
+    for ExtensionBound { name, version } in when.extensions.iter() {
         let unmet = match objects.extension(name) {
             None => format!("when.extension: the server has no {name}"),
             Some(theirs) if !version.iter().all(|bound| bound.holds(&version_numbers(theirs))) => {
@@ -198,13 +198,10 @@ mod tests {
     fn every_condition_must_hold() {
         let version = vec![VersionBound::new(">=10.6").expect("a bound")];
         let when = When {
-            version,
-            flavor: vec!["mariadb"],
+            version: version.into(),
+            flavor: ["mariadb"].into(),
             role: Some(ServerRole::Replica),
-            extensions: Vec::new(),
-            relations: Vec::new(),
-            sql: None,
-            folded: Vec::new(),
+            ..When::default()
         };
         assert!(unmet_facts(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")).is_none());
         assert!(unmet_facts(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")).is_some());

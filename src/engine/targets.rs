@@ -97,16 +97,14 @@ impl Targets {
 
     /// The configuration of a reload with what is known of its targets: the last good content of its target files, and the
     /// databases that were found.
-    pub fn hand_over(&self, config: Config, environment: &Environment) -> Config {
-        let Some(sources) = &config.sources else { return config };
+    ///
+    /// # Errors
+    /// The faults that it has with these targets, unless they are faults of the target files.
+    pub fn hand_over(&self, config: Config, environment: &Environment) -> Result<Config, Vec<Error>> {
+        let Some(sources) = &config.sources else { return Ok(config) };
         let lists = self.found_alike(&config.targets);
-        match sources.inherit(self.sources.as_deref(), &lists, environment) {
-            Ok(known) => known.with_exporter(config.exporter),
-            Err(faults) => {
-                log_refused(&faults);
-                config
-            }
-        }
+        let known = sources.inherit(self.sources.as_deref(), &lists, environment)?;
+        Ok(known.with_exporter(config.exporter))
     }
 
     /// The databases that the targets found, as far as those of another configuration find them in the same way.
@@ -219,12 +217,11 @@ impl Targets {
         self.forget_what_is_gone();
         let WorkerCounts { busy, late, waiting, .. } = self.shared.workers.counts();
         telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
-        for target in self.targets.iter().filter(|target| target.database.enabled) {
-            target.count_sessions();
-            if let Some(gauges) = self.discovery_gauges(target) {
-                telemetry.discovered(target.owner().labels(), gauges);
-            }
-        }
+        let enabled = || self.targets.iter().filter(|target| target.database.enabled);
+        enabled().for_each(|target| target.count_sessions());
+        let found =
+            enabled().filter_map(|target| Some((target.owner().labels(), self.discovery_gauges(target)?)));
+        telemetry.discovered(&found.collect::<Vec<_>>());
         let files = self.sources.iter().flat_map(|sources| sources.files());
         let files: Vec<_> = files.map(|file| (file.name, file.error.is_none())).collect();
         telemetry.target_files(&files);
@@ -332,7 +329,7 @@ fn log_changes(before: &[TargetFileState], now: &[TargetFileState]) {
 
 /// One line for a target file whose present content is not used.
 pub fn log_unused(error: &Error) {
-    log::error!("a target file is not used, its last good targets stay: {}", error.headline());
+    log::error!("a target file is not used as it is now: {}", error.headline());
 }
 
 fn log_refused(faults: &[Error]) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -119,8 +119,7 @@ impl BodyPart {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Header names and values without line ends; `Content-Length` and `Date` are added by `backend`, `Connection`
-    /// by the gate.
+    /// Header names and values without line ends; `Content-Length` is added by `backend`, `Connection` by the gate.
     pub headers: Vec<(&'static str, String)>,
     /// The body. For HEAD it is not sent; its length is, unless it is empty: then the length is not known.
     pub body: Vec<BodyPart>,
@@ -217,12 +216,14 @@ const DEFAULT_HEADERS: &[(&str, &str)] = &[
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ];
 
-/// The lines of a response's `own` headers, and of those of [`DEFAULT_HEADERS`] that are not among them.
+/// The lines of a response's date, of its `own` headers, and of those of [`DEFAULT_HEADERS`] that are not among them.
 pub(super) fn header_lines<N: AsRef<str>>(own: &[(N, String)]) -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
     let own = own.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
     let is_own = |name: &str| own.clone().any(|(own, _)| own.eq_ignore_ascii_case(name));
     let defaults = DEFAULT_HEADERS.iter().copied().filter(|(name, _)| !is_own(name));
-    own.clone().chain(defaults).map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+    let all = std::iter::once(("Date", date.as_str())).chain(own.clone()).chain(defaults);
+    all.map(|(name, value)| format!("{name}: {value}\r\n")).collect()
 }
 
 /// The reason phrase of a status.

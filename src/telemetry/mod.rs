@@ -238,24 +238,23 @@ impl Telemetry {
         self.sessions_limit.set(&target.with(&[]), f64::from(limit));
     }
 
-    /// What a target found now.
-    pub fn discovered(&self, target: TargetLabels<'_>, now: DiscoveryGauges) {
-        let labels = target.with(&[]);
-        self.discovery_success.set(&labels, f64::from(u8::from(now.success)));
-        self.discovery_targets.set(&labels, whole(now.targets));
-        self.discovery_dropped.set(&labels, whole(now.dropped));
-        self.discovery_timestamp.set(&labels, now.timestamp.map_or(0.0, Timestamp::unix_seconds));
+    /// What the targets found that look for databases, now.
+    pub fn discovered(&self, now: &[(TargetLabels<'_>, DiscoveryGauges)]) {
+        let set = |rows: &MetricRows, value: fn(&DiscoveryGauges) -> f64| {
+            rows.replace(now.iter().map(|(target, gauges)| (target.with(&[]), value(gauges))));
+        };
+        set(&self.discovery_success, |now| f64::from(u8::from(now.success)));
+        set(&self.discovery_targets, |now| whole(now.targets));
+        set(&self.discovery_dropped, |now| whole(now.dropped));
+        set(&self.discovery_timestamp, |now| now.timestamp.map_or(0.0, Timestamp::unix_seconds));
     }
 
     /// All target files now, each with whether its content is used.
     pub fn target_files(&self, files: &[(String, bool)]) {
-        let exists = |labels: &[(String, String)]| {
-            labels.iter().any(|(_, name)| files.iter().any(|(known, _)| known == name))
-        };
-        self.target_file_success.retain(exists);
-        for (name, success) in files {
-            self.target_file_success.set(&[("file", name)], f64::from(u8::from(*success)));
-        }
+        let rows = files
+            .iter()
+            .map(|(name, success)| (vec![("file", name.as_str())], f64::from(u8::from(*success))));
+        self.target_file_success.replace(rows);
     }
 
     /// A request was answered. `path` is one of ours or `other`, never one that a client made up.
@@ -284,10 +283,6 @@ impl Telemetry {
             &self.connect_failures,
             &self.sessions,
             &self.sessions_limit,
-            &self.discovery_dropped,
-            &self.discovery_success,
-            &self.discovery_targets,
-            &self.discovery_timestamp,
         ];
         for rows in of_targets {
             rows.retain(|labels| {

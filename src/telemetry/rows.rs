@@ -46,6 +46,16 @@ impl MetricRows {
         self.update(labels, |row| row.set(value));
     }
 
+    /// Sets the gauge's rows: these and no other.
+    pub(super) fn replace<'l>(&self, rows: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, f64)>) {
+        let row = |(labels, value): (Vec<(&str, &str)>, f64)| {
+            let row = self.row()?;
+            row.set(value);
+            Some((in_order(&labels), row))
+        };
+        *self.rows.lock() = rows.into_iter().filter_map(row).collect();
+    }
+
     /// Removes the rows whose labels are not `wanted`.
     pub(super) fn retain(&self, wanted: impl Fn(&[(String, String)]) -> bool) {
         self.rows.lock().retain(|labels, _| wanted(labels));
@@ -64,19 +74,27 @@ impl MetricRows {
     }
 
     fn update(&self, labels: &[(&str, &str)], act: impl FnOnce(&Gauge)) {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut labels: LabelPairs = labels.iter().map(owned).collect();
-        let place = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
-        labels.sort_by(|(one, _), (other, _)| (place(one), one).cmp(&(place(other), other)));
+        let labels = in_order(labels);
         let mut rows = self.rows.lock();
         if let Some(row) = rows.get(&labels) {
             act(row);
-        } else if let Some(family) = &self.family
-            // Nothing is counted under a name that the crate refuses.
-            && let Ok(row) = Gauge::new(family.name.as_str(), &*family.help)
-        {
+        } else if let Some(row) = self.row() {
             act(&row);
             rows.insert(labels, row);
         }
     }
+
+    /// A new row. `None`: nothing is counted under a name that the crate refuses.
+    fn row(&self) -> Option<Gauge> {
+        let family = self.family.as_ref()?;
+        Gauge::new(family.name.as_str(), &*family.help).ok()
+    }
+}
+
+fn in_order(labels: &[(&str, &str)]) -> LabelPairs {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let mut labels: LabelPairs = labels.iter().map(owned).collect();
+    let place = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
+    labels.sort_by(|(one, _), (other, _)| (place(one), one).cmp(&(place(other), other)));
+    labels
 }

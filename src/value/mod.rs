@@ -180,12 +180,14 @@ fn parse(text: &str) -> Number {
     }
 }
 
-/// A number that a file holds, read as one of a database.
+/// A number that a file holds, read as one of a database, or as YAML writes it (`.inf`, `.nan`).
 ///
 /// # Errors
 /// What it is instead.
 pub fn written_number(text: &str) -> Result<f64, &'static str> {
-    match parse(text) {
+    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    let without_dot = text.replacen('.', "", 1);
+    match parse(if has_digit { text } else { &without_dot }) {
         Number::Value(value) => Ok(value),
         Number::NotNumber | Number::Null => Err("is not a number"),
         Number::Overflow => Err("is too large for a 64-bit float"),
@@ -207,6 +209,19 @@ fn epoch(months: i32, days: i32, micros: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn yaml_writes_what_is_not_finite_with_a_dot() {
+        for (text, value) in
+            [(".inf", f64::INFINITY), ("-.Inf", f64::NEG_INFINITY), ("inf", f64::INFINITY), (".5", 0.5)]
+        {
+            assert_eq!(written_number(text), Ok(value), "{text}");
+        }
+        assert!(written_number(".NaN").is_ok_and(f64::is_nan));
+        for text in [".", "..inf", "", "x.y", "1.2.3"] {
+            assert!(written_number(text).is_err(), "{text}");
+        }
+    }
 
     fn label(cell: Cell<'_>) -> String {
         cell.label(&mut "what was there before".to_owned()).to_owned()

@@ -229,18 +229,32 @@ impl<'d> Keys<'d> {
         Some(keys.collect())
     }
 
-    /// A mapping of names to mappings, in file order. A name with nothing after it is an empty mapping.
+    /// A mapping of names to mappings, in file order, behind those of the defaults that have other names. A name with nothing
+    /// after it is an empty mapping.
     pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
         self.ask(key, &ValueKind::Entries);
         let Some(found) = self.look(key) else {
             return Some(vec![("name".to_owned(), self.empty_element(key)?)]);
         };
+        let mut entries = self.entries_of(&found, key)?;
+        if let Some(default) = self.merged_default(key) {
+            let own: HashSet<String> = entries.iter().map(|(name, _)| name.clone()).collect();
+            let mut all = self.entries_of(&default, key)?;
+            all.retain(|(name, _)| !own.contains(name));
+            // The own ones behind: of several that match, the last one counts.
+            all.append(&mut entries);
+            entries = all;
+        }
+        Some(entries)
+    }
+
+    fn entries_of(&self, found: &FoundKey<'_, 'd>, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
         let NodeValue::Map(entries) = found.value() else {
-            return self.wrong(&found, "a mapping of names to mappings");
+            return self.wrong(found, "a mapping of names to mappings");
         };
         let keys = entries.iter().filter_map(|entry| {
             let path = join(&found.path(), &entry.key);
-            let front = self.mapping(&found, &entry.node, &path, entry.at, self.element_record(key))?;
+            let front = self.mapping(found, &entry.node, &path, entry.at, self.element_record(key))?;
             Some((entry.key.clone(), self.part(front, None)))
         });
         Some(keys.collect())
@@ -405,10 +419,7 @@ impl<'d> Keys<'d> {
     pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
         self.ask(key, &ValueKind::Pairs);
         let mut pairs = self.pairs_of(&self.look(key)?)?;
-        if self.merges
-            && self.front.find(key).is_some()
-            && let Some(default) = self.default_of(key)
-        {
+        if let Some(default) = self.merged_default(key) {
             let own: HashSet<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
             pairs.extend(self.pairs_of(&default)?.into_iter().filter(|(name, _)| !own.contains(name)));
         }
@@ -674,6 +685,11 @@ impl<'d> Keys<'d> {
     /// The value of `key`, from the defaults when this mapping has none.
     fn look(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
         self.front.find(key).or_else(|| self.default_of(key))
+    }
+
+    /// The default that is merged with the mapping's own value.
+    fn merged_default(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
+        self.default_of(key).filter(|_| self.merges && self.front.find(key).is_some())
     }
 
     fn default_of(&self, key: &str) -> Option<FoundKey<'_, 'd>> {

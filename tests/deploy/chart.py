@@ -252,6 +252,9 @@ REFUSED = [
     ({"config": {"databases": {"zoo": {"password": 7}}}}, "databases.zoo has a password"),
     ({"config": "databases: {zoo: {url: 'mysql://u:c4nary@zoo.example/zoo'}}"}, "databases.zoo has a password"),
     ({"config": {"databases": {"zoo": {"connection_string": "postgresql://u:c4nary@zoo.example"}}}}, "set `secretConfig: true`"),
+    ({"config": {"databases": {"zoo": {"url": "postgres://u:c4n$ry@zoo.example"}}}}, "databases.zoo has a password"),
+    ({"config": {"databases": {"zoo": {"url": "postgres://u@zoo.example/zoo?a=b&password=c4nary"}}}}, "databases.zoo has a password"),
+    ({"config": {"databases": {"zoo": {"url": "host=zoo.example password='c4nary'"}}}}, "databases.zoo has a password"),
     ({"config": {"defaults": {"database": {"password": "c4nary"}}}}, "defaults.database has a password"),
     ({"config": "a: b", "configFiles": {"a.yaml": "databases: {zoo: {password: c4nary}}"}}, 'configFiles["a.yaml"]'),
 ]
@@ -260,6 +263,8 @@ REFUSED = [
 PUBLIC = [
     {"url": "postgres://u:${PW}@zoo.example/zoo"},
     {"url": "postgres://u@zoo.example:5432/zoo?application_name=a:b@c"},
+    {"url": "host=zoo.example user=u password='${PW}'"},
+    {"url": "postgres://u@zoo.example/zoo?password=${PW}"},
     {"url": "postgres://zoo.example:5432/a@b"},
     {"url": "sqlite:///a:b@c.db"},
     {"username": "u", "password": "${PW:-}"},

@@ -16,7 +16,7 @@ use crate::servers::{MariaDb, Postgres};
 /// Queries on the parent and on the databases.
 const QUERIES: &str = "queries:
   - {name: of_server, database: srv, sql: SELECT 1 AS value, metrics: [{name: of_server}]}
-  - {name: of_database, databases: ['srv/**'], sql: 'SELECT length(current_database()) AS value', metrics: [{name: of_database}]}
+  - {name: of_database, databases: ['srv/*'], sql: 'SELECT length(current_database()) AS value', metrics: [{name: of_database}]}
 ";
 
 fn config(entry: &str) -> String {
@@ -218,6 +218,29 @@ fn a_list_that_fails_is_told_and_the_target_itself_works() {
     exporter.wait_for_log("target srv finds no databases");
     assert_eq!(exporter.log().matches("target srv finds no databases").count(), 1, "{}", exporter.log());
     assert!(!exporter.get("/-/metrics").text().contains("query=\"discover\""));
+    // Who gives it up is not told of its failure for ever.
+    std::fs::write(exporter.file("sql-exporter.yaml"), config(&server.entry_with(""))).expect("written");
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    assert_eq!(figure(&exporter, "success"), None);
+    assert!(!exporter.get("/-/metrics").text().contains("discovery_"));
+}
+
+#[test]
+fn a_target_that_a_file_and_the_main_file_have_costs_no_database() {
+    let server = server_with(&["one"]);
+    let text = |more: &str| {
+        let entry = server.access().entry_with("discover: {}");
+        format!("databases:\n  srv: {entry}\n{more}target_files: [targets/*.yaml]\n{QUERIES}")
+    };
+    let moving = "databases: {x: {driver: sqlite, database: ../lite.db}}\n";
+    let exporter = setup(&text("")).file("lite.db", "").file("targets/a.yaml", moving).serve();
+    exporter.metrics();
+    let all: BTreeSet<String> = ["srv", "srv/one", "srv/postgres", "x"].map(str::to_owned).into();
+    assert_eq!(listed(&exporter), all);
+    let main = text("  x: {driver: sqlite, database: lite.db}\n");
+    std::fs::write(exporter.file("sql-exporter.yaml"), main).expect("written");
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    assert_eq!(listed(&exporter), all, "{}", exporter.log());
 }
 
 #[test]

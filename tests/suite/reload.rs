@@ -107,6 +107,8 @@ fn a_broken_file_changes_nothing_and_is_told() {
         "{text}"
     );
     exporter.wait_for_log("the configuration was not reloaded: the old one stays");
+    // A line of the log has no piece of the file with a caret below it.
+    assert!(exporter.log().contains("unknown key; did you mean `database`?\n"), "{}", exporter.log());
     assert_eq!(own(&exporter, "sql_exporter_config_last_reload_successful"), 0.0);
     assert_eq!(own(&exporter, "sql_exporter_config_last_reload_success_timestamp_seconds"), loaded);
     assert_eq!(dice(&exporter, "a"), before);

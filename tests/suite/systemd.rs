@@ -75,11 +75,16 @@ fn systemd_hears_of_start_reload_and_stop() {
         before < time + Duration::from_millis(20) && time <= uptime() + Duration::from_millis(20),
         "{time:?}"
     );
-    assert_eq!(systemd.state(), "READY=1\nSTATUS=serving\n");
+    assert_eq!((systemd.state(), systemd.state()), ("STATUS=serving\n".into(), "READY=1\n".into()));
     std::fs::write(exporter.file("sql-exporter.yaml"), "databases: 1").expect("written");
     signal("HUP", &[exporter.pid()]);
     assert!(systemd.state().starts_with("RELOADING=1\n"));
     assert!(systemd.state().contains("the configuration was not reloaded"));
+    assert_eq!(systemd.state(), "READY=1\n");
+    // Whoever asks for the reload that succeeds.
+    std::fs::write(exporter.file("sql-exporter.yaml"), CONFIG).expect("written");
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    assert_eq!(systemd.state(), "STATUS=serving\n");
     let (code, _) = exporter.stop("TERM");
     assert_eq!(systemd.state(), "STOPPING=1\n");
     assert_eq!(code, Some(0));

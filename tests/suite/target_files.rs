@@ -211,9 +211,16 @@ fn commands_and_pages_know_targets_of_files() {
         "{}",
         checked_file.text()
     );
-    let once = broken().once();
-    assert_eq!(once.code(), 0, "{}", once.errors());
-    assert!(once.errors().contains("a target file is not used"), "{}", once.errors());
+    for (arguments, code) in [
+        (&["collect"][..], 1),
+        (&["test"], 1),
+        (&["collect", "--target", "one"], 0),
+        (&["test", "--target", "one"], 0),
+    ] {
+        let output = broken().args(arguments).output();
+        assert_eq!(output.code(), code, "{arguments:?}: {}", output.errors());
+        assert!(output.errors().contains("a target file is not used as it is now"), "{}", output.errors());
+    }
     let exporter = files().serve();
     for path in ["/", "/config"] {
         assert!(exporter.get(path).text().contains("one"), "{path}");
@@ -276,6 +283,61 @@ fn an_empty_folder_passes_a_strict_check() {
         let there = check(setup(&text).file("targets/a.yaml", &entries(&["app-1"])));
         assert_eq!(there.code(), 0, "{}", there.text());
     }
+}
+
+#[test]
+fn defaults_are_for_targets_that_are_all_still_to_come() {
+    let text = format!(
+        "defaults: {{database: {{{SQLITE}, labels: {{team: x}}, max_connections: 2, overrides: {{q: {{timeout: 1s}}}}}}}}\n\
+         target_files: [targets/*.yaml]\nqueries:\n  - {{name: q, databases: ['*'], sql: SELECT 1 AS value, metrics: [{{name: m}}]}}\n"
+    );
+    let exporter = setup(&text).file("lite.db", "").file("targets/a.yaml", &entries(&[])).serve();
+    wait_for(&exporter, &[]);
+    write(&exporter, "targets/a.yaml", "databases: {app: {}}\n");
+    wait_for(&exporter, &["app"]);
+    let page = checked(&exporter.metrics());
+    assert_eq!(page.value("m", &[("target", "app"), ("team", "x")]), Some(1.0));
+    write(&exporter, "targets/a.yaml", &entries(&[]));
+    wait_for(&exporter, &[]);
+    let slip = setup(&text.replace("labels:", "label:")).args(&["check"]).output();
+    assert!(
+        slip.text().contains("defaults.database.label: unknown key; did you mean `labels`?"),
+        "{}",
+        slip.text()
+    );
+}
+
+/// The queries of a main file without targets go together or not only where a target runs them.
+#[test]
+fn a_reload_whose_fault_only_targets_of_files_show_changes_nothing() {
+    let query = |name: &str, labels: &str| {
+        format!(
+            "  - {{name: {name}, databases: ['*'], sql: SELECT 1 AS value, metrics: [{{name: m, labels: [{labels}]}}]}}\n"
+        )
+    };
+    let good = format!("target_files: [targets/*.yaml]\nqueries:\n{}", query("q", ""));
+    let setup = setup(&good).file("lite.db", "").file("targets/a.yaml", &entries(&["app"]));
+    let exporter = setup.file("targets/b.yaml", &entries(&["other"])).serve();
+    wait_for(&exporter, &["app", "other"]);
+    write(&exporter, "sql-exporter.yaml", &(good.clone() + &query("r", "b")));
+    let reply = exporter.request("POST", "/-/reload", &[]);
+    assert_eq!(reply.status, 500, "{}", reply.text());
+    assert!(
+        reply.text().contains("sql-exporter.yaml:4:")
+            && reply.text().contains("one name has one set of labels")
+    );
+    wait_for(&exporter, &["app", "other"]);
+    let page = checked(&exporter.metrics());
+    assert_eq!(page.series("m").len(), 2);
+    assert_eq!(page.value("sql_exporter_config_last_reload_successful", &[]), Some(0.0));
+    assert_eq!((success(&exporter, "a.yaml"), success(&exporter, "b.yaml")), (Some(1.0), Some(1.0)));
+    // A target that the main file and a file have is a fault of the file, and the others stay.
+    let main = format!("databases: {{app: {{{SQLITE}, labels: {{of: main}}}}}}\n{good}");
+    write(&exporter, "sql-exporter.yaml", &main);
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    wait_for(&exporter, &["app", "other"]);
+    assert_eq!(checked(&exporter.metrics()).value("m", &[("target", "app"), ("of", "main")]), Some(1.0));
+    assert_eq!((success(&exporter, "a.yaml"), success(&exporter, "b.yaml")), (Some(0.0), Some(1.0)));
 }
 
 /// What is wrong with the databases of a server is a fault of the file that brings the server, before it is asked.

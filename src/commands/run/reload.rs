@@ -57,11 +57,11 @@ impl Reloader {
         }
         let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
         // A panic is a failed reload: the thread that serves SIGHUP goes on, and the metric says so.
-        let load = AssertUnwindSafe(|| (self.load)().map(|config| swap(site, config)));
+        let load = AssertUnwindSafe(|| (self.load)().and_then(|config| swap(site, config)));
         let result = catch_unwind(load).unwrap_or_else(|_| Err(vec![unfinished()])).map_err(Arc::new);
         site.telemetry().reloaded(result.is_ok());
         if let Err(errors) = &result {
-            errors.iter().for_each(|error| log::error!("{error}"));
+            errors.iter().for_each(|error| log::error!("{}", error.headline()));
             log::error!("the configuration was not reloaded: the old one stays");
         }
         *last = LastReload { number, result: result.clone() };
@@ -73,19 +73,24 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(site: &Endpoints, mut config: Config) {
-    crate::commands::log_warnings(&config);
-    let renewal = site.change(|old| {
+fn swap(site: &Endpoints, mut config: Config) -> Result<(), Vec<Error>> {
+    let renewed = site.change(|old| {
         keep_what_cannot_change(&old.exporter, &mut config.exporter);
-        crate::logging::set_level(config.exporter.log_level);
-        let config = old.hand_over(config, &process_environment);
-        let (targets, renewal) = old.renew(config);
-        (Some(targets), renewal)
+        match old.hand_over(config, &process_environment) {
+            Ok(config) => {
+                crate::commands::log_warnings(&config);
+                crate::logging::set_level(config.exporter.log_level);
+                let (targets, summary) = old.renew(config);
+                (Some(targets), Ok(summary))
+            }
+            Err(faults) => (None, Err(faults)),
+        }
     });
-    let ReloadSummary { unchanged, changed, started, ended } = renewal;
+    let ReloadSummary { unchanged, changed, started, ended } = renewed?;
     log::info!(
         "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
     );
+    Ok(())
 }
 
 /// Keeps the settings that are read at the start only; a change of one is logged.

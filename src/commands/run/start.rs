@@ -13,7 +13,6 @@ use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
 use super::systemd;
-use super::systemd::Status;
 use crate::commands::settings::process_environment;
 use crate::config::Config;
 use crate::deadline::{Deadline, duration_text};
@@ -108,7 +107,12 @@ pub fn serve(
     }
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let site = Endpoints::new(targets, Box::new(move |site| reloader.reload(site)), process_environment);
+    let reload = move |site: &Endpoints| {
+        let result = reloader.reload(site);
+        systemd::reloaded(result.is_ok());
+        result
+    };
+    let site = Endpoints::new(targets, Box::new(reload), process_environment);
     let site = Arc::new(site.with_config_file(file));
     let telemetry = site.telemetry();
     let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
@@ -128,7 +132,7 @@ pub fn serve(
     on_listening(server.addresses()).map_err(|error| vec![error])?;
     let reload = start_reload_thread(&site)?;
     systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
-    systemd::ready(Status::Serving);
+    systemd::ready();
     if early.0.load(Ordering::Relaxed) {
         let _ = reload.try_send(());
     }
@@ -179,8 +183,8 @@ fn start_reload_thread(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Erro
     let reload = move || {
         for () in receiver {
             systemd::reloading();
-            let reloaded = site.reload().is_ok();
-            systemd::ready(if reloaded { Status::Serving } else { Status::ReloadFailed });
+            let _ = site.reload();
+            systemd::ready_again();
         }
     };
     let started = std::thread::Builder::new().name("reload".to_owned()).spawn(reload);

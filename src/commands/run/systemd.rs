@@ -11,23 +11,26 @@ use crate::server::LivenessCheck;
 /// Not more often, whatever `WATCHDOG_USEC` says.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a reload has come to, as `systemctl status` shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
-    Serving,
-    ReloadFailed,
+const SERVING: NotifyState<'_> = NotifyState::Status("serving");
+const NOT_RELOADED: NotifyState<'_> =
+    NotifyState::Status("serving; the configuration was not reloaded, see the log");
+
+/// All addresses are open.
+pub(super) fn ready() {
+    send(&[NotifyState::Ready, SERVING]);
 }
 
-/// All addresses are open, or a reload has ended.
-pub(super) fn ready(status: Status) {
-    let status = match status {
-        Status::Serving => "serving",
-        Status::ReloadFailed => "serving; the configuration was not reloaded, see the log",
-    };
-    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+/// What a reload has come to, whoever asked for it, as `systemctl status` shows it.
+pub(super) fn reloaded(succeeded: bool) {
+    send(&[if succeeded { SERVING } else { NOT_RELOADED }]);
 }
 
-/// A reload has begun; [`ready`] ends it.
+/// The end of a reload that [`reloading`] has told of.
+pub(super) fn ready_again() {
+    send(&[NotifyState::Ready]);
+}
+
+/// A reload has begun; [`ready_again`] ends it.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),

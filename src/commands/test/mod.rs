@@ -58,6 +58,7 @@ pub struct TestArgs {
 /// Wrong arguments, a wrong configuration. What is wrong with a target is in the report and in the exit code.
 pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
     let config = super::load(args)?;
+    let lacks_files = options.target.is_empty() && !config.target_file_faults().is_empty();
     let by = Deadline::within(options.timeout);
     let config = super::discovered(config, &options.target, by.earlier_by(options.timeout / 2));
     let targets = choose(&config, &options.target)?;
@@ -69,7 +70,7 @@ pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
     let targets = tested.into_iter().map(|tested| TargetReport::new(tested, options.timeout));
     let report = TestReport::new(targets.collect());
     print_report(options.format, &report, render)?;
-    Ok(u8::from(report.summary.failed > 0))
+    Ok(u8::from(lacks_files || report.summary.failed > 0))
 }
 
 /// The named targets, disabled ones too, in configuration order.

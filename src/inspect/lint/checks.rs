@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::units::{self, Unit};
 use super::{FindingSink, LintMessage, metrics};
 use crate::config::Config;
+use crate::config::foreach::Foreach;
 use crate::config::query::Query;
 use crate::driver::connection::tls::TlsRequirement;
 use crate::driver::statement::{Dialect, swallowing_comment};
@@ -165,13 +166,29 @@ pub(super) fn prometheus_name(config: &Config, sink: &mut FindingSink<'_>) {
             let message = format!("Prometheus itself writes a metric {name} for each scrape");
             sink.metric(query, metric, lint_message(message, "begin the name with what it is about"));
         }
-        let found = metric.label_names.iter().filter_map(|label| find(label.as_str(), name));
+        let of_foreach = query.foreach.as_deref().map_or(&[][..], Foreach::labels);
+        let own = metric.label_names.iter().filter(|label| !of_foreach.contains(label));
+        let found = own.filter_map(|label| find(label.as_str(), name));
         found.for_each(|found| sink.labels(query, metric, found));
+    }
+    for query in &config.queries {
+        let labels = query.foreach.iter().flat_map(|foreach| foreach.labels());
+        let found = labels.filter_map(|label| find(label.as_str(), &format!("query {}", query.name)));
+        found.for_each(|found| sink.query(query, &query.foreach_place, found));
     }
     for target in &config.targets {
         let owner = format!("target {}", target.name);
-        let found = target.labels.iter().filter_map(|(label, _)| find(label.as_str(), &owner));
-        found.for_each(|found| sink.target(target, &target.source.labels, found));
+        let own = target.labels.iter().map(|(label, _)| (label, &target.source.labels));
+        let discover = target.discover.as_deref();
+        let of_databases =
+            discover.iter().flat_map(|found| found.labels.iter().map(|label| (label, &found.labels_place)));
+        for (label, place) in own.chain(of_databases) {
+            let found = find(label.as_str(), &owner);
+            found.into_iter().for_each(|found| sink.target(target, place, found));
+        }
+        // Once for all targets, unless each of them silences it.
+        let found = find(&config.exporter.target_label, "every target");
+        found.into_iter().for_each(|found| sink.target(target, &config.exporter.target_label_place, found));
     }
 }
 
@@ -373,7 +390,7 @@ pub(super) fn hiding_comment(config: &Config, sink: &mut FindingSink<'_>) {
             let message = format!("the comment `{comment}` hides the lines of SQL that follow it");
             sink.query(query, &query.sql_place, lint_message(message, HINT));
         }
-        let when = query.when.as_ref().map(|when| ("when.sql", when.folded.as_slice()));
+        let when = query.when.as_ref().map(|when| ("when.sql", &*when.folded));
         let foreach = query.foreach.as_ref().map(|foreach| ("foreach.sql", foreach.folded()));
         for (key, folded) in when.into_iter().chain(foreach) {
             let Some(comment) = comment(folded) else { continue };

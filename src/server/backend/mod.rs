@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -318,10 +318,9 @@ impl Backend {
 /// Writes head and body in as few writes as the parts allow.
 fn write(to: Box<dyn Write + Send>, response: &Response, head_only: bool) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(WRITE_BUFFER, to);
-    let date = httpdate::fmt_http_date(SystemTime::now());
     write!(
         out,
-        "HTTP/1.1 {} {}\r\nDate: {date}\r\n{}",
+        "HTTP/1.1 {} {}\r\n{}",
         response.status,
         super::reason_phrase(response.status),
         super::header_lines(&response.headers)

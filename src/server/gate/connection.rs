@@ -1,7 +1,7 @@
 //! One public connection: reads heads, has each request relayed, refuses with an answer, and closes in good order.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{timeout, timeout_at};
@@ -188,10 +188,9 @@ pub(super) async fn refuse(
         _ => "",
     };
     let mut answer = format!(
-        "HTTP/1.1 {status} {}\r\nDate: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\nConnection: close\r\n{extra}{}\r\n",
         reason_phrase(*status),
-        httpdate::fmt_http_date(SystemTime::now()),
         message.len() + 1,
         header_lines(headers)
     );

@@ -5,6 +5,7 @@
 //! A file that is being written, or that a full disk has cut, may require less than was meant. So a file that is read
 //! again never takes a kind of protection away: that needs a restart.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -98,7 +99,9 @@ impl WebConfigStore {
                 }
             },
             Err(faults) => {
-                faults.iter().for_each(|fault| log::warn!("{fault}; the old settings stay in effect"));
+                let warn =
+                    |fault: &Error| log::warn!("{}; the old settings stay in effect", fault.headline());
+                faults.iter().for_each(warn);
             }
         }
     }
@@ -154,8 +157,8 @@ const HEADERS: [&str; 5] = [
     "X-XSS-Protection",
     "Strict-Transport-Security",
 ];
-/// A login of a higher cost takes seconds of CPU.
-const MAX_BCRYPT_COST: u32 = 16;
+/// bcrypt knows no lower cost; a login of a higher one takes seconds of CPU.
+const BCRYPT_COSTS: RangeInclusive<u32> = 4..=16;
 
 const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
     ("NoClientCert", Some(ClientAuth::None)),
@@ -180,7 +183,7 @@ fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
     let reader = Reader::new(&process_environment);
     let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut fingerprint));
     let LoadFindings { faults, warnings, .. } = reader.finish();
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    warnings.iter().for_each(|warning| log::warn!("{}", warning.headline()));
     match config {
         Some(config) if faults.is_empty() => (fingerprint, Ok(config)),
         _ => (fingerprint, Err(faults)),
@@ -346,10 +349,10 @@ fn users(keys: &mut Keys<'_>) -> Users {
             keys.fault_with_hint("basic_auth_users", message, "choose a name without `:`");
         }
         match bcrypt::HashParts::from_str(hash) {
-            Ok(parts) if parts.get_cost() <= MAX_BCRYPT_COST => {}
+            Ok(parts) if BCRYPT_COSTS.contains(&parts.get_cost()) => {}
             Ok(parts) => {
-                let message =
-                    format!("the cost {} of user {name:?} is above {MAX_BCRYPT_COST}", parts.get_cost());
+                let (cost, least, most) = (parts.get_cost(), BCRYPT_COSTS.start(), BCRYPT_COSTS.end());
+                let message = format!("the cost {cost} of user {name:?} is not one from {least} to {most}");
                 keys.fault("basic_auth_users", message);
             }
             Err(_) => keys.fault_with_hint(

@@ -105,3 +105,24 @@ fn defaults_that_nobody_reads_over_are_left_alone_and_a_rehearsal_asks_for_all()
         defaults.finish_defaults();
     });
 }
+
+#[test]
+fn names_of_mappings_merge_one_level_and_the_own_ones_come_last() {
+    let text = "defaults: {overrides: {a: {x: 1}, b: {x: 2}}}\n\
+                entries: {e: {overrides: {b: {x: 3}, c: {x: 4}}}, f: {}}";
+    let mut seen = Vec::new();
+    let faults = over(text, |keys| {
+        let read = |(name, mut keys): (String, Keys<'_>)| {
+            let x: Option<u8> = keys.number("x", "a number");
+            keys.finish();
+            format!("{name}{}", x.unwrap())
+        };
+        seen.push(keys.entries("overrides").unwrap().into_iter().map(read).collect::<String>());
+    });
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!(seen, ["a1b3c4", "a1b2"]);
+    let faults = over("defaults: {overrides: {a: {y: 1}}}\nentries: {e: {overrides: {b: {}}}}", |keys| {
+        keys.entries("overrides").unwrap().into_iter().for_each(|(_, keys)| drop(keys.finish()));
+    });
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}

@@ -63,6 +63,29 @@ fn a_file_speaks_for_its_queries_between_the_entry_and_the_defaults() {
 }
 
 #[test]
+fn conditions_are_those_of_the_entry_or_its_file_and_what_the_defaults_add() {
+    let config = Folder::new()
+        .with("main.yaml", "databases: {a: {driver: paper}}\ndefaults: {query: {when: {version: '>=14', role: primary}}}\ninclude: [more.yaml, plain.yaml]\n")
+        .with(
+            "more.yaml",
+            &format!(
+                "when: {{role: replica}}\nqueries:\n{}{}",
+                entry("q", ""),
+                entry("r", "when: {flavor: mariadb},")
+            ),
+        )
+        .with("plain.yaml", &format!("queries:\n{}", entry("s", "")))
+        .load();
+    let when = |name: &str| {
+        let when = query(target(&config, "a"), name).when.clone().expect("conditions");
+        (when.version.len(), when.role.map(|role| role.as_str()), when.flavor.to_vec())
+    };
+    assert_eq!(when("q"), (1, Some("replica"), vec![]));
+    assert_eq!(when("r"), (1, Some("primary"), vec!["mariadb"]));
+    assert_eq!(when("s"), (1, Some("primary"), vec![]));
+}
+
+#[test]
 fn paths_in_an_included_file_start_from_its_folder() {
     let config = Folder::new()
         .with("main.yaml", &format!("{ONE}include: [x/more.yaml]\n"))

@@ -97,7 +97,7 @@ annotations:
 {{- if kindIs "map" $keys }}
 {{- $plain := and (not (kindIs "invalid" $keys.password)) (not (contains "${" (toString $keys.password))) }}
 {{- range $key := list "url" "connection_string" }}
-{{- $plain = or $plain (regexMatch "^[^:]+://[^/@:]*:[^/@$]+@" (toString (get $keys $key))) }}
+{{- $plain = or $plain (regexMatch `^[^:]+://[^/@:]*:([^/@$]|\$[^{])+@|(^|[ ?&])password *= *['"]?([^$'" ]|\$[^{])` (toString (get $keys $key))) }}
 {{- end }}
 {{- if $plain }}
 {{- fail (printf "%s: %s.%s has a password, which would be in a ConfigMap: write ${NAME} and set NAME from a Secret in `extraEnv`, or set `secretConfig: true`" $name $section $entry) }}
