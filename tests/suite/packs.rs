@@ -202,6 +202,23 @@ fn mysql_packs_show_the_same_where_an_empty_text_is_null() {
     }
 }
 
+/// In that mode the server fills names of users and hosts with blanks.
+#[test]
+fn mysql_packs_have_the_same_labels_where_texts_are_padded() {
+    let server = MariaDb::fresh("packs_padded");
+    let mode = "SET SESSION sql_mode = concat(@@sql_mode, ',PAD_CHAR_TO_FULL_LENGTH')";
+    let entry = server.entry().replacen('{', &format!("{{session_sql: [\"{mode}\"], "), 1);
+    for packs in ["m{ysql,ariadb}/*", "compat/mysqld_exporter", "compat/mysqld_exporter_optional/*"] {
+        let page = scrape(&entry, packs);
+        assert_eq!(failed(&page), [""; 0], "{packs}");
+        for name in page.types.keys() {
+            for row in page.series(name) {
+                assert!(row.labels.values().all(|text| !text.ends_with("  ")), "{name}: {:?}", row.labels);
+            }
+        }
+    }
+}
+
 #[test]
 fn sqlite_packs_tell_the_size_of_the_file_and_of_its_tables() {
     let shop = Shop::new();
