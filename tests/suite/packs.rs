@@ -15,7 +15,7 @@ use crate::checker::Page;
 use crate::exporter::Setup;
 use crate::judges::judge;
 use crate::process::wait_for;
-use crate::servers::own::OwnPostgres;
+use crate::servers::own::{OwnMariaDb, OwnPostgres};
 use crate::servers::{MariaDb, Postgres};
 use crate::sqlite::Shop;
 
@@ -215,6 +215,20 @@ fn mysql_packs_have_the_same_labels_where_texts_are_padded() {
             for row in page.series(name) {
                 assert!(row.labels.values().all(|text| !text.ends_with("  ")), "{name}: {:?}", row.labels);
             }
+        }
+    }
+}
+
+/// A MariaDB can do without the engine that most packs are about.
+#[test]
+fn mysql_packs_succeed_without_innodb() {
+    let server = OwnMariaDb::start(&["--skip-innodb", "--default-storage-engine=Aria"]);
+    for packs in ["m{ysql,ariadb}/*", "compat/mysqld_exporter", "compat/mysqld_exporter_optional/*"] {
+        let page = scrape(&server.access().entry(), packs);
+        assert_eq!(failed(&page), [""; 0], "{packs}");
+        if packs.starts_with('m') {
+            assert!(page.value("mysql_server_connections_max", &[]).expect("the limit") >= 1.0);
+            assert_eq!(page.value("mysql_read_only", &[]), Some(0.0));
         }
     }
 }
