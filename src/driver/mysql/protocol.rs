@@ -373,7 +373,15 @@ impl ProtocolClient {
 
     /// The answer to a statement of the driver, sent as text: the rows of all its results.
     pub(super) fn read_table(&mut self, by: Deadline) -> Result<TextRows, CallError> {
-        self.within_budget(MAX_TABLE_BYTES, |client| client.read_all_rows(by))
+        self.within_budget(MAX_TABLE_BYTES, |client| {
+            let (mut table, mut cells) = (TextRows::new(), 0);
+            client.read_each_row(by, |row| {
+                cells += row.len();
+                table.push(row);
+                if cells > MAX_TABLE_CELLS { Err(too_much()) } else { Ok(()) }
+            })?;
+            Ok(table)
+        })
     }
 
     /// Reads an answer of which the server may send `budget` bytes; during a login the login's own budget applies.
@@ -391,9 +399,14 @@ impl ProtocolClient {
         answer
     }
 
-    fn read_all_rows(&mut self, by: Deadline) -> Result<TextRows, CallError> {
+    /// The same row by row, of which there may be any number.
+    pub(super) fn read_each_row(
+        &mut self,
+        by: Deadline,
+        mut keep: impl FnMut(Vec<Option<String>>) -> Result<(), CallError>,
+    ) -> Result<(), CallError> {
         self.begin_answer(by)?;
-        let (mut table, mut cells, mut spans) = (TextRows::new(), 0, MySqlValueSpans::default());
+        let mut spans = MySqlValueSpans::default();
         loop {
             let more = match self.read_head(by)? {
                 ResultHead::Done(ResultEnd { more, .. }) => more,
@@ -404,22 +417,18 @@ impl ProtocolClient {
                         if let RowPacket::End(ResultEnd { more, .. }) = kind {
                             break more;
                         }
-                        cells += count;
-                        if cells > MAX_TABLE_CELLS {
-                            return Err(too_much());
-                        }
                         let packet = self.payload(&packet);
                         let found = spans.find(packet, &columns, RowFormat::Text, usize::MAX);
                         found.map_err(|_| CallError::unreadable("a row"))?;
                         let value = |column| spans.value(packet, column).flatten();
                         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                        table.push((0..count).map(|column| value(column).map(text)).collect());
+                        keep((0..count).map(|column| value(column).map(text)).collect())?;
                     }
                 }
             };
             if !more {
                 self.end_answer();
-                return Ok(table);
+                return Ok(());
             }
         }
     }
