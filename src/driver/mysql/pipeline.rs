@@ -184,7 +184,10 @@ impl Pipeline {
         let mut stale = Jobs::new();
         let first = self.send_and_read(jobs, Some(&mut stale), by);
         jobs.extend(stale);
-        if jobs.is_empty() || self.is_outdated || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent) {
+        if jobs.is_empty()
+            || self.is_outdated
+            || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent)
+        {
             return first;
         }
         match (first, self.send_and_read(jobs, None, by)) {

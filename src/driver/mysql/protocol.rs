@@ -24,7 +24,7 @@ use crate::error::Error;
 use super::errors::CallError;
 use super::packet::{
     ColumnDefinition, MySqlError, MySqlValueSpans, PreparedStatement, ResultEnd, ResultHead, RowFormat,
-    RowPacket, is_end_of_columns,
+    RowPacket, SessionTracking, is_end_of_columns,
 };
 
 /// The longest first packet of an answer, definition of a column, or error.
@@ -67,8 +67,8 @@ pub(super) struct ProtocolClient {
     asked: Option<Instant>,
     /// The shortest time between such a command and its answer.
     round_trip: Option<Duration>,
-    /// The server tells at the end of each answer whether the session changed, and sends no packet behind the columns.
-    tracks_session: bool,
+    /// Where the server tells something, it sends no packet behind the columns.
+    tracking: SessionTracking,
 }
 
 impl ProtocolClient {
@@ -85,17 +85,17 @@ impl ProtocolClient {
             in_flight: 0,
             asked: None,
             round_trip: None,
-            tracks_session: false,
+            tracking: SessionTracking::default(),
         }
     }
 
-    /// The login has agreed that the server tells at the end of each answer whether the session changed, or that it does not.
-    pub(super) fn set_tracks_session(&mut self, tracks_session: bool) {
-        self.tracks_session = tracks_session;
+    /// What the login has agreed on.
+    pub(super) fn set_tracking(&mut self, tracking: SessionTracking) {
+        self.tracking = tracking;
     }
 
     pub(super) fn tracks_session(&self) -> bool {
-        self.tracks_session
+        self.tracking != SessionTracking::Nothing
     }
 
     pub(super) fn stream(&mut self) -> &mut ServerStream {
@@ -298,7 +298,7 @@ impl ProtocolClient {
     /// The first packet of an answer, or of the next one to the same command.
     pub(super) fn read_head(&mut self, by: Deadline) -> Result<ResultHead, CallError> {
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
-        let head = ResultHead::read(self.payload(&packet), self.tracks_session);
+        let head = ResultHead::read(self.payload(&packet), &self.tracking);
         self.unless_error(head.ok_or_else(|| CallError::unreadable("the head of a result"))?)
     }
 
@@ -319,7 +319,7 @@ impl ProtocolClient {
     }
 
     fn read_end_of_columns(&mut self, by: Deadline) -> Result<(), CallError> {
-        if self.tracks_session {
+        if self.tracks_session() {
             return Ok(());
         }
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
@@ -339,7 +339,7 @@ impl ProtocolClient {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok(None),
             packet => packet?,
         };
-        let kind = RowPacket::read(self.payload(&packet), self.tracks_session);
+        let kind = RowPacket::read(self.payload(&packet), &self.tracking);
         let kind = kind.ok_or_else(|| CallError::unreadable("a row"))?;
         Ok(Some((self.unless_error(kind)?, packet)))
     }
