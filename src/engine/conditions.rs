@@ -24,7 +24,7 @@ const ANSWER_LIFETIME: Duration = Duration::from_secs(300);
 const WHEN_SQL: &str = "when.sql";
 
 /// The first condition on the server's facts that does not hold.
-fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
+pub(super) fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
     let version = version_numbers(&facts.version);
     let ServerFacts { version: theirs, flavor, role, .. } = facts;
     let unmet = if !when.version.iter().all(|bound| bound.holds(&version)) {

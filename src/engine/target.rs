@@ -17,6 +17,7 @@ use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, SkipReason};
 
+use super::conditions;
 use super::discovery::Discovery;
 use super::result_cache::{self, CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
 use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner, SkipCause};
@@ -119,8 +120,18 @@ impl Target {
         let lookups = if self.database.snapshot && are_queries {
             result_cache::lookup_snapshot(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
+            let facts = self.facts();
             let lookup = |spec: &RunSpec| {
-                result_cache::lookup(spec, CachePolicy::of(spec.query.as_deref()), by, budget)
+                // After a failover or an upgrade another query of the family may apply in place of this one.
+                let when = spec.query.as_ref().and_then(|query| query.when.as_deref());
+                let is_of_another_server = when
+                    .zip(facts.as_ref())
+                    .is_some_and(|(when, facts)| conditions::unmet_facts(when, facts).is_some());
+                let policy = match is_of_another_server {
+                    true => CachePolicy::default(),
+                    false => CachePolicy::of(spec.query.as_deref()),
+                };
+                result_cache::lookup(spec, policy, by, budget)
             };
             specs.iter().map(lookup).collect()
         };

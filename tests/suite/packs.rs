@@ -15,7 +15,7 @@ use crate::checker::Page;
 use crate::exporter::Setup;
 use crate::judges::judge;
 use crate::process::wait_for;
-use crate::servers::own::OwnPostgres;
+use crate::servers::own::{OwnMariaDb, OwnPostgres};
 use crate::servers::{MariaDb, Postgres};
 use crate::sqlite::Shop;
 
@@ -199,6 +199,37 @@ fn mysql_packs_show_the_same_where_an_empty_text_is_null() {
         }
         let nameless = other.series("mysql_info_schema_processlist_threads").into_iter();
         assert_eq!(nameless.filter(|row| row.labels["command"].is_empty()).count(), 0, "{packs}");
+    }
+}
+
+/// In that mode the server fills names of users and hosts with blanks.
+#[test]
+fn mysql_packs_have_the_same_labels_where_texts_are_padded() {
+    let server = MariaDb::fresh("packs_padded");
+    let mode = "SET SESSION sql_mode = concat(@@sql_mode, ',PAD_CHAR_TO_FULL_LENGTH')";
+    let entry = server.entry().replacen('{', &format!("{{session_sql: [\"{mode}\"], "), 1);
+    for packs in ["m{ysql,ariadb}/*", "compat/mysqld_exporter", "compat/mysqld_exporter_optional/*"] {
+        let page = scrape(&entry, packs);
+        assert_eq!(failed(&page), [""; 0], "{packs}");
+        for name in page.types.keys() {
+            for row in page.series(name) {
+                assert!(row.labels.values().all(|text| !text.ends_with("  ")), "{name}: {:?}", row.labels);
+            }
+        }
+    }
+}
+
+/// A MariaDB can do without the engine that most packs are about.
+#[test]
+fn mysql_packs_succeed_without_innodb() {
+    let server = OwnMariaDb::start(&["--skip-innodb", "--default-storage-engine=Aria"]);
+    for packs in ["m{ysql,ariadb}/*", "compat/mysqld_exporter", "compat/mysqld_exporter_optional/*"] {
+        let page = scrape(&server.access().entry(), packs);
+        assert_eq!(failed(&page), [""; 0], "{packs}");
+        if packs.starts_with('m') {
+            assert!(page.value("mysql_server_connections_max", &[]).expect("the limit") >= 1.0);
+            assert_eq!(page.value("mysql_read_only", &[]), Some(0.0));
+        }
     }
 }
 

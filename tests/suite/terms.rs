@@ -11,7 +11,7 @@ use crate::exporter::{Exporter, Setup};
 use crate::fault::{Act, Call, Fault};
 use crate::process::wait_for;
 use crate::scrape::{LONG, fails, fleet, query, scraped, success, up};
-use crate::servers::own::OwnPostgres;
+use crate::servers::own::{OwnMariaDb, OwnPostgres};
 use crate::servers::{MariaDb, Postgres};
 use sql_exporter::error::Reason;
 
@@ -155,6 +155,38 @@ fn a_query_that_does_not_apply_is_skipped_not_an_error_on_all_three() {
         "{}",
         exporter.log()
     );
+}
+
+/// The result of the query for a primary is not shown beside that for a replica until its interval is over.
+#[test]
+fn what_applied_before_a_failover_does_not_stand_in_the_way_for_its_interval() {
+    let server = OwnMariaDb::start(&[]);
+    let query = |role: &str| {
+        format!(
+            "- {{name: {role}, sql: SELECT 1 AS v, interval: 1h, when: {{role: {role}}}, metrics: [{{name: q, value_column: v}}]}}\n"
+        )
+    };
+    let config = format!(
+        "databases: {{it: {}}}\nqueries:\n{}{}",
+        server.access().entry_with("max_connections: 1"),
+        query("primary"),
+        query("replica")
+    );
+    let exporter = Exporter::serve(&config);
+    let assert_role = |role: &str, other: &str| {
+        let page = checked(&exporter.metrics());
+        assert!(
+            success(&page, "it", role) == Some(1.0) && skipped(&page, "it", other),
+            "{role}: {}",
+            exporter.log()
+        );
+        assert_eq!(page.series("q").len(), 1);
+    };
+    assert_role("primary", "replica");
+    server.access().run("SET GLOBAL read_only = 1");
+    // The page that notices it.
+    exporter.metrics();
+    assert_role("replica", "primary");
 }
 
 #[test]

@@ -196,6 +196,8 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
         "on the server: SELECT @@init_connect; its statements need privileges of the user, and the server's log has the error"),
     (&[1251], Reason::Auth, "the user's login plugin is not supported here",
         "on the server: ALTER USER … to the plugin caching_sha2_password (MySQL) or mysql_native_password (MariaDB)"),
+    (&[1275], Reason::Auth, "the user's password is stored in the form of before MySQL 4.1",
+        "on the server: ALTER USER … IDENTIFIED BY '…', with the same password or a new one"),
     (&[1524], Reason::Server, "the server lacks the user's login plugin",
         "on the server: INSTALL PLUGIN, or ALTER USER … to a plugin that SHOW PLUGINS lists"),
     (&[1698], Reason::Auth, "the server lets this user in without a password, and only as the system's user of that name",

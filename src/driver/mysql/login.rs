@@ -29,7 +29,7 @@ use crate::secret::Secret;
 
 use super::auth::{Channel, Credentials, Plugin, check_key};
 use super::errors::CallError;
-use super::packet::{LoginReply, MySqlError, ServerGreeting};
+use super::packet::{LoginReply, MySqlError, ServerGreeting, SessionTracking};
 use super::protocol::ProtocolClient;
 use super::session_changes::SuspectStatements;
 
@@ -226,7 +226,14 @@ impl LoginServer {
             Channel::UnixSocket => TlsState::Local,
             Channel::Loopback | Channel::PlainTextConfigured | Channel::Unprotected => TlsState::Plain,
         };
-        client.set_tracks_session(tracks_session);
+        client.set_tracking(match tracks_session {
+            false => SessionTracking::Nothing,
+            // Without read_only a function may make a temporary table, which is told as any other change.
+            true if greeting.version.contains("MariaDB") && self.config.read_only => {
+                SessionTracking::Variables { schema: self.config.database.clone().unwrap_or_default() }
+            }
+            true => SessionTracking::Changes,
+        });
         Ok(MySqlLoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
     }
 

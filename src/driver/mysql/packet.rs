@@ -135,6 +135,19 @@ impl MySqlError {
     }
 }
 
+/// What the server tells about the session at the end of each answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum SessionTracking {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// That it changed.
+    Changes,
+    /// The same, and which variables. That it has this schema is no change: servers tell it behind a stored function of another
+    /// schema, and MariaDB where it has opened tables for `information_schema`.
+    Variables { schema: String },
+}
+
 /// What the last packet of a result says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ResultEnd {
@@ -146,13 +159,14 @@ pub(super) struct ResultEnd {
 
 impl ResultEnd {
     /// Reads the long form, behind its first byte.
-    fn read(mut buffer: ParseBuf<'_>, tracks_session: bool) -> Option<Self> {
+    fn read(mut buffer: ParseBuf<'_>, tracking: &SessionTracking) -> Option<Self> {
         let (_affected, _id) = (buffer.checked_eat_lenenc_int()?, buffer.checked_eat_lenenc_int()?);
         let status = StatusFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
         let more = status.contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS);
-        let tells = tracks_session && status.contains(StatusFlags::SERVER_SESSION_STATE_CHANGED);
+        let tells = *tracking != SessionTracking::Nothing
+            && status.contains(StatusFlags::SERVER_SESSION_STATE_CHANGED);
         // What cannot be read may be a change.
-        Some(ResultEnd { more, changed_session: tells && has_change(buffer).unwrap_or(true) })
+        Some(ResultEnd { more, changed_session: tells && has_change(buffer, tracking).unwrap_or(true) })
     }
 
     /// Reads the form that says nothing about the session, behind its first byte.
@@ -165,18 +179,31 @@ impl ResultEnd {
 }
 
 /// Whether what the server tells about the session is a change; it also tells numbers of transactions.
-fn has_change(mut buffer: ParseBuf<'_>) -> Option<bool> {
+fn has_change(mut buffer: ParseBuf<'_>, tracking: &SessionTracking) -> Option<bool> {
+    const VARIABLE: u8 = 0;
     const SCHEMA: u8 = 1;
     const STATE: u8 = 2;
     let _warnings = buffer.checked_eat_u16_le()?;
     let _text = buffer.checked_eat_lenenc_str()?;
-    let mut changes = ParseBuf(buffer.checked_eat_lenenc_str()?);
-    let mut changed = false;
-    while !changes.is_empty() {
-        changed |= matches!(changes.checked_eat_u8()?, SCHEMA | STATE);
-        changes.checked_eat_lenenc_str()?;
+    let mut told = ParseBuf(buffer.checked_eat_lenenc_str()?);
+    // That something changed is told of a schema, too, whichever it is.
+    let (mut something, mut schema_of_before, mut other) = (false, false, false);
+    while !told.is_empty() {
+        let kind = told.checked_eat_u8()?;
+        let mut value = ParseBuf(told.checked_eat_lenenc_str()?);
+        match (kind, tracking) {
+            (STATE, _) => something = true,
+            (VARIABLE, SessionTracking::Variables { .. }) => other = true,
+            (SCHEMA, SessionTracking::Variables { schema })
+                if value.checked_eat_lenenc_str()? == schema.as_bytes() =>
+            {
+                schema_of_before = true;
+            }
+            (SCHEMA, _) => other = true,
+            _ => {}
+        }
     }
-    Some(changed)
+    Some(other || something && !schema_of_before)
 }
 
 /// The first packet of a successful answer to a command.
@@ -190,10 +217,10 @@ pub(super) enum ResultHead {
 
 impl ResultHead {
     /// Reads it, or the server's error, which ends the command; `None` also for a request to send a file, and for more
-    /// columns than there may be. `tracks_session`: the server tells when a statement changes the session.
-    pub(super) fn read(packet: &[u8], tracks_session: bool) -> Option<Result<Self, MySqlError>> {
+    /// columns than there may be. `tracking`: what the server tells at the end.
+    pub(super) fn read(packet: &[u8], tracking: &SessionTracking) -> Option<Result<Self, MySqlError>> {
         match packet.first()? {
-            0x00 => Some(Ok(ResultHead::Done(ResultEnd::read(ParseBuf(packet.get(1..)?), tracks_session)?))),
+            0x00 => Some(Ok(ResultHead::Done(ResultEnd::read(ParseBuf(packet.get(1..)?), tracking)?))),
             0xff => MySqlError::read(packet).map(Err),
             _ => {
                 let mut buffer = ParseBuf(packet);
@@ -216,15 +243,15 @@ pub(super) enum RowPacket {
 }
 
 impl RowPacket {
-    /// Reads its kind, or the server's error, which ends the command; `None` for an empty packet. `tracks_session` as in
+    /// Reads its kind, or the server's error, which ends the command; `None` for an empty packet. `tracking` as in
     /// [`ResultHead::read`].
-    pub(super) fn read(packet: &[u8], tracks_session: bool) -> Option<Result<Self, MySqlError>> {
+    pub(super) fn read(packet: &[u8], tracking: &SessionTracking) -> Option<Result<Self, MySqlError>> {
         // A row that begins with `fe` has a value of 16 MiB and more.
         const SHORTEST_ROW: usize = 1 << 24;
         let (first, rest) = packet.split_first()?;
         match first {
-            0xfe if tracks_session && packet.len() < SHORTEST_ROW => {
-                Some(Ok(RowPacket::End(ResultEnd::read(ParseBuf(rest), true)?)))
+            0xfe if *tracking != SessionTracking::Nothing && packet.len() < SHORTEST_ROW => {
+                Some(Ok(RowPacket::End(ResultEnd::read(ParseBuf(rest), tracking)?)))
             }
             0xfe if is_end_of_columns(packet) => {
                 Some(Ok(RowPacket::End(ResultEnd::read_short(ParseBuf(rest))?)))
@@ -431,13 +458,13 @@ mod tests {
             let packet = &packet[..end];
             let _ = (ServerGreeting::read(packet), LoginReply::read(packet), MySqlError::read(packet));
             let _ = (
-                ResultHead::read(packet, true),
-                RowPacket::read(packet, true),
+                ResultHead::read(packet, &SessionTracking::Changes),
+                RowPacket::read(packet, &SessionTracking::Changes),
                 PreparedStatement::read(packet),
             );
             let _ = (
-                ResultHead::read(packet, false),
-                RowPacket::read(packet, false),
+                ResultHead::read(packet, &SessionTracking::Nothing),
+                RowPacket::read(packet, &SessionTracking::Nothing),
                 ColumnDefinition::read(packet),
             );
             for form in [RowFormat::Binary, RowFormat::Text] {
@@ -507,8 +534,8 @@ mod tests {
                 Some(Ok(ResultHead::Done(ResultEnd { more: true, changed_session: false }))),
             ),
         ] {
-            assert_eq!(ResultHead::read(packet, false), reply, "{packet:?}");
-            assert_eq!(ResultHead::read(packet, true), reply, "{packet:?}");
+            assert_eq!(ResultHead::read(packet, &SessionTracking::Nothing), reply, "{packet:?}");
+            assert_eq!(ResultHead::read(packet, &SessionTracking::Changes), reply, "{packet:?}");
         }
         assert_eq!(PreparedStatement::read(b"\x00\x01\0\0\0\xff\xff\0\0\0\0\0"), None);
         let error =
@@ -526,23 +553,29 @@ mod tests {
 
     #[test]
     fn a_server_that_tracks_tells_of_changes() {
-        let end = |told: &[u8]| {
+        let end_of = |told: &[u8], tracking: &SessionTracking| {
             let packet = [&[0xfe, 0, 0, 2, 0x40, 0, 0, 0], told].concat();
-            match RowPacket::read(&packet, true).unwrap().unwrap() {
+            match RowPacket::read(&packet, tracking).unwrap().unwrap() {
                 RowPacket::End(ResultEnd { more: false, changed_session }) => changed_session,
                 other => panic!("{other:?}"),
             }
         };
+        let end = |told: &[u8]| end_of(told, &SessionTracking::Changes);
         // A function has set a variable; a setting by its name only, and the number of a transaction; the schema.
         assert!(end(b"\x03\x02\x011"));
         assert!(!end(b"\x08\x00\x02\x011\x03\x02\x011"));
         assert!(end(b"\x04\x01\x02\x01p"));
         // What ends too early.
         assert!(end(b"\x03\x02\x05") && end(b"\x09\x02"));
+        // The schema of before, behind a function of another one: alone, and beside a variable.
+        let variables = SessionTracking::Variables { schema: "p".to_owned() };
+        assert!(!end_of(b"\x07\x01\x02\x01p\x02\x011", &variables));
+        assert!(end_of(b"\x0d\x00\x04\x01v\x011\x01\x02\x01p\x02\x011", &variables));
+        assert!(end_of(b"\x07\x01\x02\x01q\x02\x011", &variables) && end_of(b"\x03\x02\x011", &variables));
         let unchanged = [0xfe, 0, 0, 2, 0, 0, 0];
         let none = Some(Ok(RowPacket::End(ResultEnd { more: false, changed_session: false })));
-        assert_eq!(RowPacket::read(&unchanged, true), none);
-        assert_eq!(RowPacket::read(&[0xfe, 0, 0, 2, 0], false), none);
+        assert_eq!(RowPacket::read(&unchanged, &SessionTracking::Changes), none);
+        assert_eq!(RowPacket::read(&[0xfe, 0, 0, 2, 0], &SessionTracking::Nothing), none);
     }
 
     #[test]

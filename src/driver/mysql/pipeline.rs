@@ -29,6 +29,9 @@ use super::session_changes::Suspicion;
 /// How long a session may take to reset what a query left behind.
 const RESET_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A session of this age may have fewer privileges than its user: global ones, roles and limits are those of the login.
+const OLD_LOGIN: Duration = Duration::from_secs(20);
+
 /// More than any configuration has queries for one target.
 const MAX_STATEMENTS: usize = 4096;
 
@@ -83,6 +86,9 @@ pub(super) struct Pipeline {
     is_changed: bool,
     /// The query behind the batch found a variable or a lock.
     probe_found_change: bool,
+    opened: Instant,
+    /// What the server refused on it may be allowed after another login.
+    is_outdated: bool,
 }
 
 impl Pipeline {
@@ -97,6 +103,8 @@ impl Pipeline {
             in_snapshot: false,
             is_changed: false,
             probe_found_change: false,
+            opened: Instant::now(),
+            is_outdated: false,
         }
     }
 
@@ -116,8 +124,15 @@ impl Pipeline {
         check_read_only(sql.text(), Dialect::MySql)
     }
 
+    fn is_old(&self) -> bool {
+        self.opened.elapsed() >= OLD_LOGIN
+    }
+
     /// Resets a session that was changed; false when that failed or is not possible, and the connection must not be used again.
     pub(super) fn reset_if_changed(&mut self) -> bool {
+        if self.is_outdated {
+            return false;
+        }
         if !std::mem::take(&mut self.is_changed) {
             return true;
         }
@@ -157,18 +172,22 @@ impl Pipeline {
             ConnectionHealth::InStep | ConnectionHealth::Spent
                 if !self.in_snapshot && !self.reset_if_changed() =>
             {
-                ConnectionHealth::OutOfStep
+                ConnectionHealth::Outdated
             }
             state => state,
         }
     }
 
-    /// Runs all jobs; those whose statement went stale meanwhile once more. Those that did not end stay.
+    /// Runs all jobs; those whose statement went stale meanwhile once more. Those that did not end stay, and so do those that
+    /// another login may allow.
     fn run_batch(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionHealth {
         let mut stale = Jobs::new();
         let first = self.send_and_read(jobs, Some(&mut stale), by);
         jobs.extend(stale);
-        if jobs.is_empty() || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent) {
+        if jobs.is_empty()
+            || self.is_outdated
+            || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent)
+        {
             return first;
         }
         match (first, self.send_and_read(jobs, None, by)) {
@@ -177,8 +196,8 @@ impl Pipeline {
         }
     }
 
-    /// One round trip, and one before it where a statement is not prepared yet. A job whose statement is stale goes
-    /// to `stale`, untouched.
+    /// One round trip, and one before it where a statement is not prepared yet. A job whose statement or session is stale
+    /// goes to `stale`, untouched.
     fn send_and_read<'j, 'q>(
         &mut self,
         jobs: &mut Jobs<'j, 'q>,
@@ -272,13 +291,18 @@ impl Pipeline {
             let result = self.read_answer(job, format, Deadline::after(due.moment(), GRACE));
             let took = start.elapsed().saturating_sub(round_trip);
             (start, round_trip) = (Instant::now(), Duration::ZERO);
-            if let (Err(CallError::Server(error)), Some(stale)) = (&result, &mut stale)
-                && format == RowFormat::Binary
-                && error.is_stale_statement()
-            {
-                self.close_stale(sql);
-                stale.push_back(job);
-                continue;
+            if let (Err(CallError::Server(error)), Some(stale)) = (&result, &mut stale) {
+                let is_stale_statement = format == RowFormat::Binary && error.is_stale_statement();
+                if is_stale_statement {
+                    self.close_stale(sql);
+                }
+                let is_refused_to_old = self.is_old() && error.to_error().reason() == Reason::Permission;
+                self.is_outdated |= is_refused_to_old;
+                // A snapshot goes on to its end.
+                if is_stale_statement || is_refused_to_old && !self.in_snapshot {
+                    stale.push_back(job);
+                    continue;
+                }
             }
             // When the server began with a statement it does not tell, but the last one has not run for longer than this. The
             // round trip is not subtracted: on a busy machine it is not known well enough, and a doubt costs one question.
@@ -287,6 +311,7 @@ impl Pipeline {
             if answer.is_server_timeout() {
                 timeouts += 1;
                 timeouts_took += answer.time_limit();
+                self.is_outdated |= answer.is_at_administrators_limit() && self.is_old();
             }
             let change = answer.session_change();
             self.is_changed |= change != SessionChange::None;
@@ -300,7 +325,7 @@ impl Pipeline {
                 match answer.end_job(job, false) {
                     ConnectionHealth::InStep => {}
                     ConnectionHealth::Spent => spent = true,
-                    state @ ConnectionHealth::OutOfStep => return Err(state),
+                    state @ (ConnectionHealth::OutOfStep | ConnectionHealth::Outdated) => return Err(state),
                     state @ ConnectionHealth::Broken(_) => {
                         jobs.push_front(job);
                         return Err(state);

@@ -8,7 +8,7 @@ use crate::driver::privileges::suggested_reader_name;
 use crate::driver::{Privileges, bounded_text};
 
 use super::errors::CallError;
-use super::protocol::{ProtocolClient, TextRows};
+use super::protocol::{ProtocolClient, answer};
 use super::server_info::ServerInfo;
 
 /// Privileges that only read, of both flavours (the manuals' tables of privileges). REFERENCES does nothing without CREATE; it
@@ -29,24 +29,22 @@ pub(super) fn ask(
     info: &ServerInfo,
     by: Deadline,
 ) -> Result<Privileges, CallError> {
-    let statements = [&info.own_limits(by), "SHOW GRANTS", "SELECT CURRENT_USER()"];
-    let mut tables = Vec::new();
-    for answer in client.ask_all(&statements, by)? {
-        tables.push(first_column(answer?));
-    }
-    let user = tables.pop().and_then(|mut users| users.pop()).unwrap_or_default();
-    let user = bounded_text::name(&user);
-    let lines = tables.pop().unwrap_or_default();
-    let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
-    let risks = risks(&user, &grants);
-    let statements = || grant_statements(&user, info.replication_privileges());
-    Ok(Privileges::of(Some(user.clone()), risks, statements))
-}
-
-/// The first column.
-fn first_column(table: TextRows) -> Vec<String> {
-    let text = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
-    table.into_iter().map(text).collect()
+    client.queue_queries(&[&info.own_limits(by), "SELECT CURRENT_USER()", "SHOW GRANTS"]);
+    let limits_set = answer(client.read_done(by))?;
+    let user = answer(client.read_table(by))?;
+    let name = user.as_ref().ok().and_then(|table| table.first()?.first()?.as_deref());
+    let name = bounded_text::name(name.unwrap_or_default());
+    let mut risks = Risks::default();
+    let all_read = client.read_each_row(by, |row| {
+        let grant = row.first().and_then(|line| Grant::read(line.as_deref()?));
+        risks.extend(grant.iter().flat_map(|grant| of_grant(&name, grant)));
+        Ok(())
+    });
+    let all_read = answer(all_read)?;
+    // Now that all answers are read, whatever the server said.
+    limits_set.and(user.map(drop)).and(all_read)?;
+    let statements = || grant_statements(&name, info.replication_privileges());
+    Ok(Privileges::of(Some(name.clone()), risks.named(&name), statements))
 }
 
 /// One `GRANT … ON … TO …`.
@@ -105,14 +103,26 @@ fn split_at<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
     None
 }
 
-fn risks(user: &str, grants: &[Grant]) -> Vec<String> {
-    let mut risks: Vec<String> = grants.iter().flat_map(|grant| of_grant(user, grant)).collect();
-    let more = risks.len().saturating_sub(MAX_NAMED);
-    if more > 0 {
-        risks.truncate(MAX_NAMED);
-        risks.push(format!("{user} has {more} more privileges of that kind"));
+/// The first sentences about a user's grants, of which there may be any number.
+#[derive(Default)]
+struct Risks {
+    first: Vec<String>,
+    more: usize,
+}
+
+impl Risks {
+    fn extend(&mut self, risks: impl Iterator<Item = String>) {
+        for risk in risks {
+            if self.first.len() < MAX_NAMED { self.first.push(risk) } else { self.more += 1 }
+        }
     }
-    risks
+
+    fn named(mut self, user: &str) -> Vec<String> {
+        if self.more > 0 {
+            self.first.push(format!("{user} has {} more privileges of that kind", self.more));
+        }
+        self.first
+    }
 }
 
 /// The sentences about one grant.
@@ -165,8 +175,10 @@ mod tests {
     use super::*;
 
     fn risks_of(lines: &[&str]) -> Vec<String> {
-        let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
-        risks("u@%", &grants)
+        let mut risks = Risks::default();
+        let grants = lines.iter().filter_map(|line| Grant::read(line));
+        risks.extend(grants.flat_map(|grant| of_grant("u@%", &grant)));
+        risks.named("u@%")
     }
 
     #[test]

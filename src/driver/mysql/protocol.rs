@@ -24,7 +24,7 @@ use crate::error::Error;
 use super::errors::CallError;
 use super::packet::{
     ColumnDefinition, MySqlError, MySqlValueSpans, PreparedStatement, ResultEnd, ResultHead, RowFormat,
-    RowPacket, is_end_of_columns,
+    RowPacket, SessionTracking, is_end_of_columns,
 };
 
 /// The longest first packet of an answer, definition of a column, or error.
@@ -67,8 +67,8 @@ pub(super) struct ProtocolClient {
     asked: Option<Instant>,
     /// The shortest time between such a command and its answer.
     round_trip: Option<Duration>,
-    /// The server tells at the end of each answer whether the session changed, and sends no packet behind the columns.
-    tracks_session: bool,
+    /// Where the server tells something, it sends no packet behind the columns.
+    tracking: SessionTracking,
 }
 
 impl ProtocolClient {
@@ -85,17 +85,17 @@ impl ProtocolClient {
             in_flight: 0,
             asked: None,
             round_trip: None,
-            tracks_session: false,
+            tracking: SessionTracking::default(),
         }
     }
 
-    /// The login has agreed that the server tells at the end of each answer whether the session changed, or that it does not.
-    pub(super) fn set_tracks_session(&mut self, tracks_session: bool) {
-        self.tracks_session = tracks_session;
+    /// What the login has agreed on.
+    pub(super) fn set_tracking(&mut self, tracking: SessionTracking) {
+        self.tracking = tracking;
     }
 
     pub(super) fn tracks_session(&self) -> bool {
-        self.tracks_session
+        self.tracking != SessionTracking::Nothing
     }
 
     pub(super) fn stream(&mut self) -> &mut ServerStream {
@@ -298,7 +298,7 @@ impl ProtocolClient {
     /// The first packet of an answer, or of the next one to the same command.
     pub(super) fn read_head(&mut self, by: Deadline) -> Result<ResultHead, CallError> {
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
-        let head = ResultHead::read(self.payload(&packet), self.tracks_session);
+        let head = ResultHead::read(self.payload(&packet), &self.tracking);
         self.unless_error(head.ok_or_else(|| CallError::unreadable("the head of a result"))?)
     }
 
@@ -319,7 +319,7 @@ impl ProtocolClient {
     }
 
     fn read_end_of_columns(&mut self, by: Deadline) -> Result<(), CallError> {
-        if self.tracks_session {
+        if self.tracks_session() {
             return Ok(());
         }
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
@@ -339,7 +339,7 @@ impl ProtocolClient {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok(None),
             packet => packet?,
         };
-        let kind = RowPacket::read(self.payload(&packet), self.tracks_session);
+        let kind = RowPacket::read(self.payload(&packet), &self.tracking);
         let kind = kind.ok_or_else(|| CallError::unreadable("a row"))?;
         Ok(Some((self.unless_error(kind)?, packet)))
     }
@@ -373,7 +373,15 @@ impl ProtocolClient {
 
     /// The answer to a statement of the driver, sent as text: the rows of all its results.
     pub(super) fn read_table(&mut self, by: Deadline) -> Result<TextRows, CallError> {
-        self.within_budget(MAX_TABLE_BYTES, |client| client.read_all_rows(by))
+        self.within_budget(MAX_TABLE_BYTES, |client| {
+            let (mut table, mut cells) = (TextRows::new(), 0);
+            client.read_each_row(by, |row| {
+                cells += row.len();
+                table.push(row);
+                if cells > MAX_TABLE_CELLS { Err(too_much()) } else { Ok(()) }
+            })?;
+            Ok(table)
+        })
     }
 
     /// Reads an answer of which the server may send `budget` bytes; during a login the login's own budget applies.
@@ -391,9 +399,14 @@ impl ProtocolClient {
         answer
     }
 
-    fn read_all_rows(&mut self, by: Deadline) -> Result<TextRows, CallError> {
+    /// The same row by row, of which there may be any number.
+    pub(super) fn read_each_row(
+        &mut self,
+        by: Deadline,
+        mut keep: impl FnMut(Vec<Option<String>>) -> Result<(), CallError>,
+    ) -> Result<(), CallError> {
         self.begin_answer(by)?;
-        let (mut table, mut cells, mut spans) = (TextRows::new(), 0, MySqlValueSpans::default());
+        let mut spans = MySqlValueSpans::default();
         loop {
             let more = match self.read_head(by)? {
                 ResultHead::Done(ResultEnd { more, .. }) => more,
@@ -404,22 +417,18 @@ impl ProtocolClient {
                         if let RowPacket::End(ResultEnd { more, .. }) = kind {
                             break more;
                         }
-                        cells += count;
-                        if cells > MAX_TABLE_CELLS {
-                            return Err(too_much());
-                        }
                         let packet = self.payload(&packet);
                         let found = spans.find(packet, &columns, RowFormat::Text, usize::MAX);
                         found.map_err(|_| CallError::unreadable("a row"))?;
                         let value = |column| spans.value(packet, column).flatten();
                         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                        table.push((0..count).map(|column| value(column).map(text)).collect());
+                        keep((0..count).map(|column| value(column).map(text)).collect())?;
                     }
                 }
             };
             if !more {
                 self.end_answer();
-                return Ok(table);
+                return Ok(());
             }
         }
     }

@@ -36,6 +36,8 @@ pub(super) enum ConnectionHealth {
     InStep,
     /// The job ended, cancelled: the statement may have left something behind.
     Spent,
+    /// The server has answered, and the session is not what the next job has to run in.
+    Outdated,
     /// The job ended, and what the server still sends is not the next one's answer.
     OutOfStep,
     /// The connection broke; the job did not end.
@@ -285,7 +287,10 @@ impl JobAnswer {
     pub(super) fn session_change(&self) -> SessionChange {
         match &self.result {
             Ok(rows) => rows.change,
-            Err(CallError::Server(error)) if may_have_run(error) => SessionChange::Possible,
+            // A prepared one is refused as it runs, a function in it by whatever error.
+            Err(CallError::Server(error)) if self.sent.format == RowFormat::Binary || may_have_run(error) => {
+                SessionChange::Possible
+            }
             Err(_) => SessionChange::None,
         }
     }
@@ -293,6 +298,10 @@ impl JobAnswer {
     /// The limit that the server was told.
     pub(super) fn time_limit(&self) -> Duration {
         self.sent.limits.time
+    }
+
+    pub(super) fn is_at_administrators_limit(&self) -> bool {
+        self.sent.limits.is_administrators
     }
 
     /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.

@@ -103,6 +103,11 @@ impl Session for MySqlSession {
                     self.give_up();
                     return Health::Lost(error);
                 }
+                ConnectionHealth::Outdated if left.is_empty() => return Health::Spent,
+                ConnectionHealth::Outdated => {
+                    let why = "the session is not, or no more, what a login would make of it";
+                    return Health::Lost(Error::new(Reason::Lost, why));
+                }
                 ConnectionHealth::OutOfStep => {
                     self.give_up();
                     if left.is_empty() {
@@ -193,7 +198,6 @@ impl Session for MySqlSession {
         if open || !matches!(health, Health::Clean) || self.pipeline.reset_if_changed() {
             return health;
         }
-        self.give_up();
         Health::Lost(Error::new(Reason::Lost, "the session could not be reset"))
     }
 

@@ -119,7 +119,7 @@ fn changes_by_text(sql: &str) -> bool {
     MARKS.iter().any(|mark| contains(sql, mark))
 }
 
-/// True for an error of a statement that had begun to run: its result would have told what it has changed.
+/// True for an error of a statement, sent as text, that had begun to run: its result would have told what it has changed.
 pub(super) fn may_have_run(error: &MySqlError) -> bool {
     // Syntax, names, privileges, read-only mode: found before.
     !error.state.starts_with("42") && !error.state.starts_with("25")

@@ -185,9 +185,8 @@ impl SessionZone {
     /// The moment of a local time in microseconds; `of_timestamp` for the type `TIMESTAMP`.
     pub(super) fn moment(&self, local: i64, of_timestamp: bool) -> UnixMicros {
         let last = self.range.last_second() * SECOND;
-        // The server converts no time of 1969, but shows its first moment so in the west.
-        let first = if of_timestamp { -DAY } else { 0 };
-        if !(first..last + DAY).contains(&local) {
+        // In the west the first moment is one of 1969.
+        if !(-DAY..last + DAY).contains(&local) {
             return Err(LocalTimeError::OutOfRange);
         }
         if !self.known.contains(&local) {
@@ -249,8 +248,10 @@ mod tests {
             assert_eq!(zone.moment(19_800 * SECOND + 1, false), Err(LocalTimeError::OutOfRange));
             assert_eq!(zone.setting(), Some("time_zone='+05:30'"));
             let west = SessionZone::new("-03:30", &answer(|_| -12_600, reach));
-            assert_eq!(west.moment(-12_599 * SECOND, true), Ok(SECOND));
-            assert_eq!(west.moment(-12_599 * SECOND, false), Err(LocalTimeError::OutOfRange));
+            for of_timestamp in [true, false] {
+                assert_eq!(west.moment(-12_599 * SECOND, of_timestamp), Ok(SECOND));
+                assert_eq!(west.moment(-12_601 * SECOND, of_timestamp), Err(LocalTimeError::OutOfRange));
+            }
         }
         let fixed = TimeZone::fixed(Offset::from_seconds(-12_600).unwrap());
         assert_eq!(zone_named("-03:30"), Some(fixed));

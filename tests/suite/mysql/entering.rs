@@ -95,3 +95,23 @@ fn mariadb_s_ed25519_is_a_login_like_another() {
     let error = sql_exporter::driver::mysql::endpoint(login).connect(Deadline::within(LONG)).err().unwrap();
     assert_eq!(error.reason(), Reason::Auth, "{error}");
 }
+
+#[test]
+fn a_user_with_very_many_grants_is_told_the_first_ones() {
+    let own = OwnMariaDb::start(&[]);
+    own.access().run(
+        "CREATE USER many@'%';\n\
+         INSERT INTO mysql.tables_priv (host, db, user, table_name, table_priv) \
+            SELECT '%', REPEAT('d', 60), 'many', CONCAT(REPEAT('t', 50), seq), 'Insert' FROM seq_1_to_20000;\n\
+         FLUSH PRIVILEGES",
+    );
+    let mut login = login(own.access());
+    login.username = Some("many".to_owned());
+    login.database = None;
+    login.password = PasswordSource::None;
+    let mut session = open(login).unwrap();
+    let told = session.privileges(Deadline::within(LONG)).unwrap();
+    assert!(told.risks[0].contains("many@% has INSERT on `dddd"), "{:?}", told.risks);
+    assert_eq!(told.risks.last().unwrap(), "many@% has 19992 more privileges of that kind");
+    run(&mut *session, "SELECT 1", LONG).0.good();
+}

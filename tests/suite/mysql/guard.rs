@@ -129,6 +129,8 @@ fn leaving() -> MariaDb {
             RETURN IF(EXISTS (SELECT * FROM todo), GET_LOCK(DATABASE(), 0), 1);
          CREATE FUNCTION it_fails() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
             SET sql_mode = 'ANSI_QUOTES'; SIGNAL SQLSTATE '45000'; END IF; RETURN 1; END;
+         CREATE FUNCTION it_fails_as_denied() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            SET div_precision_increment = 0; SIGNAL SQLSTATE '42000'; END IF; RETURN 1; END;
          CREATE VIEW seen AS SELECT it_takes() AS v",
     );
     server
@@ -136,7 +138,10 @@ fn leaving() -> MariaDb {
 
 /// What a neighbour and another client see of what was left.
 const REST: [(&str, &str); 3] = [
-    ("SELECT @@time_zone = '+05:00', @@sql_mode LIKE '%ANSI_QUOTES%', @left", "0 0 NULL"),
+    (
+        "SELECT @@time_zone = '+05:00', @@sql_mode LIKE '%ANSI_QUOTES%', @@div_precision_increment, @left",
+        "0 0 4 NULL",
+    ),
     ("SELECT IS_USED_LOCK(DATABASE())", "NULL"),
     ("SELECT COUNT(*) FROM kept", "no table"),
 ];
@@ -167,6 +172,7 @@ fn what_a_function_or_a_view_leaves_is_gone_after_its_batch() {
         "it_takes()",
         "v FROM seen",
         "it_fails()",
+        "it_fails_as_denied()",
     ];
     let server = leaving();
     let mut sessions: Vec<(String, Box<dyn Session>)> = Vec::new();

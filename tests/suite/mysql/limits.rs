@@ -233,6 +233,38 @@ fn a_limit_of_the_administrator_is_an_upper_bound() {
     }
 }
 
+/// Global privileges and limits are those of the login: a session that lives on would go on without them.
+#[test]
+fn what_the_user_is_given_later_needs_no_restart() {
+    let server = MariaDb::fresh("limits");
+    let user = format!("g_{}", server.database.chars().rev().take(20).collect::<String>());
+    server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-later' WITH MAX_STATEMENT_TIME 0.3"));
+    let mut login = login(&server);
+    login.username = Some(user.clone());
+    login.password = PasswordSource::Given(sql_exporter::secret::Secret::new("c4nary-later".to_owned()));
+    login.database = None;
+    let denied = "SELECT COUNT(*) FROM information_schema.innodb_trx";
+    let long = "SELECT COUNT(*) FROM information_schema.plugins a, information_schema.plugins b, \
+                information_schema.plugins c, information_schema.plugins d, information_schema.plugins e";
+    let mut sessions = [open(login.clone()).unwrap(), open(login.clone()).unwrap()];
+    let (sink, health) = run(&mut *sessions[0], denied, LONG);
+    assert_eq!(sink.reason(), Reason::Permission);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    server.run(&format!("GRANT PROCESS ON *.* TO '{user}'@'%'"));
+    wait_for("the refusal not to count any more", || {
+        let (sink, health) = run(&mut *sessions[0], denied, LONG);
+        match health {
+            Health::Lost(_) => assert_eq!(sink.verdict, None),
+            _ => assert_eq!(sink.reason(), Reason::Permission),
+        }
+        matches!(health, Health::Lost(_)).then_some(())
+    });
+    let (sink, health) = run(&mut *sessions[1], long, LONG);
+    assert!(sink.error().message().contains("within 300 ms"), "{}", sink.error());
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    run(&mut *open(login).unwrap(), denied, LONG).0.good();
+}
+
 #[test]
 fn more_than_one_result_with_rows_is_an_error_and_the_session_goes_on() {
     let server = MariaDb::fresh("limits");

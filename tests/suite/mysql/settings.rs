@@ -69,6 +69,32 @@ fn what_init_connect_sets_holds_for_every_query() {
     assert!(error.meaning().unwrap().contains("init_connect"), "{error}");
 }
 
+/// Behind a function of another schema the server tells that the schema was set, to what it was before.
+#[test]
+fn a_function_of_another_schema_changes_nothing_unless_it_sets_something() {
+    let server = OwnMariaDb::start(&["--init-connect=SET NAMES utf8mb4"]);
+    let shop = plain(&server);
+    server.access().run(
+        "CREATE FUNCTION shop.quiet() RETURNS INT RETURN 1;\n\
+         CREATE FUNCTION shop.sets() RETURNS INT BEGIN SET div_precision_increment = 0; RETURN 1; END;\n\
+         CREATE DATABASE other;\nGRANT ALL ON other.* TO plain@'%';\nGRANT EXECUTE ON shop.* TO plain@'%'",
+    );
+    for database in [None, Some("other".to_owned())] {
+        let login = ConnectionConfig { database, ..shop.clone() };
+        let mut session = open(login.clone()).unwrap();
+        for sql in ["SELECT shop.quiet()", "SELECT MAX(data_length) FROM information_schema.tables"] {
+            for _ in 0..2 {
+                let (sink, health) = run(&mut *session, sql, LONG);
+                sink.good();
+                assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
+            }
+        }
+        let (sink, health) = run(&mut *session, "SELECT shop.sets()", LONG);
+        sink.good();
+        assert!(matches!(health, Health::Spent), "{health:?}");
+    }
+}
+
 #[test]
 fn without_autocommit_nothing_is_stale_and_a_snapshot_is_one() {
     let server = OwnMariaDb::start(&["--autocommit=0"]);
