@@ -165,6 +165,18 @@ fn the_server_pack_counts_the_relations_of_users_alone() {
     assert_eq!(page.value("pg_relations_size_bytes", &[("kind", "partitioned table")]), Some(0.0));
 }
 
+/// The oldest database stops the writes of all.
+#[test]
+fn a_database_that_takes_no_connections_counts_for_the_wraparound() {
+    let page = scrape(&Postgres::fresh("wraparound").entry(), "postgres/{essential,vacuum}");
+    let ratios = page.series("pg_database_wraparound_ratio");
+    let oldest = ratios.iter().map(|row| row.value).fold(0.0, f64::max);
+    assert!(ratios.iter().any(|row| row.labels["datname"] == "template0"));
+    // Another test may have begun transactions meanwhile.
+    let all = page.value("pg_server_wraparound_ratio", &[]).expect("the ratio");
+    assert!(oldest > 0.0 && (all - oldest).abs() < 1e-4, "{all} {oldest}");
+}
+
 /// They live and die with a session, and autovacuum leaves them alone.
 #[test]
 fn temporary_tables_of_other_sessions_are_not_among_the_tables() {
