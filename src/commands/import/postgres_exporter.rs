@@ -271,17 +271,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let mut queries = Vec::new();
         let mut metrics: Vec<Entry> =
             columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
-        for column in unlisted {
-            let mut metric = Entry::at(section.place_of("query"));
-            metric.set("name", format!("{prefix}_{column}"));
-            metric.set("help", format!("Unknown metric from {prefix}"));
-            metric.set("type", "unknown");
-            metric.set_nonempty("labels", Value::list(labels.iter().copied()));
-            metric.set("value_column", column);
-            metric.set("null", "nan");
-            metric.set("invalid", "skip");
-            metrics.push(metric);
-        }
+        metrics.extend(unlisted.iter().map(|column| untyped(section, column, &prefix, &labels)));
         if !metrics.is_empty() {
             let mut entry = entry.clone();
             let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| column.name).collect();
@@ -482,6 +472,19 @@ fn returned<'s>(sql: &str, mut columns: Vec<NamespaceColumn<'s>>) -> Vec<Namespa
         missing.is_none()
     });
     columns
+}
+
+/// The metric of a column that `metrics` does not list.
+fn untyped(section: &Section<'_>, column: &str, prefix: &str, labels: &[&str]) -> Entry {
+    let mut metric = Entry::at(section.place_of("query"));
+    metric.set("name", format!("{prefix}_{column}"));
+    metric.set("help", format!("Unknown metric from {prefix}"));
+    metric.set("type", "unknown");
+    metric.set_nonempty("labels", Value::list(labels.iter().copied()));
+    metric.set("value_column", column);
+    metric.set("null", "nan");
+    metric.set("invalid", "skip");
+    metric
 }
 
 /// What every metric of a column has.
