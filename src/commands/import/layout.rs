@@ -57,7 +57,7 @@ static DOCS: LazyLock<KeyDocs> = LazyLock::new(KeyDocs::new);
 
 /// The text of a file.
 pub(super) fn text_of(file: &OutputFile) -> String {
-    let mut out = Layout::default();
+    let mut out = FileLayout::default();
     out.comments(&file.top.comments, 0);
     let (last, first): (Vec<_>, Vec<_>) =
         file.top.keys().iter().cloned().partition(|(key, _)| TOP_LAST.contains(key));
@@ -92,9 +92,9 @@ fn headings(file: &OutputFile, key: &str) -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Layout(String);
+struct FileLayout(String);
 
-impl Layout {
+impl FileLayout {
     fn line(&mut self, depth: usize, text: &str) {
         for piece in [&*"  ".repeat(depth), text, "\n"] {
             self.0.push_str(piece);
