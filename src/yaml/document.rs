@@ -204,7 +204,8 @@ fn unreadable(file: &str, message: String) -> Error {
 }
 
 fn too_large(file: &str) -> Error {
-    unreadable(file, "the file is larger than 1 MiB".to_owned()).with_hint("split it with `include`")
+    unreadable(file, "the file is larger than 1 MiB".to_owned())
+        .with_hint("split it into several files; a configuration lists them under `include`")
 }
 
 /// Why there is no tree.

@@ -145,6 +145,56 @@ fn the_replication_pack_shows_both_ends_and_what_a_slot_holds_back() {
     }
 }
 
+/// The system's own catalog has TOAST tables, too, in the same schema as those of users.
+#[test]
+fn the_server_pack_counts_the_relations_of_users_alone() {
+    let server = Postgres::fresh("relations");
+    let relations = |page: &Page| {
+        let rows = page.series("pg_relations").into_iter().map(|row| (row.labels["kind"].clone(), row.value));
+        let mut rows: Vec<_> = rows.map(|(kind, count)| format!("{kind} {count}")).collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(relations(&scrape(&server.entry(), "postgres/server")), [""; 0]);
+    server.run("CREATE TABLE notes (note text)");
+    let page = scrape(&server.entry(), "postgres/server");
+    assert_eq!(relations(&page), ["index 1", "table 1", "toast table 1"]);
+    // It has -1 pages then, from version 14 on.
+    server.run("CREATE TABLE parts (a int) PARTITION BY LIST (a); ANALYZE parts");
+    let page = scrape(&server.entry(), "postgres/server");
+    assert_eq!(page.value("pg_relations_size_bytes", &[("kind", "partitioned table")]), Some(0.0));
+}
+
+/// The oldest database stops the writes of all.
+#[test]
+fn a_database_that_takes_no_connections_counts_for_the_wraparound() {
+    let page = scrape(&Postgres::fresh("wraparound").entry(), "postgres/{essential,vacuum}");
+    let ratios = page.series("pg_database_wraparound_ratio");
+    let oldest = ratios.iter().map(|row| row.value).fold(0.0, f64::max);
+    assert!(ratios.iter().any(|row| row.labels["datname"] == "template0"));
+    // Another test may have begun transactions meanwhile.
+    let all = page.value("pg_server_wraparound_ratio", &[]).expect("the ratio");
+    assert!(oldest > 0.0 && (all - oldest).abs() < 1e-4, "{all} {oldest}");
+}
+
+/// They live and die with a session, and autovacuum leaves them alone.
+#[test]
+fn temporary_tables_of_other_sessions_are_not_among_the_tables() {
+    let server = Postgres::fresh("temporary");
+    server.run("CREATE TABLE kept (a int PRIMARY KEY)");
+    let mut session = server.client();
+    session.batch_execute("CREATE TEMP TABLE scratch (a int PRIMARY KEY)").expect("created");
+    let page = scrape(&server.entry(), "postgres/{tables,indexes,vacuum}");
+    for family in ["pg_table_live_rows", "pg_table_xid_age", "pg_index_scans_total"] {
+        let names: Vec<_> =
+            page.series(family).into_iter().map(|row| row.labels["relname"].as_str()).collect();
+        assert_eq!(names, ["kept"], "{family}");
+    }
+    for family in ["pg_tables", "pg_tables_never_vacuumed", "pg_indexes"] {
+        assert_eq!(page.series(family).first().map(|row| row.value), Some(1.0), "{family}");
+    }
+}
+
 #[test]
 fn mysql_packs_succeed_for_a_monitoring_user_and_what_another_one_lacks_is_a_privilege() {
     let server = MariaDb::fresh("packs");
@@ -173,6 +223,17 @@ fn mysql_packs_succeed_for_a_monitoring_user_and_what_another_one_lacks_is_a_pri
         assert!(page.value("mysql_innodb_page_size_bytes", &[]).expect("the size") >= 4096.0);
         assert_eq!(page.types["mysql_commands_total"], "counter");
     }
+}
+
+/// MariaDB says of such a table that it is none.
+#[test]
+fn the_mysql_packs_have_tables_with_system_versioning() {
+    let server = MariaDb::fresh("packs_versioned");
+    server.run("CREATE TABLE kept (a int PRIMARY KEY) /*M! WITH SYSTEM VERSIONING */");
+    let page = scrape(&server.entry(), "mysql/tables");
+    let schema = ("schema", server.database.as_str());
+    assert_eq!(page.value("mysql_database_tables", &[schema]), Some(1.0));
+    assert!(page.value("mysql_table_data_bytes", &[schema, ("table", "kept")]).is_some());
 }
 
 /// In that mode of MariaDB `''` in a statement is NULL, and so are most functions of it.

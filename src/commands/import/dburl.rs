@@ -55,7 +55,7 @@ const POSTGRES: [&str; 29] = [
     "service",
 ];
 /// Parameters of the Go driver for MySQL that are not variables of the session and mean nothing here.
-const DEAD_MYSQL: [&str; 22] = [
+pub(super) const DEAD_MYSQL: [&str; 22] = [
     "allowAllFiles",
     "allowCleartextPasswords",
     "allowFallbackToPlaintext",
@@ -84,8 +84,6 @@ const SOCKET_FOLDERS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/t
 /// Schemes whose URL names a secret of a secret manager.
 const SECRET_MANAGERS: [&str; 5] =
     ["awssecretsmanager", "gcpsecretmanager", "gcpsecretsmanager", "hashivault", "k8ssecret"];
-
-const NOT_A_URL: &str = "needs an address that is a URL";
 
 /// A user and a password that stand apart from the address.
 #[derive(Debug, Clone, Default)]
@@ -143,12 +141,10 @@ impl<'s> AddressReader<'s> {
                 Some(lacking @ SourceDriver::Lacking(_)) => lacking.ours(),
                 None if parts.has_slashes => SourceDriver::of_scheme(&parts.scheme).ours(),
                 // What stands before the colon may be a user.
-                None => Err(NOT_A_URL.to_owned()),
+                None => self.variable(entry, address),
             };
         }
-        let driver = self.fallback.ours()?;
-        self.variable(entry, address, driver)?;
-        Ok(driver)
+        self.variable(entry, address)
     }
 
     /// Sets the keys of a target whose server is known at a scrape only.
@@ -167,24 +163,28 @@ impl<'s> AddressReader<'s> {
         Ok(driver)
     }
 
-    /// An address that the environment or a secret manager holds.
-    fn variable(&self, entry: &mut Entry, address: &str, driver: &str) -> Result<(), String> {
+    /// A variable for an address that the environment or a secret manager holds, or something else puts there.
+    fn variable(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
+        let driver = self.fallback.ours()?;
         let sample = self.fallback.sample();
         let what = format!("the URL of {}, such as {sample}", self.target);
         let url = match whole_variable(address) {
             Some(name) => self.report.of_source(name, &what, sample),
-            None if address.is_empty()
-                || is_secret_manager(address.split(':').next().unwrap_or_default()) =>
-            {
+            None => {
+                let scheme = address.split(':').next().unwrap_or_default();
+                if !address.is_empty() && !is_secret_manager(scheme) {
+                    let message =
+                        format!("the address of {} is not a URL: a variable stands for it", self.target);
+                    self.report.left_out(entry.origin.clone(), message);
+                }
                 self.report.variable(&format!("{}_URL", self.target), &what, sample)
             }
-            None => return Err(NOT_A_URL.to_owned()),
         };
         if driver == "pgbouncer" {
             entry.set("driver", driver);
         }
         entry.set("url", Value::Expanded(url));
-        Ok(())
+        Ok(driver)
     }
 
     fn postgres(&self, entry: &mut Entry, parts: &AddressParts<'_>) -> &'static str {
@@ -257,7 +257,7 @@ impl<'s> AddressReader<'s> {
                 ("tls", other) => {
                     let message =
                         format!("target {}: the TLS setting {other:?} has no counterpart", self.target);
-                    self.report.left_out(None, message);
+                    self.report.left_out(entry.origin.clone(), message);
                 }
                 ("timeout", time) => {
                     let ours = durations::go(time).map(duration_text);
@@ -573,9 +573,10 @@ mod tests {
             ("awssecretsmanager://shop?region=eu-central-1", "url=${SHOP_URL}"),
             ("sqlserver://u:p@db:1433/x", "needs SQL Server, for which there is no driver"),
             ("duckdb://x.db", "needs duckdb, for which there is no driver"),
-            ("u:secret@tcp(db)/x", NOT_A_URL),
-            ("u:secret@db", NOT_A_URL),
-            ("user=u password=secret", NOT_A_URL),
+            ("u:secret@tcp(db)/x", "url=${SHOP_URL}"),
+            ("u:secret@db", "url=${SHOP_URL}"),
+            ("user=u password=secret", "url=${SHOP_URL}"),
+            ("@DATABASE_URL", "url=${SHOP_URL}"),
         ] {
             assert_eq!(keys(address), expected, "{address}");
         }

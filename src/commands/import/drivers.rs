@@ -142,18 +142,21 @@ impl SourceDriver {
             .flat_map(|name| name.split(|c: char| !c.is_ascii_alphanumeric()))
             .map(str::to_ascii_lowercase)
             .collect();
-        let by_name =
-            KNOWN.iter().find(|known| words.iter().any(|word| known.words.contains(&word.as_str())));
-        let by_name = by_name.map(|known| known.driver.clone());
-        by_name.or_else(|| {
-            let plain = |sql: &str| {
-                let start: String = sql.chars().take(LONGEST).collect();
-                start.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
-            };
-            let statements: Vec<String> = statements.into_iter().map(plain).collect();
-            let has = |mark: &&str| statements.iter().any(|sql| sql.contains(mark));
-            KNOWN.iter().find(|known| known.marks.iter().any(has)).map(|known| known.driver.clone())
-        })
+        let plain = |sql: &str| {
+            let start: String = sql.chars().take(LONGEST).collect();
+            start.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let statements: Vec<String> = statements.into_iter().map(plain).collect();
+        let has = |mark: &&str| statements.iter().any(|sql| sql.contains(mark));
+        // A console answers SHOW alone: a name that says `pgbouncer` may mean tables about it.
+        let may_be_console = statements.is_empty() || has(&"show ");
+        let is_named = |known: &&DriverSigns| {
+            words.iter().any(|word| known.words.contains(&word.as_str()))
+                && (may_be_console || known.driver != Ours("pgbouncer"))
+        };
+        let known = KNOWN.iter().find(is_named);
+        let known = known.or_else(|| KNOWN.iter().find(|known| known.marks.iter().any(has)));
+        known.map(|known| known.driver.clone())
     }
 
     /// The value of our `driver`.
@@ -224,6 +227,9 @@ mod tests {
         ] {
             assert_eq!(SourceDriver::told([], [sql]), Some(database), "{sql}");
         }
+        let about_it = SourceDriver::told(["pgbouncer_fdw"], ["SELECT a FROM pgbouncer_pools"]);
+        assert_eq!(about_it, None);
+        assert_eq!(SourceDriver::told(["bouncer-pgbouncer"], []), Some(Ours("pgbouncer")));
         assert_eq!(SourceDriver::told(["orders"], ["SELECT count(*) FROM orders"]), None);
     }
 

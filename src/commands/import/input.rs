@@ -277,11 +277,29 @@ fn documents_of(name: &str, folder: &Path, text: &str) -> Result<Vec<Document>, 
             line.is_empty() || line.starts_with('#') || line.starts_with("---") || line == "..."
         });
         if !is_empty {
-            bounded(&mut documents, Document::parse_foreign(name, folder, part.to_owned(), lines_before)?)?;
+            bounded(&mut documents, parsed(name, folder, part, lines_before)?)?;
         }
         lines_before += part.matches('\n').count();
     }
     Ok(documents)
+}
+
+/// A document. One that is none because of values that somebody else puts in, such as `- {{DSN}}`, is read with quotes
+/// around them.
+fn parsed(name: &str, folder: &Path, text: &str, lines_before: usize) -> Result<Document, Error> {
+    let parse = |text: String| Document::parse_foreign(name, folder, text, lines_before);
+    parse(text.to_owned()).or_else(|error| parse(with_quoted_templates(text)).map_err(|_| error))
+}
+
+/// The text with quotes around each `{{NAME}}` that is all that a key or an item has.
+fn with_quoted_templates(text: &str) -> String {
+    let quoted = |line: &str| {
+        let (before, inside) = line.split_once(" {{")?;
+        let (name, after) = inside.split_once("}}")?;
+        let is_value = before.ends_with([':', '-']) && after.trim().is_empty() && !name.contains(['"', '\\']);
+        is_value.then(|| format!("{before} \"{{{{{name}}}}}\"{after}"))
+    };
+    text.split_inclusive('\n').map(|line| quoted(line).unwrap_or_else(|| line.to_owned())).collect()
 }
 
 fn empty(path: &Path) -> Error {
@@ -390,7 +408,7 @@ impl Unwrap<'_> {
             None => (text.to_owned(), 0, format!("{} ({path})", document.file)),
         };
         // What does not parse is a text of another kind.
-        let parsed = Document::parse_foreign(&name, &document.folder, text, lines_before);
+        let parsed = parsed(&name, &document.folder, &text, lines_before);
         let Some(inner) = parsed.ok().filter(|inner| (self.recognises)(&inner.tree)) else { return Ok(()) };
         let mut input = Input::new(inner);
         input.wrapper = Wrapper {

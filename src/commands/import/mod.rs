@@ -1,7 +1,7 @@
 //! `import`: the configuration of another exporter → ours.
 //!
 //! `input` reads and unwraps the source, a dialect makes a [`model`] of it, `assemble` brings the model into the files that
-//! were asked for, `settle` loads them as the exporter would, `writer` writes them. What is lost or changes in meaning is in
+//! were asked for, `settle` loads them as the exporter would, `layout` makes text of them. What is lost or changes in meaning is in
 //! the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
 
 mod assemble;
@@ -17,6 +17,7 @@ mod export_sql;
 mod families;
 mod input;
 mod justwatch;
+mod layout;
 mod model;
 mod negative_columns;
 mod pg_exporter;
@@ -29,7 +30,6 @@ mod settle;
 mod unique_names;
 mod url;
 mod version_range;
-mod writer;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -127,7 +127,7 @@ fn convert_files(options: &ImportArgs) -> CommandResult {
     let converting = ImportOptions { url: options.url.clone(), keep_labels: options.keep_labels, is_folder };
     let settled = convert(&options.from, &options.files, &converting, &report)?;
     write(&settled, destination, is_folder, &options.files)?;
-    print_stderr(&report.render());
+    print_stderr(&report.render(&settled.texts));
     report_silenced(&settled);
     if settled.texts.is_empty() {
         print_stderr_line("nothing is written: the result has no query and no target");

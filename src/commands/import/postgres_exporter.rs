@@ -22,6 +22,7 @@ use super::url;
 use super::version_range::VersionRange;
 use crate::config::packs;
 use crate::inspect::sql_compare::column_names;
+use crate::name::MetricName;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "postgres_exporter", signs, convert };
@@ -252,8 +253,9 @@ impl<'s> PostgresExporterConversion<'s> {
         }
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
-        let columns = returned(sql, self.columns(section));
+        let columns = returned(sql, columns(section));
         dead_keys(section, self.exporter());
+        let unlisted = self.unlisted(section, sql, &columns);
         // What makes no metric has its comments at the query.
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
         entry.comments.extend(others.flat_map(|column| column.section.comments()));
@@ -262,12 +264,14 @@ impl<'s> PostgresExporterConversion<'s> {
         let of_metric = prefix.len() + labels.iter().map(|label| label.len() + 4).sum::<usize>();
         let of_histogram = sql.len() + entry.comments.iter().map(String::len).sum::<usize>();
         let histograms = with_usage(&columns, "HISTOGRAM").count();
-        if !self.budget.take_for(section, of_metric * columns.len() + of_histogram * histograms) {
+        let metrics = columns.len() + unlisted.len();
+        if !self.budget.take_for(section, of_metric * metrics + of_histogram * histograms) {
             return Vec::new();
         }
         let mut queries = Vec::new();
-        let metrics: Vec<Entry> =
+        let mut metrics: Vec<Entry> =
             columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
+        metrics.extend(unlisted.iter().map(|column| untyped(section, column, &prefix, &labels)));
         if !metrics.is_empty() {
             let mut entry = entry.clone();
             let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| column.name).collect();
@@ -281,38 +285,31 @@ impl<'s> PostgresExporterConversion<'s> {
             queries.push(ImportedQuery { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
         }
         self.of_the_pack(section, &queries);
-        self.unlisted(section, sql, &columns);
         if queries.is_empty() {
             section.leave_out(format!("the namespace {name} has no column that makes a metric"));
         }
         queries
     }
 
-    /// Columns of the result that `metrics` does not list.
-    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[NamespaceColumn<'_>]) {
+    /// The columns of the result that `metrics` does not list, each of which makes an untyped metric.
+    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[NamespaceColumn<'_>]) -> Vec<String> {
         if self.is_cloud_native_pg {
-            return;
+            return Vec::new();
         }
-        let names = |column: &NamespaceColumn<'_>| {
-            let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
-            parts.iter().map(|part| format!("{}{part}", column.name).to_ascii_lowercase()).collect::<Vec<_>>()
-        };
-        let listed: HashSet<String> = columns.iter().flat_map(names).collect();
-        let is_listed = |name: &String| listed.contains(&name.to_ascii_lowercase());
-        match column_names(sql) {
-            Some(names) => {
-                for name in names.iter().filter(|name| !is_listed(name)) {
-                    let message = format!(
-                        "the column {name}, which `metrics` does not list, makes no metric; there it made an untyped one"
-                    );
-                    section.note("query", message);
-                }
-            }
-            None => section.note(
+        let Some(mut names) = column_names(sql) else {
+            section.note(
                 "query",
                 "columns that `metrics` does not list make no metrics; there they made untyped ones",
-            ),
-        }
+            );
+            return Vec::new();
+        };
+        let parts = |column: &NamespaceColumn<'_>| {
+            let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
+            parts.iter().map(|part| format!("{}{part}", column.name)).collect::<Vec<_>>()
+        };
+        let mut known: HashSet<String> = columns.iter().flat_map(parts).collect();
+        names.retain(|name| MetricName::new(name).is_ok() && known.insert(name.clone()));
+        names
     }
 
     /// A namespace of postgres_exporter's own name replaces the built-in one there.
@@ -380,27 +377,10 @@ impl<'s> PostgresExporterConversion<'s> {
         );
     }
 
-    fn columns(&self, section: &Section<'s>) -> Vec<NamespaceColumn<'s>> {
-        let sections = section.sections("metrics");
-        let named = sections.iter().flat_map(Section::named);
-        let column = |(name, section): (&'s str, Section<'s>)| {
-            let mut usage = section.text("usage").unwrap_or_default();
-            const USAGES: [&str; 7] =
-                ["LABEL", "COUNTER", "GAUGE", "HISTOGRAM", "DURATION", "MAPPEDMETRIC", "DISCARD"];
-            if !USAGES.contains(&usage.as_str()) {
-                section
-                    .note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
-                usage = "DISCARD".to_owned();
-            }
-            NamespaceColumn { name, usage, section }
-        };
-        named.map(column).collect()
-    }
-
     /// The metric of a column; `None` for labels, histograms and what is discarded.
     fn metric(&self, column: &NamespaceColumn<'_>, prefix: &str, labels: &[&str]) -> Option<Entry> {
         let NamespaceColumn { name, usage, section } = column;
-        let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
+        let mut metric = started(column, &format!("{prefix}_{}", self.column_name(column)), labels);
         metric.set("value_column", *name);
         metric.set("null", "nan");
         match usage.as_str() {
@@ -445,17 +425,9 @@ impl<'s> PostgresExporterConversion<'s> {
         renamed.unwrap_or_else(|| column.name.to_owned())
     }
 
-    fn start(&self, column: &NamespaceColumn<'_>, name: &str, labels: &[&str]) -> Entry {
-        let mut metric = column.section.entry();
-        metric.set("name", name);
-        metric.set_if("help", column.section.text("description").filter(|help| !help.trim().is_empty()));
-        metric.set_nonempty("labels", Value::list(labels.iter().copied()));
-        metric
-    }
-
     fn histogram(&self, column: &NamespaceColumn<'_>, prefix: &str, labels: &[&str]) -> Entry {
         let name = column.name;
-        let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
+        let mut metric = started(column, &format!("{prefix}_{}", self.column_name(column)), labels);
         metric.set("type", "histogram");
         column.section.note(
             "usage",
@@ -500,6 +472,45 @@ fn returned<'s>(sql: &str, mut columns: Vec<NamespaceColumn<'s>>) -> Vec<Namespa
         missing.is_none()
     });
     columns
+}
+
+/// The metric of a column that `metrics` does not list.
+fn untyped(section: &Section<'_>, column: &str, prefix: &str, labels: &[&str]) -> Entry {
+    let mut metric = Entry::at(section.place_of("query"));
+    metric.set("name", format!("{prefix}_{column}"));
+    metric.set("help", format!("Unknown metric from {prefix}"));
+    metric.set("type", "unknown");
+    metric.set_nonempty("labels", Value::list(labels.iter().copied()));
+    metric.set("value_column", column);
+    metric.set("null", "nan");
+    metric.set("invalid", "skip");
+    metric
+}
+
+/// What every metric of a column has.
+fn started(column: &NamespaceColumn<'_>, name: &str, labels: &[&str]) -> Entry {
+    let mut metric = column.section.entry();
+    metric.set("name", name);
+    metric.set_if("help", column.section.text("description").filter(|help| !help.trim().is_empty()));
+    metric.set_nonempty("labels", Value::list(labels.iter().copied()));
+    metric
+}
+
+/// The columns that a namespace lists.
+fn columns<'s>(section: &Section<'s>) -> Vec<NamespaceColumn<'s>> {
+    const USAGES: [&str; 7] =
+        ["LABEL", "COUNTER", "GAUGE", "HISTOGRAM", "DURATION", "MAPPEDMETRIC", "DISCARD"];
+    let sections = section.sections("metrics");
+    let named = sections.iter().flat_map(Section::named);
+    let column = |(name, section): (&'s str, Section<'s>)| {
+        let mut usage = section.text("usage").unwrap_or_default();
+        if !USAGES.contains(&usage.as_str()) {
+            section.note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
+            usage = "DISCARD".to_owned();
+        }
+        NamespaceColumn { name, usage, section }
+    };
+    named.map(column).collect()
 }
 
 fn with_usage<'c, 's>(

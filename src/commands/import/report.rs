@@ -144,8 +144,8 @@ impl Report {
         self.lines.borrow().iter().any(|line| line.kind == LineKind::LeftOut)
     }
 
-    /// Losses, notes, and the variables to set.
-    pub(super) fn render(&self) -> TerminalText {
+    /// Losses, notes, and the variables to set, which the texts of the result have.
+    pub(super) fn render(&self, texts: &[(String, String)]) -> TerminalText {
         let mut out = TerminalText::default();
         let lines = self.lines.borrow();
         for (kind, label, style) in
@@ -160,12 +160,14 @@ impl Report {
                 out.line(&format!("{label}: {rest} more"));
             }
         }
-        let variables = &self.variables.borrow().list;
+        let has = |name: &str| texts.iter().any(|(_, text)| text.contains(&format!("${{{name}")));
+        let variables = self.variables.borrow();
+        let variables: Vec<&Variable> = variables.list.iter().filter(|known| has(&known.name)).collect();
         if !variables.is_empty() {
             out.styled_line(BOLD, "Set these variables:");
             let mut table = TextTable::default();
             for Variable { name, what, .. } in variables {
-                table.row([format!("  {name}").into(), what.into()]);
+                table.row([format!("  {name}").into(), what.as_str().into()]);
             }
             out.append(table.render(None));
         }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
+use super::drivers::SourceDriver;
+use super::layout;
 use super::model::{Entry, ImportedQuery, OutputFile, Value};
 use super::report::Report;
-use super::writer;
 use crate::commands::settings::variables_without_default;
 use crate::config;
 use crate::driver::Drivers;
@@ -22,7 +23,8 @@ const AROUND: &str = ".around.yaml";
 /// Keys at the top of a file without which its queries mean the same.
 const SETTINGS: [&str; 5] = ["exporter", "defaults", "interval", "timeout", "up"];
 
-const WITHOUT_TARGET: &str = "its target is left out";
+/// Keys of a target that say where its server is, and who asks.
+const ADDRESS: [&str; 8] = ["url", "driver", "host", "port", "socket", "database", "username", "password"];
 
 /// The result.
 pub(super) struct SettledFiles {
@@ -73,7 +75,7 @@ fn without_empty(files: &mut Vec<OutputFile>) {
 }
 
 fn texts(files: &[OutputFile]) -> Vec<(String, String)> {
-    files.iter().map(|file| (file.name.clone(), writer::write(file))).collect()
+    files.iter().map(|file| (file.name.clone(), layout::text_of(file))).collect()
 }
 
 /// A finding of the load, with the name of its file.
@@ -160,7 +162,7 @@ fn around(files: &[OutputFile]) -> String {
         around.databases.push(super::model::ImportedTarget { name: driver.to_owned(), entry });
     }
     around.top.set("include", Value::list(files.iter().map(|file| file.name.clone())));
-    writer::write(&around)
+    layout::text_of(&around)
 }
 
 /// Whether queries run in databases that a target discovers.
@@ -174,14 +176,16 @@ fn names_databases(file: &OutputFile) -> bool {
 
 /// Takes out the entries that do not load.
 fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report) -> Result<(), Vec<Error>> {
-    let (mut rest, mut is_any) = (Vec::new(), false);
+    let (mut rest, mut is_any, mut replaced) = (Vec::new(), false, HashSet::new());
     for fault in faults {
         let mut file = files.iter_mut().find(|file| file.name == fault.file);
         if let Some(entry) = file.as_deref_mut().and_then(|file| entry_at(file, &fault.path)) {
             is_any = true;
-            if !std::mem::replace(&mut entry.is_faulty, true) {
-                report.left_out(entry.origin.clone(), fault.message);
+            if has_variable_for_address(entry, &fault, &mut replaced, report) || entry.is_faulty {
+                continue;
             }
+            entry.is_faulty = true;
+            report.left_out(entry.origin.clone(), fault.message);
         } else if let Some(file) = file
             && fault.path.split('.').next().is_some_and(|key| SETTINGS.contains(&key))
             && file.top.remove_at(&fault.path)
@@ -203,9 +207,7 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
         targets.extend(gone.map(|target| target.name));
         if had_targets && file.databases.is_empty() {
             // Without targets it is not a main file: the rest of it would be at fault.
-            for query in file.queries.drain(..) {
-                report.left_out(query.entry.origin, WITHOUT_TARGET);
-            }
+            file.queries.drain(..).for_each(|query| without_target(&query, report));
             file.top = Entry::default();
         }
         file.queries.retain_mut(|query| {
@@ -220,6 +222,38 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
     Ok(())
 }
 
+/// Puts a variable in place of an address that does not load, such as one that another program would have filled in: what
+/// runs there stays. Once for each.
+fn has_variable_for_address(
+    entry: &mut Entry,
+    fault: &LoadFinding,
+    replaced: &mut HashSet<String>,
+    report: &Report,
+) -> bool {
+    let path = fault.path.strip_prefix("databases.").and_then(|path| path.rsplit_once('.'));
+    let Some((target, _)) = path.filter(|(_, key)| ADDRESS.contains(key)) else { return false };
+    // It may have had several faults.
+    if replaced.contains(target) || entry.text("url").is_some_and(|url| url.starts_with("${")) {
+        return replaced.contains(target);
+    }
+    replaced.insert(target.to_owned());
+    let scheme = entry.text("driver").or(entry.text("url").and_then(|url| url.split(':').next()));
+    let driver = SourceDriver::of_scheme(scheme.unwrap_or_default());
+    ADDRESS.iter().for_each(|key| drop(entry.remove(key)));
+    let what = format!("the URL of {target}, such as {}", driver.sample());
+    let variable = report.variable(&format!("{target}_URL"), &what, driver.sample());
+    entry.set("url", Value::Expanded(variable));
+    entry.set_if("driver", Some("pgbouncer").filter(|_| driver == SourceDriver::Ours("pgbouncer")));
+    report.left_out(entry.origin.clone(), format!("{}; a variable stands for the address", fault.message));
+    true
+}
+
+/// Reports a query whose targets are gone.
+fn without_target(query: &ImportedQuery, report: &Report) {
+    let name = query.entry.text("name").unwrap_or_default();
+    report.left_out(query.entry.origin.clone(), format!("the query {name}: its target is left out"));
+}
+
 /// Takes targets that are left out from what a file runs on; what runs on no other one goes with them.
 fn without_targets(file: &mut OutputFile, gone: &HashSet<String>, report: &Report) {
     let has_file = has_target(&mut file.top, gone);
@@ -228,7 +262,7 @@ fn without_targets(file: &mut OutputFile, gone: &HashSet<String>, report: &Repor
         let own = ["database", "databases"].iter().any(|key| query.entry.get(key).is_some());
         let has_target = if own { has_target(&mut query.entry, gone) } else { has_file };
         if !has_target {
-            report.left_out(query.entry.origin.clone(), WITHOUT_TARGET);
+            without_target(query, report);
         }
         has_target
     });

@@ -143,17 +143,42 @@ fn a_result_without_queries_and_targets_is_not_written() {
 }
 
 #[test]
-fn a_target_that_does_not_load_costs_its_own_queries_only() {
+fn a_variable_stands_for_an_address_that_does_not_load() {
     let source = "jobs:\n\
-                  - name: shop\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish', 'postgres://u@b/stock']\n  \
+                  - name: shop\n  connections: ['postgres://u:swordfish@a:PORT/x', 'postgres://u@b/stock']\n  \
                     queries:\n  - {name: n, help: N, values: [n], query: SELECT 1 AS n}\n\
-                  - name: lost\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish']\n  \
+                  - name: other\n  connections: ['mysql://u:swordfish@tcp(d b:PORT)/why']\n  \
                     queries:\n  - {name: m, help: M, values: [m], query: SELECT 1 AS m}\n";
     let (code, text, errors) = run(&[("j.yaml", source)], &["j.yaml"]);
     assert_eq!(code, 1, "{errors}");
-    assert!(text.contains("databases: [stock]") && !text.contains("sql_m"), "{text}");
-    assert!(errors.contains("j.yaml:9:6: jobs[1].queries[0]: its target is left out"), "{errors}");
+    for part in
+        ["x: {url: \"${X_URL}\"}", "databases: [x, stock]", "why: {url: \"${WHY_URL}\"}", "name: sql_m"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(errors.contains("; a variable stands for the address"), "{errors}");
+    assert!(errors.contains("  WHY_URL  the URL of why, such as mysql://user@localhost/db"), "{errors}");
+    // No variable that the result has no more.
+    assert!(!errors.contains("_PASSWORD"), "{errors}");
     assert!(!text.contains("swordfish") && !errors.contains("swordfish"), "{text}{errors}");
+}
+
+#[test]
+fn a_target_that_does_not_load_costs_its_own_queries_only() {
+    let source = "jobs:\n\
+                  - job_name: a\n  collectors: [lost, both]\n  static_configs:\n  \
+                    - {targets: {one: 'pg://u@a/x'}, labels: {9: x}}\n\
+                  - job_name: b\n  collectors: [both]\n  static_configs:\n  - {targets: {two: 'pg://u@b/x'}}\n\
+                  collectors:\n\
+                  - collector_name: lost\n  metrics:\n  - {metric_name: m, type: gauge, help: M, values: [m], query: SELECT 1 AS m}\n\
+                  - collector_name: both\n  metrics:\n  - {metric_name: n, type: gauge, help: N, values: [n], query: SELECT 1 AS n}\n";
+    let (code, text, errors) = run(&[("j.yaml", source)], &["j.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(text.contains("AS n") && !text.contains("AS m") && !text.contains("one:"), "{text}");
+    assert!(
+        errors.contains("j.yaml:13:6: collectors[0].metrics[0]: the query m: its target is left out"),
+        "{errors}"
+    );
 }
 
 #[test]

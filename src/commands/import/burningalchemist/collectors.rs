@@ -180,15 +180,11 @@ impl<'s> Collector<'s> {
     }
 }
 
-/// Whether a statement is one of Go's templates, which peekjef72's exporter fills in; `'{{1,2},{3,4}}'` is an array.
+/// Whether something fills a statement in before it runs: `{{ .Values.schema }}`, `{{ f "x" }}`; `'{{1,2},{3,4}}'` is an
+/// array.
 fn is_template(sql: &str) -> bool {
-    let inside = sql.split("{{").skip(1).map(|inside| inside.trim_start_matches(['-', ' ', '\t', '\n']));
-    inside.into_iter().any(|inside| {
-        let word: String = inside.chars().take_while(char::is_ascii_alphabetic).collect();
-        let is_action =
-            ["if", "range", "with", "define", "template", "block", "end", "else"].contains(&word.as_str());
-        inside.starts_with(['.', '$']) || is_action
-    })
+    let begins = |inside: &str| inside.starts_with(['.', '$', ' ', '\t', '\n']) || inside.starts_with("- ");
+    sql.split("{{").skip(1).any(begins)
 }
 
 /// The metrics of a collector by their query, in order.

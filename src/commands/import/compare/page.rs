@@ -10,6 +10,7 @@ use crate::exposition::openmetrics::OpenMetrics;
 use crate::exposition::sample_line::{Sample, unescaped};
 use crate::exposition::text::Text;
 use crate::exposition::{FamilyKind, Format};
+use crate::metric::TYPES;
 use crate::name::MetricName;
 use crate::plain_text::one_line;
 
@@ -54,22 +55,9 @@ pub(super) struct PageFamily {
     pub(super) samples: Vec<Sample>,
 }
 
-/// The words for a type, in either format.
-const KINDS: &[(&str, FamilyKind)] = &[
-    ("gauge", FamilyKind::Gauge),
-    ("counter", FamilyKind::Counter),
-    ("histogram", FamilyKind::Histogram),
-    ("gaugehistogram", FamilyKind::GaugeHistogram),
-    ("summary", FamilyKind::Summary),
-    ("info", FamilyKind::Info),
-    ("stateset", FamilyKind::StateSet),
-    ("unknown", FamilyKind::Unknown),
-    ("untyped", FamilyKind::Unknown),
-];
-
 /// The word for a type.
 pub(super) fn kind_name(kind: FamilyKind) -> &'static str {
-    KINDS.iter().find(|(_, known)| *known == kind).map_or("unknown", |(name, _)| name)
+    TYPES.iter().find(|known| known.kind == kind).map_or("unknown", |known| known.name)
 }
 
 /// What the samples of a type add to the family's name.
@@ -148,7 +136,9 @@ impl PageReader {
             head.help = unescaped(rest);
             return Ok(());
         }
-        let kind = KINDS.iter().find(|(known, _)| *known == rest).map(|(_, kind)| *kind);
+        // Text format 0.0.4 has another word for `unknown`.
+        let word = if rest == "untyped" { "unknown" } else { rest };
+        let kind = TYPES.iter().find(|known| known.name == word).map(|known| known.kind);
         let kind = kind.ok_or_else(|| format!("{rest:?} is not a type"))?;
         if head.kind.replace(kind).is_some_and(|earlier| earlier != kind) {
             return Err(format!("a second type of {name}"));

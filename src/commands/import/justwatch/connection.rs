@@ -1,5 +1,6 @@
 //! `connections`: an address, or a special form of one → the keys of a target, and what the labels of its samples say.
 
+use crate::commands::import::dburl::DEAD_MYSQL;
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::report::Report;
@@ -308,17 +309,6 @@ impl<'r> WrittenConnection<'r> {
 
     /// `tls` of the Go driver; its other options change nothing here, or are reported.
     fn go_options(&self, options: &str, entry: &mut Entry) {
-        const NEEDLESS: [&str; 9] = [
-            "parseTime",
-            "charset",
-            "collation",
-            "loc",
-            "timeout",
-            "readTimeout",
-            "writeTimeout",
-            "allowNativePasswords",
-            "interpolateParams",
-        ];
         // Without the option that driver does not encrypt.
         let mut mode = "disable";
         for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -328,7 +318,8 @@ impl<'r> WrittenConnection<'r> {
                 ("tls", "skip-verify") => mode = "require",
                 ("tls", "preferred") => mode = "prefer",
                 ("tls", "false") => mode = "disable",
-                (key, _) if NEEDLESS.contains(&key) => {}
+                ("timeout", _) => {}
+                (key, _) if DEAD_MYSQL.contains(&key) => {}
                 (key, _) => self.report.left_out(
                     self.place.clone(),
                     format!("the option `{key}` of the connection has no counterpart"),

@@ -1,5 +1,7 @@
-//! The result as YAML, as a person would write it: keys in the order of docs/configuration.md, blocks for SQL, short
-//! entries on one line, comments where the source had them.
+//! Where the parts of the result stand in its file, as a person would write it: keys in the order of docs/configuration.md,
+//! blocks for SQL, short entries on one line, comments where the source had them.
+//!
+//! Owns the order and the lines. How a scalar, a block or a comment is written belongs to `yaml/writer.rs`.
 
 use std::sync::LazyLock;
 
@@ -54,8 +56,8 @@ const QUERY: &Order = &[
 static DOCS: LazyLock<KeyDocs> = LazyLock::new(KeyDocs::new);
 
 /// The text of a file.
-pub(super) fn write(file: &OutputFile) -> String {
-    let mut out = Writer::default();
+pub(super) fn text_of(file: &OutputFile) -> String {
+    let mut out = FileLayout::default();
     out.comments(&file.top.comments, 0);
     let (last, first): (Vec<_>, Vec<_>) =
         file.top.keys().iter().cloned().partition(|(key, _)| TOP_LAST.contains(key));
@@ -90,9 +92,9 @@ fn headings(file: &OutputFile, key: &str) -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Writer(String);
+struct FileLayout(String);
 
-impl Writer {
+impl FileLayout {
     fn line(&mut self, depth: usize, text: &str) {
         for piece in [&*"  ".repeat(depth), text, "\n"] {
             self.0.push_str(piece);
@@ -371,7 +373,7 @@ mod tests {
             metric.set("help", case);
             query.metrics.push(metric);
             let file = OutputFile { queries: vec![query], ..OutputFile::default() };
-            let written = write(&file);
+            let written = text_of(&file);
             let read = Document::parse("x", Path::new("."), written.clone());
             let read = read.unwrap_or_else(|error| panic!("{case:?}: {error}\n{written}"));
             let NodeValue::List(queries) = &child(&read.tree, "queries").value else { panic!("{written}") };
