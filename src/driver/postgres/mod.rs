@@ -248,9 +248,11 @@ impl PgEndpoint {
         for ((attrs, address), left) in tries.iter().zip((1..=tries.len()).rev()) {
             // A host that drops packets leaves the others their share of the time.
             let share = by.left() / u32::try_from(left).unwrap_or(u32::MAX);
-            let by = by.or_within(self.login.connect_timeout.min(share));
-            let attempt = ConnectAttempt { address, attrs: *attrs, password, mode: self.login.tls.mode, by };
-            match self.try_with_passfile(attempt) {
+            let opened = self.login.in_time(by.or_within(share), |by| {
+                let mode = self.login.tls.mode;
+                self.try_with_passfile(ConnectAttempt { address, attrs: *attrs, password, mode, by })
+            });
+            match opened {
                 Ok(session) => return Ok(Box::new(session)),
                 // As libpq: a refused password is refused everywhere.
                 Err(error) if error.reason() == Reason::Auth => return Err(error),
@@ -302,7 +304,8 @@ impl PgEndpoint {
         let line = [host.as_str(), &port.to_string(), database, &user];
         let found = attempt.password.and_then(|content| passfile::find(content, line));
         self.try_preferred(ConnectAttempt { password: found.as_ref(), ..attempt }).map_err(|error| {
-            if found.is_some() || error.reason() != Reason::Auth {
+            // One with a hint is not about the password that is missing.
+            if found.is_some() || error.reason() != Reason::Auth || error.hint().is_some() {
                 return error;
             }
             let path = file.path.display();
