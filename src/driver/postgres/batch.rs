@@ -193,11 +193,13 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
 
     /// Ends the jobs of a statement that cannot be prepared.
     fn end_refused(&mut self, sql: &Sql, error: &ServerError, start: Instant, limits: QueryLimits) {
-        if self.session.adapt(sql, error) {
+        let is_refused = |pending: &PendingJob<'_, '_>| pending.job.sql.name() == sql.name();
+        let mut again: Vec<_> = self.jobs.iter_mut().filter(|pending| is_refused(pending)).collect();
+        if again.iter().all(|pending| pending.tries < MAX_TRIES) && self.session.adapt(sql, error) {
+            again.iter_mut().for_each(|pending| pending.tries += 1);
             return;
         }
-        let is_refused = |pending: &mut PendingJob<'_, '_>| pending.job.sql.name() == sql.name();
-        let refused: Vec<_> = self.jobs.extract_if(.., is_refused).collect();
+        let refused: Vec<_> = self.jobs.extract_if(.., |pending| is_refused(pending)).collect();
         for pending in refused {
             let outcome = JobOutcome {
                 verdict: Err(JobFailure::Server(error.clone())),
