@@ -355,6 +355,12 @@ pub trait Session: Send {
     fn has_ended(&mut self) -> bool {
         true
     }
+
+    /// True where the server has answered all that it was asked: there is nothing to cancel. Asked after
+    /// [`Session::has_ended`].
+    fn is_answered(&self) -> bool {
+        false
+    }
 }
 
 /// Stops what one session runs in the server. Only `disposal` calls it.

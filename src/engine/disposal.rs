@@ -162,9 +162,11 @@ impl Disposal {
     }
 
     /// The same for a session that holds a permit until its server is done with it.
-    pub fn discard_from(&self, permit: SessionPermit, session: Box<dyn Session>, cancel: bool) {
-        let action =
-            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) };
+    pub fn discard_from(&self, permit: SessionPermit, mut session: Box<dyn Session>, cancel: bool) {
+        let action = match cancel && !is_answered(&mut *session) {
+            true => DisposalAction::CancelAndDrop(session),
+            false => DisposalAction::Drop(session),
+        };
         self.push(action, Some(permit));
     }
 
@@ -366,6 +368,11 @@ pub(super) fn has_ended(session: &mut dyn Session) -> bool {
     catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
 }
 
+/// True where there is nothing to cancel. A cancel takes a connection more, for which a pooler may have no place.
+fn is_answered(session: &mut dyn Session) -> bool {
+    has_ended(session) && session.is_answered()
+}
+
 impl DisposalTask {
     /// It asks no server.
     fn is_quick(&self) -> bool {
@@ -400,8 +407,11 @@ impl DisposalTask {
             }
             DisposalAction::Ask(running) => return running.ask_server(),
             DisposalAction::Drop(session) => session,
-            DisposalAction::CancelAndDrop(session) => {
-                cancel(session.canceller());
+            DisposalAction::CancelAndDrop(mut session) => {
+                // The answer may have come while the task was queued.
+                if !is_answered(&mut *session) {
+                    cancel(session.canceller());
+                }
                 session
             }
             DisposalAction::Terminate(session) => {

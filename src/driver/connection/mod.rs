@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, duration_text};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
@@ -107,6 +107,21 @@ impl ConnectionConfig {
             connect_timeout: timeout.unwrap_or(CONNECT_TIMEOUT),
         };
         (!keys.faulted()).then_some(config)
+    }
+
+    /// Opens a session until `by`, within `connect_timeout`; the error says so where that ended it.
+    pub(super) fn in_time<T>(&self, by: Deadline, open: impl FnOnce(Deadline) -> Result<T>) -> Result<T> {
+        /// What a caller that has the same limit has spent of it.
+        const TOLERANCE: Duration = Duration::from_millis(10);
+        let is_shorter = self.connect_timeout <= by.left() + TOLERANCE;
+        open(by.or_within(self.connect_timeout)).map_err(|error| match error.reason() {
+            Reason::Timeout if is_shorter => {
+                let limit = duration_text(self.connect_timeout);
+                let message = format!("{} (connect_timeout is {limit})", error.message());
+                error.with_message(message)
+            }
+            _ => error,
+        })
     }
 
     /// The least that is demanded of the way to the server.

@@ -86,7 +86,8 @@ struct MySqlEndpoint(Arc<login::LoginServer>);
 
 impl Endpoint for MySqlEndpoint {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::MySqlSession::open(&self.0, by)?))
+        let session = self.0.config.in_time(by, |by| session::MySqlSession::open(&self.0, by))?;
+        Ok(Box::new(session))
     }
 
     fn has_new_password(&self, by: Deadline) -> bool {

@@ -43,7 +43,6 @@ pub(super) struct MySqlSession {
 impl MySqlSession {
     /// Logs in, runs `session_sql`, learns what the server is.
     pub(super) fn open(server: &Arc<LoginServer>, by: Deadline) -> Result<Self> {
-        let by = by.or_within(server.config.connect_timeout);
         let MySqlLoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
         match ServerInfo::set_up(&mut client, &server.config, &version, tls, by) {
             Ok(info) => {
@@ -237,11 +236,15 @@ impl Session for MySqlSession {
     /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
     /// reached it. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
     fn has_ended(&mut self) -> bool {
-        if !self.is_given_up && self.pipeline.client.is_answered() {
+        if self.is_answered() {
             return true;
         }
         self.give_up();
         self.pipeline.client.stream().has_ended()
+    }
+
+    fn is_answered(&self) -> bool {
+        !self.is_given_up && self.pipeline.client.is_answered()
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Batch<'s, 'j, 'q> {
     session: &'s mut PgSession,
     jobs: Vec<PendingJob<'j, 'q>>,
     by: Deadline,
+    /// The server has refused one of them.
+    has_refused: bool,
 }
 
 impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
@@ -88,7 +90,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 Err(error) => job.sink.end(Err(error), Duration::ZERO),
             }
         }
-        let mut batch = Batch { session, jobs: pending, by };
+        let mut batch = Batch { session, jobs: pending, by, has_refused: false };
         match batch.run_pending() {
             Err(Health::Spent) if !batch.jobs.is_empty() => Err(abandoned()),
             done => done,
@@ -191,11 +193,13 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
 
     /// Ends the jobs of a statement that cannot be prepared.
     fn end_refused(&mut self, sql: &Sql, error: &ServerError, start: Instant, limits: QueryLimits) {
-        if self.session.adapt(sql, error) {
+        let is_refused = |pending: &PendingJob<'_, '_>| pending.job.sql.name() == sql.name();
+        let mut again: Vec<_> = self.jobs.iter_mut().filter(|pending| is_refused(pending)).collect();
+        if again.iter().all(|pending| pending.tries < MAX_TRIES) && self.session.adapt(sql, error) {
+            again.iter_mut().for_each(|pending| pending.tries += 1);
             return;
         }
-        let is_refused = |pending: &mut PendingJob<'_, '_>| pending.job.sql.name() == sql.name();
-        let refused: Vec<_> = self.jobs.extract_if(.., is_refused).collect();
+        let refused: Vec<_> = self.jobs.extract_if(.., |pending| is_refused(pending)).collect();
         for pending in refused {
             let outcome = JobOutcome {
                 verdict: Err(JobFailure::Server(error.clone())),
@@ -203,6 +207,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 at: Instant::now(),
                 took: None,
                 remaining: Remaining::Nothing,
+                refusal: None,
             };
             self.tell(pending.job, outcome, start, limits, self.by);
         }
@@ -454,7 +459,17 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     /// Ends the job at `place`, or leaves it there for another try when there is another way to send it.
     fn settle(&mut self, place: usize, answer: PgJobAnswer) -> Result<JobProgress, Health> {
         let PgJobAnswer { outcome, start, limits, until } = answer;
+        let in_snapshot = self.session.requests.in_snapshot;
         match outcome {
+            Ok(outcome) if outcome.has_closed_portals() => {
+                // It is read again elsewhere, and runs outside of groups from then on.
+                self.session.statements.mark_changing_settings(self.jobs[place].job.sql);
+                Err(Health::Spent)
+            }
+            // The one that was refused before it may have deallocated the session's statements: nothing undoes that.
+            Ok(outcome) if self.has_refused && !in_snapshot && outcome.lacks_statement() => {
+                Err(Health::Spent)
+            }
             Ok(JobOutcome {
                 verdict: Err(JobFailure::Server(error)), has_begun: false, remaining, ..
             }) if remaining.is_nothing()
@@ -466,7 +481,12 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             }
             Ok(outcome) => {
                 let remaining = outcome.remaining;
-                let is_over = remaining == Remaining::Unread || outcome.has_deallocated();
+                let has_deallocated = outcome.has_deallocated();
+                if has_deallocated {
+                    self.session.forget_statements();
+                }
+                let is_over = remaining == Remaining::Unread || has_deallocated && !in_snapshot;
+                self.has_refused |= outcome.refusal.is_some();
                 let job = self.jobs.remove(place).job;
                 let succeeded = self.tell(job, outcome, start, limits, until);
                 if is_over { Err(Health::Spent) } else { Ok(JobProgress::Ended { remaining, succeeded }) }

@@ -109,6 +109,8 @@ pub(super) enum TooLong {
     Row { length: usize, most: usize },
     /// A message of another kind.
     Message { length: usize, most: usize },
+    /// Notices between two rows.
+    Notices { length: usize, most: usize },
 }
 
 impl TooLong {
@@ -119,11 +121,20 @@ impl TooLong {
 
     /// The error of a query whose result has this shape.
     pub(super) fn of_query(self, shape: Option<&ResultShape>) -> Error {
-        let TooLong::Cell { column, .. } = self else { return Error::new(Reason::Limit, self.to_string()) };
-        let column = shape.and_then(|shape| shape.columns.get(column));
+        let (column, hint) = match self {
+            TooLong::Cell { column, .. } => (
+                shape.and_then(|shape| shape.columns.get(column)),
+                "select less of it, as with left(…, 200), or raise exporter.max_cell_bytes",
+            ),
+            TooLong::Notices { .. } => {
+                (None, "session_sql: \"SET LOCAL client_min_messages = 'warning'\" keeps them in the server")
+            }
+            TooLong::Row { .. } | TooLong::Message { .. } => {
+                return Error::new(Reason::Limit, self.to_string());
+            }
+        };
         let named = column.map(|column| format!("column {} ({}): ", column.name, column.type_name));
-        Error::new(Reason::Limit, format!("{}{self}", named.unwrap_or_default()))
-            .with_hint("select less of it, as with left(…, 200), or raise exporter.max_cell_bytes")
+        Error::new(Reason::Limit, format!("{}{self}", named.unwrap_or_default())).with_hint(hint)
     }
 }
 
@@ -133,6 +144,7 @@ impl fmt::Display for TooLong {
             TooLong::Cell { length, most, .. } => ("a value", length, most),
             TooLong::Row { length, most } => ("a row", length, most),
             TooLong::Message { length, most } => ("a message of the server", length, most),
+            TooLong::Notices { length, most } => ("a flood of notices", length, most),
         };
         write!(f, "{what} has {length} bytes, and at most {most} are read")
     }
@@ -293,7 +305,12 @@ impl PgConnection {
         Ok(None)
     }
 
-    /// True when the server has answered everything that it was sent, or nothing more will come. Takes what has come, without
+    /// The server has answered everything that it was sent.
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered == 0
+    }
+
+    /// The same, or nothing more will come. Takes what has come, without
     /// keeping it, and does not wait. From then on the connection serves for nothing else.
     pub(super) fn has_ended(&mut self) -> bool {
         if self.unanswered == 0 || self.is_dead || self.stream.do_not_wait().is_err() {

@@ -15,7 +15,7 @@ const BROKEN_TEXT: &str = "22021";
 const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, `SET LOCAL client_encoding = 'SQL_ASCII'` in \
                                 session_sql accepts every text: labels that are not UTF-8 are hexadecimal then";
 
-/// How the names of all prepared statements of a session begin.
+/// How the names of all prepared statements and portals of a session begin.
 const STATEMENT_PREFIX: &str = "sqlexp_";
 
 /// An `ErrorResponse`.
@@ -38,6 +38,11 @@ impl ServerError {
     /// this one. A function may fail so with statements of its own; no translation changes the name in the message.
     pub(super) fn is_of_a_pooler(&self) -> bool {
         matches!(self.code.as_str(), "26000" | "42P05") && self.message.contains(STATEMENT_PREFIX)
+    }
+
+    /// A portal of ours was closed: by `CLOSE ALL` in a function.
+    pub(super) fn is_of_closed_portal(&self) -> bool {
+        self.code == "34000" && self.message.contains(STATEMENT_PREFIX)
     }
 
     /// A limit on sessions: of the server, the database or the role (53300), or one of PgBouncer's, which have the code
@@ -115,12 +120,15 @@ impl ServerError {
         self.error(self.reason(), message).at_sql_position(position)
     }
 
-    /// The error of a login. `encrypted`: the connection is.
-    pub(super) fn of_login(&self, shown: &str, encrypted: bool) -> Error {
-        let (reason, meaning, hint) = self.login_refusal(encrypted);
+    /// The error of a login. `encrypted`: the connection is. `asked`: the server has asked for a password.
+    pub(super) fn of_login(&self, shown: &str, encrypted: bool, asked: bool) -> Error {
+        let (reason, meaning, hint) = self.login_refusal(encrypted, asked);
         let mut error = self.error(reason, format!("login to {shown}: {}", self.message));
         if let (None, Some(hint)) = (&self.hint, hint) {
             error = error.with_hint(hint);
+        }
+        if !asked {
+            error = error.before_password();
         }
         if meaning.is_empty() { error } else { error.with_meaning(meaning) }
     }
@@ -132,7 +140,7 @@ impl ServerError {
 
     /// What a refused login means: the reason, what it means where the reason does not say it all, and a hint. Only a refused
     /// password is [`Reason::Auth`]: it is not tried again soon.
-    fn login_refusal(&self, encrypted: bool) -> (Reason, &'static str, Option<&'static str>) {
+    fn login_refusal(&self, encrypted: bool, asked: bool) -> (Reason, &'static str, Option<&'static str>) {
         let says = |part: &str| self.message.contains(part);
         let is_raised_by = |name: &str| self.routine.as_deref() == Some(name);
         match self.code.as_str() {
@@ -163,6 +171,15 @@ impl ServerError {
                 Reason::Permission,
                 "the role does not exist, or may not log in",
                 Some("on the server: CREATE ROLE NAME LOGIN, or ALTER ROLE NAME LOGIN"),
+            ),
+            // PAM, LDAP and RADIUS have this code, too, and ask for a password before.
+            "28000" if !asked && is_raised_by("auth_failed") => (
+                Reason::Auth,
+                "the server's pg_hba.conf tells this user without a password, and takes somebody else for it",
+                Some(
+                    "on the server: `peer` lets in the system user of this name, `cert` who has a certificate for it, and \
+                     pg_ident.conf can map others; or write scram-sha-256 instead, and give this user a password",
+                ),
             ),
             "3D000" => (Reason::Connect, "the server does not have this database", None),
             "42704" | "22023" | "55P02" => (
@@ -196,8 +213,8 @@ impl ServerError {
             "55P03" => Reason::Locked,
             "42501" => Reason::Permission,
             "25006" => Reason::ReadOnly,
-            // transaction_timeout ends the session.
-            "25P04" => Reason::Timeout,
+            // idle_in_transaction_session_timeout, transaction_timeout.
+            "25P03" | "25P04" => Reason::Timeout,
             // "bind message supplies 0 parameters": the statement has a `$1`. A pooler ends sessions with this code, too.
             "08P01" if !self.fatal => Reason::Sql,
             code => match code.get(..2).unwrap_or_default() {
@@ -304,9 +321,13 @@ mod tests {
         ];
         for (code, message, full) in cases {
             let error = ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'M', message)]));
-            assert_eq!(error.of_login("x", true).is_server_full(), full, "{message}");
+            assert_eq!(error.of_login("x", true, true).is_server_full(), full, "{message}");
             assert_eq!(error.of_statement("SELECT 1").is_server_full(), full, "{message}");
-            assert_eq!(error.of_login("x", true).is_database_full(), message.contains("shop"), "{message}");
+            assert_eq!(
+                error.of_login("x", true, true).is_database_full(),
+                message.contains("shop"),
+                "{message}"
+            );
         }
         let of_a_function =
             response(&[(b'S', "ERROR"), (b'C', "P0001"), (b'M', "too many clients of the shop")]);
@@ -322,7 +343,7 @@ mod tests {
                 (b'R', routine),
                 (b'M', message),
             ]));
-            let error = error.of_login("db:5432", encrypted);
+            let error = error.of_login("db:5432", encrypted, true);
             assert_eq!(error.sqlstate(), Some(code));
             (error.reason(), error.meaning().unwrap_or_default(), error.hint().unwrap_or_default().to_owned())
         };
@@ -369,7 +390,7 @@ mod tests {
         let read = |code: &str, routine: &str, message: &str| {
             ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'R', routine), (b'M', message)]))
         };
-        let login = |code, routine, message| read(code, routine, message).of_login("x", true);
+        let login = |code, routine, message| read(code, routine, message).of_login("x", true, true);
         let database = login("53300", "CheckMyDatabase", "zu viele Verbindungen für Datenbank »shop«");
         let role = login("53300", "InitializeSessionUserId", "zu viele Verbindungen von Rolle »x«");
         assert!(database.is_database_full() && !role.is_database_full());
@@ -412,6 +433,7 @@ mod tests {
             ("22012", Reason::Value),
             ("42P01", Reason::Sql),
             ("0A000", Reason::Sql),
+            ("25P03", Reason::Timeout),
             ("25P04", Reason::Timeout),
             ("", Reason::Sql),
             ("08P01", Reason::Sql),

@@ -308,7 +308,16 @@ pub(super) fn log_in(
 ) -> Result<PgLoggedIn> {
     let shows_password = configured == TlsMode::Disable || stream.is_encrypted() || route.is_local();
     let connection = PgConnection::new(stream);
-    LoginExchange { connection, address: &route.address, startup, password, shows_password, by }.run()
+    LoginExchange {
+        connection,
+        address: &route.address,
+        startup,
+        password,
+        shows_password,
+        has_asked: false,
+        by,
+    }
+    .run()
 }
 
 /// What a server asks for in a login (the documentation's "Message Formats", `Authentication…`).
@@ -329,6 +338,8 @@ struct LoginExchange<'l> {
     password: Option<&'l Secret>,
     /// The password may be sent in clear text.
     shows_password: bool,
+    /// The server has asked for a password.
+    has_asked: bool,
     by: Deadline,
 }
 
@@ -374,7 +385,7 @@ impl<'l> LoginExchange<'l> {
             return Ok(message);
         }
         let error = ServerError::read(self.connection.body(&message));
-        Err(error.of_login(&self.address.shown(), self.connection.stream().is_encrypted()))
+        Err(error.of_login(&self.address.shown(), self.connection.stream().is_encrypted(), self.has_asked))
     }
 
     /// What the server asks for next, and what it says beside.
@@ -396,6 +407,7 @@ impl<'l> LoginExchange<'l> {
 
     fn authenticate(&mut self) -> Result<()> {
         let (request, data) = self.next_request()?;
+        self.has_asked = request != request::OK;
         match request {
             request::OK => return self.check_unbound(),
             request::CLEAR_TEXT => {

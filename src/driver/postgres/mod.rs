@@ -247,9 +247,9 @@ impl PgEndpoint {
         // As libpq: a refused password is refused everywhere.
         let is_final = |reason| reason == Reason::Auth;
         log_in_at_one(&tries, by, is_final, |&(attrs, address), by| {
-            let by = by.or_within(self.login.connect_timeout);
-            let attempt = ConnectAttempt { address, attrs, password, mode: self.login.tls.mode, by };
-            Ok(Box::new(self.try_with_passfile(attempt)?) as Box<dyn Session>)
+            let mode = self.login.tls.mode;
+            let open = |by| self.try_with_passfile(ConnectAttempt { address, attrs, password, mode, by });
+            Ok(Box::new(self.login.in_time(by, open)?) as Box<dyn Session>)
         })
     }
 
@@ -295,7 +295,8 @@ impl PgEndpoint {
         let line = [host.as_str(), &port.to_string(), database, &user];
         let found = attempt.password.and_then(|content| passfile::find(content, line));
         self.try_preferred(ConnectAttempt { password: found.as_ref(), ..attempt }).map_err(|error| {
-            if found.is_some() || error.reason() != Reason::Auth {
+            // One with a hint is not about the password that is missing.
+            if found.is_some() || error.reason() != Reason::Auth || error.hint().is_some() {
                 return error;
             }
             let path = file.path.display();

@@ -104,11 +104,14 @@ impl RequestWriter {
     }
 
     /// Opens the transaction of a snapshot: it sees the database at one moment, and each query starts from a savepoint and
-    /// is undone to it, so that one that fails leaves the others alone.
+    /// is undone to it, so that one that fails leaves the others alone. The answer is the server process, which serves all of it.
     /// <https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ>
     pub(super) fn open_snapshot(&self) -> String {
         let local = self.local.as_ref().map(|local| format!("{local}; ")).unwrap_or_default();
-        format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {local}SAVEPOINT sqlexp")
+        format!(
+            "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {local}SAVEPOINT sqlexp; \
+             SELECT pg_catalog.pg_backend_pid()"
+        )
     }
 
     /// True where each query, or question for a shape, has the end of what it did right behind it.

@@ -38,13 +38,15 @@ pub(super) struct JobOutcome {
     pub(super) took: Option<Duration>,
     /// What is still to be read.
     pub(super) remaining: Remaining,
+    /// The server's own error, whatever its sink is told: what follows it in its group was skipped.
+    pub(super) refusal: Option<ServerError>,
 }
 
 impl JobOutcome {
     /// The server has run it, and nothing is left to be read of it.
     pub(super) fn has_run(&self) -> bool {
         let is_read = matches!(self.remaining, Remaining::Group | Remaining::Nothing);
-        is_read && !matches!(self.verdict, Err(JobFailure::Server(_)))
+        is_read && self.refusal.is_none()
     }
 
     /// A statement of the session's own is gone behind its result, within one transaction: no pooler does that.
@@ -52,19 +54,27 @@ impl JobOutcome {
         self.has_begun && self.is_of_a_pooler()
     }
 
+    /// A statement of the session's own was gone before it.
+    pub(super) fn lacks_statement(&self) -> bool {
+        !self.has_begun && self.is_of_a_pooler()
+    }
+
     /// Its failure looks like that of a pooler.
     pub(super) fn is_of_a_pooler(&self) -> bool {
-        matches!(&self.verdict, Err(JobFailure::Server(error)) if error.is_of_a_pooler())
+        self.refusal.as_ref().is_some_and(ServerError::is_of_a_pooler)
+    }
+
+    /// It has closed what its group needs.
+    pub(super) fn has_closed_portals(&self) -> bool {
+        self.refusal.as_ref().is_some_and(ServerError::is_of_closed_portal)
     }
 
     /// An error that says nothing of the statements before it: the server has stopped it at one of its own limits, or
     /// its table is another one after DDL.
     pub(super) fn failed_by_itself(&self) -> bool {
-        matches!(
-            &self.verdict,
-            Err(JobFailure::Server(error))
-                if matches!(error.code.as_str(), "57014" | "55P03") || error.is_of_another_shape()
-        )
+        self.refusal.as_ref().is_some_and(|error| {
+            matches!(error.code.as_str(), "57014" | "55P03") || error.is_of_another_shape()
+        })
     }
 }
 
@@ -203,7 +213,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 };
                 match notices {
                     ..=MAX_NOTICE_BYTES => Ok(message),
-                    length => Err(TooLong::Message { length, most: MAX_NOTICE_BYTES }.into()),
+                    length => Err(TooLong::Notices { length, most: MAX_NOTICE_BYTES }.into()),
                 }
             });
             let message = match next {
@@ -236,15 +246,16 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     }
 
     fn outcome(&mut self, remaining: Remaining) -> JobOutcome {
-        let verdict = match (self.stopped.take(), self.error.take()) {
+        let refusal = self.error.take();
+        let verdict = match (self.stopped.take(), &refusal) {
             (Some(end), _) => end.map_err(JobFailure::Ours),
-            (None, Some(error)) => Err(JobFailure::Server(error)),
+            (None, Some(error)) => Err(JobFailure::Server(error.clone())),
             (None, None) => Ok(()),
         };
         let clocks = self.expected.began.zip(self.ended).map(|(began, ended)| ended.clock - began.clock);
         let took = clocks.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
         let at = self.complete.unwrap_or_else(Instant::now);
-        JobOutcome { verdict, has_begun: self.has_begun, at, took, remaining }
+        JobOutcome { verdict, has_begun: self.has_begun, at, took, remaining, refusal }
     }
 
     /// One message; `Some` at the end of the answer.

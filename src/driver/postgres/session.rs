@@ -262,11 +262,17 @@ impl PgSession {
     /// From now on each transaction may run on another server connection.
     fn expect_pooler(&mut self) {
         self.statements.expect_pooler();
-        self.requests.expect_pooler();
+        self.forget_statements();
         self.canceller.backend.store(0, Ordering::Relaxed);
         self.may_be_shared = true;
         self.conforming_strings = None;
         self.initial_state = None;
+    }
+
+    /// What it has prepared is gone: from now on all is sent as text.
+    pub(super) fn forget_statements(&mut self) {
+        self.statements.clear();
+        self.requests.expect_pooler();
     }
 
     /// An error where `session_sql` has run on what turned out to be a pooler's server connection.
@@ -350,8 +356,13 @@ impl PgSession {
 
     /// Finds another way to send what the server refuses; false when there is none.
     pub(super) fn adapt(&mut self, sql: &Sql, error: &ServerError) -> bool {
-        if self.requests.protocol == QueryProtocol::Named && error.is_of_a_pooler() {
-            self.expect_pooler();
+        if error.is_of_a_pooler() {
+            // Of what has left together the first one shows it. A transaction stays on its server connection.
+            match self.requests.protocol {
+                QueryProtocol::Named if self.requests.in_snapshot => self.forget_statements(),
+                QueryProtocol::Named => self.expect_pooler(),
+                _ => {}
+            }
             return true;
         }
         // After DDL. A statement that was prepared anew has not run well yet, and is not tried without end.
@@ -595,9 +606,16 @@ impl Session for PgSession {
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
         let statement = if open { self.requests.open_snapshot() } else { "ROLLBACK".to_owned() };
-        let ask = |session: &mut Self| session.connection.ask(&statement, by).map(drop);
+        let mut answer = Vec::new();
+        let ask = |session: &mut Self| session.connection.ask(&statement, by).map(|rows| answer = rows);
         let health = self.between_batches("the snapshot's transaction", ask, by);
         self.requests.in_snapshot = open;
+        let found: Option<i32> =
+            answer.pop().and_then(|mut row| row.pop()?).and_then(|backend| backend.parse().ok());
+        let own = self.canceller.backend.load(Ordering::Relaxed);
+        if own != 0 && found.is_some_and(|found| found != own) {
+            self.expect_pooler();
+        }
         // What a function set for the whole session went with its savepoint; a lock did not.
         let needs_reset = matches!(health, Health::Clean) && !open && self.is_ours_alone();
         if needs_reset && !self.reset(by).unwrap_or(false) { Health::Spent } else { health }
@@ -622,6 +640,10 @@ impl Session for PgSession {
 
     fn has_ended(&mut self) -> bool {
         self.connection.has_ended()
+    }
+
+    fn is_answered(&self) -> bool {
+        self.connection.is_answered()
     }
 }
 
@@ -672,8 +694,9 @@ fn would_be_shared(entry: usize) -> Error {
 fn of_first_question(error: Error) -> Error {
     if error.reason() == Reason::Timeout {
         return error.with_hint(
-            "the login was accepted: a pooler may have no free server connection, as with pool_mode session and more sessions \
-             than its pool_size; set max_server_connections to no more than that",
+            "the login was accepted: a server that is far away takes a longer connect_timeout; or a pooler has no free server \
+             connection, as with pool_mode session and more sessions than its pool_size: set max_server_connections to no more \
+             than that",
         );
     }
     if error.sqlstate() == Some("0A000") && error.message().to_lowercase().contains("standby") {

@@ -72,6 +72,10 @@ impl StatementCache {
     /// There is a pooler: what was prepared on one server connection is not known to another.
     pub(super) fn expect_pooler(&mut self) {
         self.server.note_pooler();
+    }
+
+    /// The session has lost them.
+    pub(super) fn clear(&mut self) {
         self.known.clear();
     }
 

@@ -2,7 +2,7 @@
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
-use sql_exporter::driver::{Health, Sql};
+use sql_exporter::driver::{Health, Session, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, endpoint, login, open, value};
@@ -46,29 +46,142 @@ fn a_prepared_statement_that_a_function_lacks_is_no_pooler() {
     }
 }
 
-/// Its neighbour goes to another session, and sessions keep what `session_sql` has set.
+/// What runs behind it goes to another session, and sessions keep what `session_sql` has set.
 #[test]
 fn a_function_that_deallocates_all_statements_is_no_pooler() {
     let server = Postgres::fresh("deallocates");
     make_function(&server, "deallocates", "EXECUTE 'DEALLOCATE ALL'");
+    make_function(&server, "raises", "EXECUTE 'DEALLOCATE ALL'; RAISE 'on purpose'");
     let mut login = login(&server);
     login.session_sql = vec!["SET TimeZone = 'Asia/Tokyo'".to_owned()];
     let endpoint = endpoint(login);
     let connect = || endpoint.connect(Deadline::within(LONG)).unwrap_or_else(|error| panic!("{error}"));
-    let [culprit, neighbour] = ["SELECT deallocates()", "SELECT 2"].map(Sql::new);
-    for in_snapshot in [false, true] {
+    for (culprit, fail_at, message) in [
+        ("SELECT deallocates()", None, "has deallocated"),
+        ("SELECT deallocates()", Some(1), "the sink had enough"),
+        ("SELECT raises()", None, "on purpose"),
+    ] {
         let mut session = connect();
-        if in_snapshot {
-            super::assert_clean(&session.snapshot(true, Deadline::within(LONG)));
-        }
-        let (mut one, mut other) = (Recorder::new(), Recorder::new());
-        let jobs = &mut [job(&culprit, LONG, &mut one), job(&neighbour, LONG, &mut other)];
+        let statements = [culprit, "SELECT 2"].map(Sql::new);
+        // Known, they leave together.
+        super::assert_clean(&session.prepare(&statements.each_ref()[..], Deadline::within(LONG)));
+        let [mut one, mut other] = [(); 2].map(|()| Recorder::new());
+        one.fail_at = fail_at;
+        let jobs = &mut [job(&statements[0], LONG, &mut one), job(&statements[1], LONG, &mut other)];
         let health = session.run(jobs, Deadline::within(LONG));
-        assert!(matches!(health, Health::Lost(_)), "{health:?}");
-        assert!(one.error().message().contains("deallocated"), "{}", one.error());
-        assert!(other.verdict.is_none(), "{:?}", other.verdict);
+        assert!(matches!(health, Health::Lost(_)), "{culprit}: {health:?}");
+        assert!(one.error().message().contains(message), "{culprit}: {}", one.error());
+        assert!(other.verdict.is_none(), "{culprit}: {:?}", other.verdict);
         assert_eq!(value(&mut *connect(), "SHOW TimeZone"), "Text(\"Asia/Tokyo\")");
     }
+}
+
+/// A query that was good before is in the first of two groups.
+#[test]
+fn a_function_that_deallocates_all_statements_from_now_on_is_no_pooler() {
+    let server = Postgres::fresh("deallocates_later");
+    make_function(&server, "culprit", "PERFORM 1");
+    let endpoint = endpoint(login(&server));
+    let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    let mut statements = vec![Sql::new("SELECT culprit()")];
+    statements.extend((1..=14).map(|number| Sql::new(&format!("SELECT {number}"))));
+    let run = |session: &mut dyn Session| {
+        let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
+        let mut jobs: Vec<_> =
+            statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        drop(jobs);
+        (sinks, health)
+    };
+    super::assert_clean(&run(&mut *session).1);
+    server.run(
+        "CREATE OR REPLACE FUNCTION culprit() RETURNS int LANGUAGE plpgsql AS \
+         $$ BEGIN EXECUTE 'DEALLOCATE ALL'; RAISE 'on purpose'; END $$",
+    );
+    let (sinks, health) = run(&mut *session);
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert!(sinks[0].error().message().contains("on purpose"), "{}", sinks[0].error());
+    assert!(sinks[1..].iter().all(|sink| sink.verdict.is_none()));
+    // A session that expects a pooler has no prepared statements.
+    let mut next = endpoint.connect(Deadline::within(LONG)).unwrap();
+    assert_ne!(value(&mut *next, "SELECT count(*) FROM pg_prepared_statements"), "Int(0)");
+}
+
+/// Those behind it are read in the same snapshot.
+#[test]
+fn a_function_that_deallocates_all_statements_costs_a_snapshot_nothing_else() {
+    let server = Postgres::fresh("deallocates_snapshot");
+    server.run("CREATE TABLE prices AS SELECT 12.5::money AS price");
+    make_function(&server, "deallocates", "EXECUTE 'DEALLOCATE ALL'");
+    make_function(&server, "raises", "EXECUTE 'DEALLOCATE ALL'; RAISE 'on purpose'");
+    let mut login = login(&server);
+    login.session_sql = vec!["SET TimeZone = 'Asia/Tokyo'".to_owned()];
+    let endpoint = endpoint(login);
+    for (culprit, message) in [("SELECT deallocates()", "has deallocated"), ("SELECT raises()", "on purpose")]
+    {
+        let mut session = endpoint.connect(Deadline::within(LONG)).unwrap_or_else(|error| panic!("{error}"));
+        super::assert_clean(&session.snapshot(true, Deadline::within(LONG)));
+        let transaction = value(&mut *session, "SELECT pg_current_snapshot()::text");
+        server.run("CREATE TABLE late (); DROP TABLE late");
+        let statements =
+            ["SELECT price FROM prices", culprit, "SELECT price + '1' FROM prices", "SHOW TimeZone"]
+                .map(Sql::new);
+        let mut sinks = [(); 4].map(|()| Recorder::new());
+        let mut jobs: Vec<_> =
+            statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
+        super::assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
+        drop(jobs);
+        let [first, failed, last, zone] = sinks;
+        assert!(failed.error().message().contains(message), "{culprit}: {}", failed.error());
+        assert_eq!(first.good(), [["Number(\"12.50\")"]], "{culprit}");
+        assert_eq!(last.good(), [["Number(\"13.50\")"]], "{culprit}");
+        assert_eq!(zone.good(), [["Text(\"Asia/Tokyo\")"]], "{culprit}");
+        assert_eq!(value(&mut *session, "SELECT pg_current_snapshot()::text"), transaction, "{culprit}");
+        let health = session.snapshot(false, Deadline::within(LONG));
+        assert!(matches!(health, Health::Spent), "{culprit}: {health:?}");
+    }
+}
+
+/// The portal that tells the time in a group is among them.
+#[test]
+fn a_function_that_closes_all_portals_costs_one_session() {
+    let server = Postgres::fresh("closes");
+    make_function(&server, "closes", "EXECUTE 'CLOSE ALL'");
+    let endpoint = endpoint(login(&server));
+    let statements = ["SELECT 1", "SELECT closes()", "SELECT 2"].map(Sql::new);
+    let run = |session: &mut dyn Session| {
+        let mut sinks = [(); 3].map(|()| Recorder::new());
+        let mut jobs: Vec<_> =
+            statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        drop(jobs);
+        (sinks.map(|sink| sink.verdict), health)
+    };
+    let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    assert_eq!(run(&mut *session).0, [Some(Ok(())), Some(Ok(())), Some(Ok(()))]);
+    let (verdicts, health) = run(&mut *session);
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert_eq!(verdicts, [None, None, None], "they are to run again");
+    let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    for _ in 0..2 {
+        let (verdicts, health) = run(&mut *session);
+        super::assert_clean(&health);
+        assert_eq!(verdicts, [Some(Ok(())), Some(Ok(())), Some(Ok(()))]);
+    }
+}
+
+#[test]
+fn a_flood_of_notices_is_kept_in_the_server_as_the_error_says() {
+    let server = Postgres::fresh("notices");
+    make_function(&server, "talks", "FOR i IN 1..1100 LOOP RAISE NOTICE '%', repeat('x', 1000); END LOOP");
+    let mut login = login(&server);
+    let (recorder, _) = run(&mut *open(login.clone()).unwrap(), "SELECT talks()", LONG);
+    let error = recorder.error();
+    assert!(error.reason() == Reason::Limit && error.message().contains("notices"), "{error}");
+    let advice = "SET LOCAL client_min_messages = 'warning'";
+    assert!(error.hint().is_some_and(|hint| hint.contains(advice)), "{error}");
+    login.session_sql = vec![advice.to_owned()];
+    assert_eq!(value(&mut *open(login).unwrap(), "SELECT talks()"), "Int(1)");
 }
 
 #[test]

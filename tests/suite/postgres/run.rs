@@ -261,6 +261,31 @@ fn jobs_of_a_snapshot_run_in_one_message_and_an_error_is_one_jobs_own() {
     assert_eq!(value(&mut *session, "SELECT 4"), "Int(4)");
 }
 
+/// Its sink has failed before: the server skips what follows it in its group all the same.
+#[test]
+fn an_error_of_the_server_behind_that_of_the_sink_shifts_no_results() {
+    let server = Postgres::fresh("shifts");
+    server.run("CREATE TABLE t AS SELECT * FROM (VALUES (1, 1), (2, 1)) AS t (id, divisor)");
+    let mut statements = vec![Sql::new("SELECT id / divisor FROM t")];
+    statements.extend((1..25).map(|number| Sql::new(&format!("SELECT {number}"))));
+    let mut session = session(&server);
+    let mut run = |fail_at: Option<usize>| {
+        let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
+        sinks[0].fail_at = fail_at;
+        let jobs = statements.iter().zip(&mut sinks);
+        let mut jobs: Vec<Job<'_>> = jobs.map(|(sql, sink)| job(sql, LONG, sink)).collect();
+        assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
+        drop(jobs);
+        for (number, sink) in sinks.iter().enumerate().skip(1) {
+            assert_eq!(sink.good(), [[format!("Int({number})")]]);
+        }
+        sinks.swap_remove(0)
+    };
+    assert_eq!(run(None).good().len(), 2);
+    server.run("UPDATE t SET divisor = 0 WHERE id = 2");
+    assert_eq!(run(Some(1)).error().message(), "the sink had enough");
+}
+
 #[test]
 fn statements_are_prepared_together_and_an_error_among_them_is_told_when_it_runs() {
     let server = Postgres::fresh("prepared");

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::connection::passfile::Passfile;
 use sql_exporter::driver::connection::password::PasswordSource;
 use sql_exporter::driver::{Health, Job, Session, Sql};
+use sql_exporter::engine::disposal::Disposal;
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, endpoint, login, session, value};
 use crate::process::{poll, wait_for};
-use crate::proxy::Proxy;
+use crate::proxy::{Mode, Proxy};
 use crate::recorder::{Recorder, job, run};
 use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
@@ -248,24 +250,55 @@ fn a_server_that_sends_half_a_message_costs_no_more_than_the_deadline() {
     }));
     login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
     login.connect_timeout = Duration::from_millis(200);
-    assert_eq!(super::refused(login).reason(), Reason::Timeout);
+    let error = super::refused(login);
+    assert_eq!(error.reason(), Reason::Timeout);
+    assert!(error.message().ends_with("(connect_timeout is 200ms)"), "{error}");
 }
 
-/// PostgreSQL 18's `oauth`.
+/// A cancel takes one more connection, which a small pooler may not have.
 #[test]
-fn a_login_method_that_is_not_supported_is_no_matter_of_the_password() {
-    for password in [true, false] {
-        let mut login = login(&scripted(|mut stream| {
-            stream.write_all(b"R\0\0\0\x15\0\0\0\x0aOAUTHBEARER\0\0").unwrap();
-            swallow(stream);
-        }));
-        login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
-        if !password {
-            login.password = PasswordSource::None;
+fn a_session_that_has_its_answer_is_closed_without_a_cancel() {
+    let server = Postgres::shared("postgres");
+    let proxy = Proxy::before(server.port);
+    let connect = || session(&Postgres { port: proxy.port(), ..Postgres::shared("postgres") });
+    let (disposal, soon) = (Disposal::new(), || Deadline::within(LONG));
+    let mut answered = connect();
+    assert_eq!(value(&mut *answered, "SELECT 1"), "Int(1)");
+    disposal.discard(answered, true);
+    assert!(disposal.settle(soon()));
+    assert_eq!(proxy.connections(), 1);
+    let mut silent = connect();
+    proxy.set(Mode::Freeze);
+    let (recorder, _) = run(&mut *silent, "SELECT 1", Duration::from_millis(100));
+    assert_eq!(recorder.reason(), Reason::Timeout);
+    disposal.discard(silent, true);
+    poll("the cancel", LONG, || (proxy.connections() == 3).then_some(()));
+    proxy.set(Mode::Pass);
+    assert!(disposal.settle(soon()));
+}
+
+/// PostgreSQL 18's `oauth`, and `peer`, `ident` or `cert`.
+#[test]
+fn a_login_that_asks_for_no_password_is_no_matter_of_the_password() {
+    const OAUTH: &[u8] = b"R\0\0\0\x15\0\0\0\x0aOAUTHBEARER\0\0";
+    const PEER: &[u8] = b"E\0\0\0\x43SFATAL\0VFATAL\0C28000\0MPeer authentication failed\0Rauth_failed\0\0";
+    for (said, message, advice) in [
+        (OAUTH, "unsupported authentication method", "scram-sha-256, md5, password or cert"),
+        (PEER, "Peer authentication failed", "pg_ident.conf"),
+    ] {
+        let none = Passfile { path: "/nowhere/.pgpass".into(), named: false };
+        for password in [None, Some(PasswordSource::None), Some(PasswordSource::Passfile(none))] {
+            let mut login = login(&scripted(move |mut stream| {
+                stream.write_all(said).unwrap();
+                swallow(stream);
+            }));
+            login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
+            login.password = password.unwrap_or(login.password);
+            let error = super::refused(login);
+            assert_eq!((error.reason(), error.is_refused_login()), (Reason::Auth, false));
+            assert!(error.message().ends_with(message), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains(advice)), "{error}");
         }
-        let error = super::refused(login);
-        assert_eq!((error.reason(), error.is_refused_login()), (Reason::Auth, false));
-        assert!(error.message().ends_with("unsupported authentication method"), "{error}");
     }
 }
 
