@@ -23,7 +23,7 @@ const METRICS: [&str; 17] = [
     "{name: x_total, type: counter, labels: [a], value_columns: [b, value], value_label: c, duplicates: sum, invalid: skip, map: {on: 1}}",
     "{name: x, labels: {l: {column: a, pattern: '^(.)(.*)$', lower: true}}, duplicates: first, invalid: skip}",
     "{name: 'x_{a|^o(.+)$}_{b}_s', type: summary, sum_column: c, count_column: d, duplicates: first}",
-    "{name: x, type: gaugehistogram, labels: [a], le_column: b, value_column: value, cumulative: false, duplicates: first, empty: 0}",
+    "{name: x, type: gaugehistogram, labels: [a], le_column: b, value_column: value, cumulative: false, duplicates: first}",
     "{name: 'x_{a}_s', type: histogram, value_column: value, buckets: [0.5, 10], 'null': 0, invalid: skip}",
 ];
 const COLUMNS: [&str; 5] = ["a", "b", "c", "d", "value"];
