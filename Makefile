@@ -26,7 +26,7 @@ soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEE
 	TEST_EXPORTER=$(CURDIR)/target/release/sql-exporter SOAK_SCRAPES=$${SOAK_SCRAPES:-10000} \
 	  tests/run $(CARGO) test --locked --test suite -- soak:: --nocapture
 
-fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler and cargo-fuzz
+fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler
 	tests/fuzz/run
 
 bench: build ## The release build beside floors in C and postgres_exporter, against its budgets (BENCH=quick leaves out growth)

@@ -337,6 +337,11 @@ pub trait Session: Send {
     /// database at one moment, and one that fails does not affect the others.
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health;
 
+    /// True where what the session has open is gone, and a new session waits for its end. May look at files.
+    fn is_outdated(&self) -> bool {
+        false
+    }
+
     /// What was learned at login.
     fn facts(&self) -> &ServerFacts;
 

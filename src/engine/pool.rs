@@ -215,12 +215,12 @@ impl SlotPool {
         None
     }
 
-    /// Closes the idle sessions that are too old. Each slot is out of the pool for a moment only.
-    fn reap(&self, shared: &PoolState) {
+    /// Closes the idle sessions that are `over`. Each slot is out of the pool for a moment only.
+    fn reap(&self, shared: &PoolState, over: impl Fn(&PooledSession) -> bool) {
         let mut kept = Vec::new();
         while shared.counts.lock().idle() > 0 {
             let Some(mut slot) = self.pool.try_get() else { break };
-            if slot.session.as_ref().is_some_and(|session| session.is_old(&self.settings)) {
+            if slot.session.as_ref().is_some_and(&over) {
                 slot.discard();
             }
             kept.push(slot);
@@ -271,7 +271,7 @@ impl Pool {
         let reap = move || {
             let (slots, shared) = (slots.upgrade()?, shared.upgrade()?);
             let slots = Arc::clone(&slots.read());
-            slots.reap(&shared);
+            slots.reap(&shared, |session| session.is_old(&slots.settings));
             Some(REAP_INTERVAL)
         };
         self.shared.scheduler.0.execute_at_dynamic_rate(REAP_INTERVAL.mul_f64(random_share()), reap);
@@ -514,6 +514,8 @@ impl Lease {
             return Ok(true);
         }
         let shared = &self.origin.pool.shared;
+        // The new session may wait for the end of outdated ones, which nobody uses now.
+        self.origin.pool.slots().reap(shared, |session| session.guarded.session.is_outdated());
         let opened = shared.endpoint.connect(by);
         shared.counts.lock().open += usize::from(opened.is_ok());
         self.note(|own| own.holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing });

@@ -115,6 +115,41 @@ fn a_declared_type_that_is_not_utf_8_is_an_error_that_says_what_to_write() {
     assert_eq!(sink.good(), [["Text(\"eu\")"]]);
 }
 
+/// What those who read the log can use: no panic of a library.
+#[test]
+fn a_table_whose_name_is_not_utf_8_is_told_as_such() {
+    let setup = crate::command::setup(
+        "databases: {shop: {driver: sqlite, database: shop.db}}\nqueries:\n  \
+         - {name: name, sql: SELECT v FROM land_view, metrics: [{name: a, value_column: v}]}\n  \
+         - {name: type, sql: SELECT t FROM typed, metrics: [{name: b, value_column: t}]}\n",
+    );
+    let path = setup.path().join("shop.db");
+    let shop = Connection::open(&path).expect("a database");
+    shop.execute_batch(
+        "CREATE TABLE LAND (v); CREATE VIEW land_view AS SELECT v FROM LAND; CREATE TABLE typed (t TEYP)",
+    )
+    .expect("tables");
+    drop(shop);
+    let mut bytes = std::fs::read(&path).expect("read");
+    for at in 0..bytes.len() - 4 {
+        if matches!(&bytes[at..at + 4], b"LAND" | b"TEYP") {
+            bytes[at + 1] = 0xe4;
+        }
+    }
+    std::fs::write(&path, bytes).expect("written");
+    let output = setup.once();
+    let said = output.errors();
+    assert!(
+        said.contains("a table or a column has a name that is not UTF-8 [SQLITE_AUTH]; rename it"),
+        "{said}"
+    );
+    assert!(
+        said.contains("column 1 of the result has a name or a declared type that is not UTF-8"),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}
+
 /// `$2` is a name to SQLite, and would be the first value where it stands first.
 #[test]
 fn a_numbered_parameter_is_the_value_of_that_number_and_a_named_one_is_none() {

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use crate::driver::advice::Advice;
 
-/// Of every column: the declared type binds no value. Unix seconds of a text that SQLite reads as a date.
-pub(super) const DATE: Advice = Advice::Write("unixepoch({})");
+/// Of every column: the declared type binds no value. Unix seconds, with their fraction, of a text that SQLite reads as a date.
+pub(super) const DATE: Advice = Advice::Write("unixepoch({}, 'subsec')");
 
 /// By what the value is.
 pub const TABLE: &[(&str, Advice)] = &[("date as text", DATE), ("BLOB", Advice::Bytes)];
@@ -88,8 +88,8 @@ mod tests {
         ];
         let connection = rusqlite::Connection::open_in_memory().unwrap();
         for text in texts {
-            let seconds: Option<i64> =
-                connection.query_row("SELECT unixepoch(?1)", [text], |row| row.get(0)).unwrap();
+            let seconds: Option<f64> =
+                connection.query_row("SELECT unixepoch(?1, 'subsec')", [text], |row| row.get(0)).unwrap();
             // A time alone is of the year 2000 to SQLite, and digits are days.
             let expected = seconds.is_some() && text.contains('-');
             assert_eq!(is_date(text), expected, "{text:?}: {seconds:?}");

@@ -38,6 +38,12 @@ const REACHING_OUTSIDE: &[&str] = &["load_extension", "fts3_tokenizer", "readfil
 const PROCESS_WIDE: &[&str] =
     &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
 
+/// True for a pragma that would map the file into memory. Such pragmas do nothing: a file that is cut while it is mapped ends
+/// the process.
+pub(super) fn maps_file(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Pragma { pragma_name, pragma_value: Some(_) } if contains(&["mmap_size"], pragma_name))
+}
+
 /// For a session that only reads. SQLite calls it for each thing a statement would do, while it is prepared.
 pub(super) fn authorize_reader(context: AuthContext<'_>) -> Authorization {
     allow_if(match context.action {
@@ -58,6 +64,9 @@ pub(super) fn authorize_reader(context: AuthContext<'_>) -> Authorization {
 
 /// For a session that may write: what it changes stays in its database and its session.
 pub(super) fn authorize_writer(context: AuthContext<'_>) -> Authorization {
+    if maps_file(&context.action) {
+        return Authorization::Ignore;
+    }
     allow_if(match context.action {
         AuthAction::Pragma { pragma_name, pragma_value } => {
             pragma_value.is_none() || !contains(PROCESS_WIDE, pragma_name)

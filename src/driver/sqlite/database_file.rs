@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -25,9 +26,11 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// The header's byte that a reader must understand, and its value in WAL mode.
 const READ_VERSION: usize = 19;
 const WAL: u8 = 2;
-/// The bytes that SQLite locks to read: <https://sqlite.org/src/file/src/os.h>.
+/// The bytes that SQLite locks to read: <https://sqlite.org/src/file/src/os.h>. We leave the last one out: whoever holds it is
+/// SQLite.
 const SHARED_FIRST: libc::off_t = 0x4000_0002;
 const SHARED_SIZE: libc::off_t = 510;
+const SHARED_LAST: libc::off_t = SHARED_FIRST + SHARED_SIZE - 1;
 
 /// All database files that this process has open.
 static OPEN: Mutex<BTreeMap<FileIdentity, OpenFile>> = Mutex::new(BTreeMap::new());
@@ -144,6 +147,12 @@ impl DatabaseFile {
         inner.lock(libc::F_UNLCK)?;
         Ok(WalLock::NotWal)
     }
+
+    /// Whether SQLite has the database open in another process. False where the system does not say.
+    pub(super) fn is_open_elsewhere(&self) -> bool {
+        let found = self.inner.as_ref().and_then(|inner| inner.holder(SHARED_LAST).ok()?);
+        found.is_some_and(|process| process.unsigned_abs() != std::process::id())
+    }
 }
 
 impl OpenFile {
@@ -166,15 +175,26 @@ impl LockableFile {
 
     /// Takes or releases a lock that belongs to this descriptor, not to the process: SQLite's own stay untouched.
     fn lock(&self, kind: libc::c_int) -> nix::Result<()> {
-        let lock = libc::flock {
-            l_type: i16::try_from(kind).map_err(|_| Errno::EINVAL)?,
-            l_whence: i16::try_from(libc::SEEK_SET).map_err(|_| Errno::EINVAL)?,
-            l_start: SHARED_FIRST,
-            l_len: SHARED_SIZE,
-            l_pid: 0,
-        };
+        let lock = lock_of(kind, SHARED_FIRST..SHARED_LAST)?;
         fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
     }
+
+    /// The process that holds a lock on a byte; 0 where it is in another container.
+    fn holder(&self, byte: libc::off_t) -> nix::Result<Option<libc::pid_t>> {
+        let mut lock = lock_of(libc::F_WRLCK, byte..byte + 1)?;
+        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        Ok((libc::c_int::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid))
+    }
+}
+
+fn lock_of(kind: libc::c_int, bytes: Range<libc::off_t>) -> nix::Result<libc::flock> {
+    Ok(libc::flock {
+        l_type: i16::try_from(kind).map_err(|_| Errno::EINVAL)?,
+        l_whence: i16::try_from(libc::SEEK_SET).map_err(|_| Errno::EINVAL)?,
+        l_start: bytes.start,
+        l_len: bytes.end - bytes.start,
+        l_pid: 0,
+    })
 }
 
 impl Drop for DatabaseFile {

@@ -9,7 +9,7 @@ use crate::driver::bounded_text;
 use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
 
-use super::side_files::SideFiles;
+use super::side_files::{SideFiles, exists};
 
 /// What to do where there are no locks at all.
 const NO_LOCKS: &str =
@@ -35,7 +35,7 @@ macro_rules! codes {
     };
 }
 
-const OWNER_OPENS: &str = "open the database once as its owner: {open}";
+const OWNER_OPENS: &str = "open the database once as its owner, where its folder can be written: {open}";
 const FOLDER_WRITES: &str = "let this user write the file and its folder, or leave `read_only: false` out";
 const DISK: &str = "the disk or its file system failed: the kernel's log (dmesg) may say why";
 const SHARED_MEMORY: &str =
@@ -144,8 +144,16 @@ pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
     }
 }
 
+/// What SQLite says where rusqlite panics in an authorizer, as none of ours refuses to read.
+const NOT_UTF_8: &str = " is prohibited";
+
 /// The error of a code; `message` is what SQLite says.
 fn coded(code: i32, message: String, file: Option<&Path>) -> Error {
+    if code == ffi::SQLITE_AUTH && message.ends_with(NOT_UTF_8) {
+        return Error::new(Reason::Sql, format!("{message}: a table or a column has a name that is not UTF-8"))
+            .with_sqlstate("SQLITE_AUTH")
+            .with_hint("rename it with ALTER TABLE, or convert the database: sqlite3 OLD .dump | iconv -f latin1 -t utf-8 | sqlite3 NEW");
+    }
     let find = |wanted: i32| CODES.iter().find(|known| known.code == wanted);
     let Some(known) = find(code).or_else(|| find(code & 0xff)) else {
         let number = if code == ffi::SQLITE_ERROR { String::new() } else { format!(" {code}") };
@@ -155,8 +163,8 @@ fn coded(code: i32, message: String, file: Option<&Path>) -> Error {
     let message = if is_exact && !known.what.is_empty() { filled(known.what, file) } else { message };
     let name = if is_exact { known.name.to_owned() } else { format!("{} {code}", known.name) };
     let error = Error::new(known.reason, message).with_sqlstate(name);
-    let unreadable = file.filter(|_| code == ffi::SQLITE_CANTOPEN).and_then(unreadable);
-    match (unreadable, known.hint) {
+    let unopened = file.filter(|_| code == ffi::SQLITE_CANTOPEN);
+    match (unopened.and_then(unreadable).or_else(|| unopened.and_then(without_shm)), known.hint) {
         (Some(hint), _) => error.with_hint(hint),
         (None, "") => error,
         (None, NO_LOCKS) => error.with_hint(without_locks(file)),
@@ -216,6 +224,14 @@ fn unreadable(file: &Path) -> Option<String> {
     })
 }
 
+/// A `-wal` without its `-shm`, as on a read-only mount: SQLite reads no database so, and this user cannot make the `-shm`.
+fn without_shm(file: &Path) -> Option<String> {
+    let beside = SideFiles::of(&file.canonicalize().ok()?);
+    let lacks_shm = exists(beside.wal()).ok()? && !exists(beside.shm()).ok()?;
+    lacks_shm
+        .then(|| filled(&format!("{{db}}-wal lies beside it without {{db}}-shm: {OWNER_OPENS}"), Some(file)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +285,8 @@ mod tests {
         assert_eq!(
             told(ffi::SQLITE_READONLY_ROLLBACK).to_string(),
             "an interrupted write left shop.db-journal: what was committed can be read once a user with write access has rolled \
-             it back [SQLITE_READONLY_ROLLBACK]; open the database once as its owner: sqlite3 '/var/lib/my app/shop.db' .tables"
+             it back [SQLITE_READONLY_ROLLBACK]; open the database once as its owner, where its folder can be written: \
+             sqlite3 '/var/lib/my app/shop.db' .tables"
         );
     }
 

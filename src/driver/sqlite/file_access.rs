@@ -12,14 +12,17 @@
 //! Whoever restores a backup removes both files. SQLite would read on in those that it has open, and share them with each
 //! new session of this process: a session ends where others lie there, and a new one waits until the old ones have ended.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::percent_decode_str;
 use rustix::process::geteuid;
 
 use crate::deadline::Deadline;
@@ -33,8 +36,8 @@ use super::side_files::{SideFiles, all_could_write, exists, owner_could_write};
 
 /// Between two looks at a lock that another process holds, or at files that it is making.
 const RETRY: Duration = Duration::from_millis(10);
-/// An application that opens a database makes `-wal` just before `-shm`.
-const LOOKS_FOR_SHM: usize = 10;
+/// An application that opens a database locks it, then makes `-wal`, then `-shm`.
+const LOOKS: usize = 10;
 
 /// How long a session waits for others of this process that have a removed `-wal` open.
 const OTHERS_CLOSE: Duration = Duration::from_secs(1);
@@ -106,6 +109,23 @@ impl OpenDatabase {
         }
     }
 
+    /// In WAL mode: whether the `-wal` of an application that has the file open is beside it. With one elsewhere, what is read is
+    /// not what was committed, and what is written damages the database. Waits a moment for one that is being made.
+    fn check_together(&self) -> Result<()> {
+        for _ in 0..LOOKS {
+            if exists(self.beside.wal()).unwrap_or(true) || !self.file.is_open_elsewhere() {
+                return Ok(());
+            }
+            std::thread::sleep(RETRY);
+        }
+        let (path, wal) = (self.path.display(), name(self.beside.wal()));
+        let message =
+            format!("cannot open {path}: another process has it open, and its {wal} is not beside it");
+        Err(Error::new(Reason::Connect, message).with_hint(
+            "mount the folder of the database, not the file alone; a hard link of the file is no better",
+        ))
+    }
+
     fn has_its_wal(&self) -> bool {
         self.wal.as_ref().is_none_or(|open| self.beside.wal_identity() == Some(**open))
     }
@@ -170,6 +190,11 @@ impl FileAccess {
         self.main.wal = None;
     }
 
+    /// Whether a `-wal` that is open was removed: a new session waits until this one has ended.
+    pub(super) fn is_outdated(&self) -> bool {
+        std::iter::once(&self.main).chain(&self.attached).any(|database| !database.has_its_wal())
+    }
+
     /// The file alone, without locks and without the files beside it.
     pub(super) fn is_alone(&self) -> bool {
         matches!(self.mode, ReadMode::MainFile | ReadMode::Immutable(_))
@@ -194,7 +219,8 @@ impl FileAccess {
         if self.main.beside.hot_journal().is_some() {
             return Err(errors::hot_journal(&self.main.path));
         }
-        for look in 0..LOOKS_FOR_SHM {
+        self.main.check_together()?;
+        for look in 0..LOOKS {
             if look > 0 {
                 std::thread::sleep(RETRY);
             }
@@ -247,7 +273,11 @@ impl FileAccess {
         let wal = self.main.beside.wal();
         let folder = std::fs::metadata(wal.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
         let makes_files = self.main.file.is_wal().map_err(failed)? && !exists(wal).map_err(failed)?;
-        if !makes_files || all_could_write(metadata, &folder) {
+        if !makes_files {
+            return Ok(());
+        }
+        self.main.check_together()?;
+        if all_could_write(metadata, &folder) {
             return Ok(());
         }
         let what = format!("it is in WAL mode and nobody has it open: {}, which", name(wal));
@@ -323,8 +353,11 @@ impl FileAccess {
             // What a statement wrote is not to be written again.
             ReadMode::Rollback | ReadMode::Writing => Ok(()),
             ReadMode::Wal => self.main.check_wal(),
-            ReadMode::MainFile if exists(self.main.beside.wal()).is_ok_and(|exists| !exists) => Ok(()),
             ReadMode::MainFile => {
+                let is_made = exists(self.main.beside.wal()).unwrap_or(true);
+                if !is_made && !self.main.file.is_open_elsewhere() {
+                    return Ok(());
+                }
                 Err(lost(&self.main.path, "was opened by an application while it was read"))
             }
             ReadMode::Immutable(known) => {
@@ -356,6 +389,12 @@ fn unopened(path: &Path, cause: &io::Error) -> Error {
         .with_hint(format!("let this user (uid {user}) read the file and search the folders that lead to it"))
 }
 
+/// SQLite does not tell the name before it opens the file.
+pub(super) fn attached_by_expression() -> Error {
+    Error::new(Reason::Connect, "session_sql attaches a database whose name is an expression")
+        .with_hint("write the name as a text: ATTACH '/var/lib/shop/other.db' AS other")
+}
+
 /// What `session_sql` attaches, as SQLite tells it before it opens a file.
 #[derive(Default)]
 pub(super) struct AttachedFiles {
@@ -368,11 +407,8 @@ impl AttachedFiles {
     /// Whether `name`, the text after `ATTACH`, may be opened: not where SQLite would make files beside it that its
     /// owner cannot write.
     pub(super) fn admit(&mut self, name: &str) -> bool {
-        let (path, query) = match name.strip_prefix("file:") {
-            Some(uri) => uri.split_once('?').unwrap_or((uri, "")),
-            None => (name, ""),
-        };
-        let path = Path::new(path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path));
+        let (path, query) = attached_file(name);
+        let path = path.as_path();
         // SQLite follows a link of this name, too.
         let beside = SideFiles::of(&path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         let itself = || Some((path, file::special_kind(std::fs::metadata(path).ok()?.file_type())?));
@@ -383,17 +419,35 @@ impl AttachedFiles {
         }
         // A file that does not exist or cannot be read is for SQLite to report.
         let Ok(file) = DatabaseFile::open(path) else { return true };
-        let locked_out = locks_out(path, &file, &beside).filter(|_| !query.contains("immutable=1"));
         let mut database = OpenDatabase { path: path.to_owned(), file, beside, wal: None };
+        let locked_out = locks_out(&database).filter(|_| !query.contains("immutable=1"));
         self.refused = locked_out.or_else(|| database.share_wal(Deadline::within(OTHERS_CLOSE)).err());
         self.files.push(database);
         self.refused.is_none()
     }
 }
 
-fn locks_out(path: &Path, file: &DatabaseFile, beside: &SideFiles) -> Option<Error> {
+/// The file that SQLite opens for the text after `ATTACH`, and the query of a URI: <https://sqlite.org/uri.html>.
+fn attached_file(name: &str) -> (PathBuf, &str) {
+    let Some(uri) = name.strip_prefix("file:") else { return (name.into(), "") };
+    let (uri, _) = uri.split_once('#').unwrap_or((uri, ""));
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let local = path.strip_prefix("//localhost").or_else(|| path.strip_prefix("//"));
+    let path = local.filter(|path| path.starts_with('/')).unwrap_or(path);
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    (PathBuf::from(OsString::from_vec(bytes)), query)
+}
+
+fn locks_out(database: &OpenDatabase) -> Option<Error> {
+    let OpenDatabase { path, file, beside, .. } = database;
     let metadata = std::fs::metadata(path).ok()?;
-    if owner_could_write(&metadata) || exists(beside.wal()).ok()? || !file.is_wal().ok()? {
+    if exists(beside.wal()).ok()? || !file.is_wal().ok()? {
+        return None;
+    }
+    if let Err(apart) = database.check_together() {
+        return Some(apart);
+    }
+    if owner_could_write(&metadata) {
         return None;
     }
     let message = format!(

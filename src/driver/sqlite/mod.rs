@@ -25,14 +25,14 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 use crate::yaml::keys::Keys;
 
 use self::file_access::{AttachedFiles, FileAccess};
-use self::session::SqliteSession;
+use self::session::{SqliteSession, probe};
 use self::stop_signal::StopSignal;
 use self::user_tables::SqliteTables;
 use super::statement::Dialect;
@@ -106,6 +106,11 @@ impl SqliteFile {
         let seen = Arc::clone(&attached);
         let authorize = move |context: AuthContext<'_>| match context.action {
             AuthAction::Attach { filename } if !seen.lock().admit(filename) => Authorization::Deny,
+            AuthAction::Unknown { code: ffi::SQLITE_ATTACH, .. } => {
+                seen.lock().refused = Some(file_access::attached_by_expression());
+                Authorization::Deny
+            }
+            action if authorizer::maps_file(&action) => Authorization::Ignore,
             _ => Authorization::Allow,
         };
         connection.authorizer(Some(authorize)).map_err(|cause| self.unopened(&cause))?;
@@ -134,10 +139,13 @@ impl SqliteFile {
         let authorize =
             if self.read_only { authorizer::authorize_reader } else { authorizer::authorize_writer };
         connection.authorizer(Some(authorize)).map_err(|cause| self.unopened(&cause))?;
-        let mut session = SqliteSession::new(connection, stop_signal, Some(access), self.read_only);
-        let is_open = session.probe().map_err(|cause| self.unopened(&cause))?;
-        session.share_wal(is_open, by)?;
-        Ok(session)
+        // SQLite opens the `-wal` with the first statement.
+        if probe(&connection, &stop_signal).map_err(|cause| self.unopened(&cause))? {
+            access.share_wal(by)?;
+        } else {
+            access.forget_wal();
+        }
+        Ok(SqliteSession::new(connection, stop_signal, Some(access), self.read_only))
     }
 }
 
@@ -168,6 +176,16 @@ impl Endpoint for SqliteFile {
     fn redacted_url(&self) -> String {
         format!("sqlite://{}", self.path.display())
     }
+}
+
+/// rusqlite panics at names that are not UTF-8. The session makes errors of these panics: nothing more is to be said.
+pub fn hide_expected_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.location().is_some_and(|place| place.file().contains("/rusqlite-")) {
+            say(panic);
+        }
+    }));
 }
 
 /// Gives every connection the same limits, and `by` as the end of what it does first.

@@ -74,35 +74,6 @@ impl SqliteSession {
         }
     }
 
-    /// Reads the file's first page, without waiting for a lock: proves that it is a database.
-    /// A file that is locked right now is one too: false, as SQLite does not have it open yet.
-    ///
-    /// # Errors
-    /// `server` for what is not a database, `connect` for what cannot be opened.
-    pub(super) fn probe(&self) -> rusqlite::Result<bool> {
-        self.stop_signal.set_deadline(Deadline::within(Duration::ZERO));
-        match self.connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
-            Ok(()) => Ok(true),
-            Err(cause) if matches!(self.error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
-                Ok(false)
-            }
-            Err(cause) => Err(cause),
-        }
-    }
-
-    /// After the probe.
-    ///
-    /// # Errors
-    /// As [`FileAccess::share_wal`].
-    pub(super) fn share_wal(&mut self, is_open: bool, by: Deadline) -> Result<()> {
-        let Some(access) = &mut self.access else { return Ok(()) };
-        if is_open {
-            return access.share_wal(by);
-        }
-        access.forget_wal();
-        Ok(())
-    }
-
     /// Whether the session may go on. A file that was written since the last batch is read again, not taken from SQLite's cache.
     fn check_unchanged(&mut self) -> Result<()> {
         if !self.access.as_mut().map_or(Ok(false), FileAccess::check_unchanged)? {
@@ -226,6 +197,22 @@ impl SqliteSession {
     }
 }
 
+/// Reads the file's first page, without waiting for a lock: proves that it is a database.
+/// A file that is locked right now is one too: false, as SQLite does not have it open yet.
+///
+/// # Errors
+/// `server` for what is not a database, `connect` for what cannot be opened.
+pub(super) fn probe(connection: &Connection, stop_signal: &StopSignal) -> rusqlite::Result<bool> {
+    stop_signal.set_deadline(Deadline::within(Duration::ZERO));
+    match connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
+        Ok(()) => Ok(true),
+        Err(cause) => match errors::error(&cause, None).reason() {
+            Reason::Locked | Reason::Cancelled => Ok(false),
+            _ => Err(cause),
+        },
+    }
+}
+
 /// True for a statement after which its session is what it was before. A pragma, an attached file, a temporary table, an
 /// open transaction are for no other query: the next batch has a session of its own.
 fn leaves_session_unchanged(sql: &str) -> bool {
@@ -245,9 +232,11 @@ impl Session for SqliteSession {
     }
 
     fn ping(&mut self, _by: Deadline) -> Health {
-        match self.check_unchanged().and_then(|()| self.probe().map(drop).map_err(|cause| self.error(&cause)))
-        {
-            Ok(()) => Health::Clean,
+        let probed = |session: &mut Self| {
+            probe(&session.connection, &session.stop_signal).map_err(|cause| session.error(&cause))
+        };
+        match self.check_unchanged().and_then(|()| probed(self)) {
+            Ok(_) => Health::Clean,
             Err(error) => Health::Lost(error),
         }
     }
@@ -297,6 +286,10 @@ impl Session for SqliteSession {
             asked.join(", ")
         );
         (!asked.is_empty()).then(|| Sql::of_catalog(&question))
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.access.as_ref().is_some_and(FileAccess::is_outdated)
     }
 
     fn facts(&self) -> &ServerFacts {

@@ -76,7 +76,7 @@ conformance! {
             ("UNIX_TIMESTAMP({})", "TIMESTAMP '2026-01-02 03:04:05'", 1_767_323_045.0),
         ] }
         sqlite { &types::SQLITE, sql_exporter::driver::sqlite::advice::TABLE, '"', &[
-            ("DATE", 1_767_312_000.0), ("DATETIME", 1_767_323_045.0), ("TIMESTAMP", 1_767_305_045.0), ("BLOB", 2.0),
+            ("DATE", 1_767_312_000.0), ("DATETIME", 1_767_323_045.5), ("TIMESTAMP", 1_767_305_045.0), ("BLOB", 2.0),
         ], &[] }
     }
     case an_integer_beyond_2_to_the_53_is_the_nearest_double_and_a_whole_label ("2^53+1") value::read {

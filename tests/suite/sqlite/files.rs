@@ -9,9 +9,11 @@ use rusqlite::Connection;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::SqliteFile;
 use sql_exporter::driver::{Column, Endpoint, Flow, Health, Row, RowSink, Session, Sql};
+use sql_exporter::engine::disposal::Disposal;
+use sql_exporter::engine::pool::{Lease, Pool, PoolLimits, Scheduler};
 use sql_exporter::error::{Error, Reason};
 
-use crate::recorder::{Recorder, run, run_into};
+use crate::recorder::{Recorder, job, run, run_into};
 
 use super::{LONG, Shop, file, open, refusal};
 
@@ -24,6 +26,9 @@ fn session_sql_may_attach_another_file_and_reads_it_only() {
     let (sink, _) = run(&mut *session, "WITH x AS (SELECT 1) DELETE FROM other.orders", LONG);
     assert_eq!(sink.reason(), Reason::ReadOnly);
 
+    let by_expression = format!("ATTACH '{}' || '' AS other", other.path().display());
+    let error = refusal(&SqliteFile { session_sql: vec![by_expression], ..shop.file() });
+    assert!(error.to_string().contains("whose name is an expression; write"), "{error}");
     let broken = refusal(&SqliteFile { session_sql: vec!["SELEC 1".into()], ..shop.file() });
     assert_eq!(broken.to_string(), "session_sql failed: syntax error");
 }
@@ -76,20 +81,29 @@ fn a_file_replaced_or_removed_under_its_path_is_lost_and_the_next_session_sees_t
 }
 
 #[test]
-fn an_attached_file_that_is_replaced_is_lost_too() {
-    let (shop, other, new) = (Shop::new(), Shop::new(), Shop::new());
-    new.write("DELETE FROM orders");
-    let attach = format!("ATTACH '{}' AS other", other.path().display());
-    let config = SqliteFile { session_sql: vec![attach], ..shop.file() };
-    let mut session = open(&config).expect("a session");
-    assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(2)"]]);
-    std::fs::rename(new.path(), other.path()).expect("a replacement");
-    let (_, health) = run(&mut *session, "SELECT count(*) FROM other.orders", LONG);
-    assert!(
-        matches!(health, Health::Lost(error) if error.message().ends_with("was replaced by another file"))
-    );
-    let mut fresh = open(&config).expect("a session");
-    assert_eq!(run(&mut *fresh, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(0)"]]);
+fn an_attached_file_that_is_replaced_is_lost_too_however_it_is_named() {
+    for [start, name, end] in [
+        ["", "shop", ""],
+        ["file:", "shop", "?mode=ro#x"],
+        ["file://", "%73hop", ""],
+        ["file://localhost", "shop", "?mode=ro"],
+    ] {
+        let (shop, other, new) = (Shop::new(), Shop::new(), Shop::new());
+        new.write("DELETE FROM orders");
+        let path = other.path().display().to_string().replace("shop.db", &format!("{name}.db"));
+        let attach = format!("ATTACH '{start}{path}{end}' AS other");
+        let config = SqliteFile { session_sql: vec![attach], ..shop.file() };
+        let mut session = open(&config).expect("a session");
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(2)"]]);
+        std::fs::rename(new.path(), other.path()).expect("a replacement");
+        let (_, health) = run(&mut *session, "SELECT count(*) FROM other.orders", LONG);
+        assert!(
+            matches!(&health, Health::Lost(error) if error.message().ends_with("was replaced by another file")),
+            "{start}{path}{end}: {health:?}"
+        );
+        let mut fresh = open(&config).expect("a session");
+        assert_eq!(run(&mut *fresh, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(0)"]]);
+    }
 }
 
 /// As `cp backup.db shop.db` does: the same file, and by SQLite's rules nobody wrote it.
@@ -448,25 +462,33 @@ impl Drop for OtherProcess {
     }
 }
 
+const COUNT: &str = "SELECT count(*) FROM orders";
+
 /// As SQLite's documentation says: the application is ended, and an old `-wal` is removed before the backup takes the place.
+/// The new application has one order.
+fn restore(shop: &Shop, application: OtherProcess) -> OtherProcess {
+    drop(application);
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", shop.path().display())).expect("removed");
+    }
+    let backup = Shop::new();
+    backup.write("PRAGMA journal_mode = WAL; DELETE FROM orders");
+    let copied = std::process::Command::new("cp").args([backup.path(), shop.path()]).status();
+    assert!(copied.expect("cp").success());
+    OtherProcess::open(shop)
+}
+
 #[test]
 fn a_backup_that_is_restored_beside_open_sessions_is_read() {
-    let (shop, backup) = (Shop::new(), Shop::new());
+    let shop = Shop::new();
     shop.write("PRAGMA journal_mode = WAL");
-    backup.write("PRAGMA journal_mode = WAL; DELETE FROM orders");
-    let query = "SELECT count(*) FROM orders";
+    let query = COUNT;
     let application = OtherProcess::open(&shop);
     let (mut session, mut other) = (shop.session(), shop.session());
     for session in [&mut session, &mut other] {
         assert_eq!(run(&mut **session, query, LONG).0.good(), [["Int(3)"]]);
     }
-    drop(application);
-    for suffix in ["-wal", "-shm"] {
-        std::fs::remove_file(format!("{}{suffix}", shop.path().display())).expect("removed");
-    }
-    let copied = std::process::Command::new("cp").args([backup.path(), shop.path()]).status();
-    assert!(copied.expect("cp").success());
-    let _application = OtherProcess::open(&shop);
+    let _application = restore(&shop, application);
 
     let lost = |session: &mut dyn Session| {
         let (_, health) = run(session, query, LONG);
@@ -482,6 +504,66 @@ fn a_backup_that_is_restored_beside_open_sessions_is_read() {
     lost(&mut *other);
     drop(other);
     assert_eq!(run(&mut *shop.session(), query, LONG).0.good(), [["Int(1)"]]);
+}
+
+/// A new session waits for the end of those that have the old `-wal` open, and nobody uses the idle ones.
+#[test]
+fn a_target_whose_database_is_restored_needs_no_more_than_its_own_sessions() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let application = OtherProcess::open(&shop);
+    let limits = PoolLimits {
+        max_connections: 3,
+        idle_timeout: Duration::from_secs(600),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let (scheduler, by) = (Scheduler::start(), || Deadline::within(LONG));
+    let pool = Pool::new(Arc::new(shop.file()), &limits, &scheduler, &Disposal::new());
+    let count = |lease: &mut Lease| {
+        let (sql, mut sink) = (Sql::new(COUNT), Recorder::new());
+        let session = lease.session(by()).expect("a session");
+        let health = session.run(&mut [job(&sql, LONG, &mut sink)], by());
+        (sink, health)
+    };
+    let mut leases: Vec<Lease> = (0..3).map(|_| pool.lease(by()).expect("a lease")).collect();
+    for lease in &mut leases {
+        assert_eq!(count(lease).0.good(), [["Int(3)"]]);
+    }
+    drop(leases);
+    let _application = restore(&shop, application);
+    let mut lease = pool.lease(by()).expect("a lease");
+    assert!(matches!(count(&mut lease).1, Health::Lost(_)));
+    assert_eq!(count(&mut lease).0.good(), [["Int(1)"]]);
+    assert_eq!(pool.open(), 1);
+}
+
+/// As where a container has the file alone mounted: the changes are in a `-wal` elsewhere.
+#[test]
+fn a_file_whose_wal_is_elsewhere_is_refused_while_an_application_has_it_open() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let mounted = shop.path().with_file_name("mounted.db");
+    std::fs::hard_link(shop.path(), &mounted).expect("a link");
+    let mut session = open(&file(&mounted)).expect("nobody has it open");
+    assert_eq!(run(&mut *session, COUNT, LONG).0.good(), [["Int(2)"]]);
+    let application = OtherProcess::open(&shop);
+    let (_, health) = run(&mut *session, COUNT, LONG);
+    assert!(matches!(&health, Health::Lost(error) if error.message().contains("opened by")), "{health:?}");
+    drop(session);
+    let attach = format!("ATTACH '{}' AS other", mounted.display());
+    for config in [
+        file(&mounted),
+        SqliteFile { read_only: false, ..file(&mounted) },
+        SqliteFile { session_sql: vec![attach], ..Shop::new().file() },
+    ] {
+        let error = refusal(&config).to_string();
+        assert!(error.contains("has it open, and its mounted.db-wal is not beside it"), "{error}");
+        assert!(error.ends_with("a hard link of the file is no better"), "{error}");
+        assert!(!mounted.with_file_name("mounted.db-wal").exists());
+    }
+    drop(application);
+    let mut session = open(&file(&mounted)).expect("all is in the file again");
+    assert_eq!(run(&mut *session, COUNT, LONG).0.good(), [["Int(3)"]]);
 }
 
 /// SQLite has the `-wal` beside the file that the link leads to.

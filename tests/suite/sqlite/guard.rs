@@ -176,6 +176,22 @@ fn functions_that_reach_outside_are_refused() {
     assert!(std::fs::read(shop.path()).expect("read") == before);
 }
 
+/// One that is cut meanwhile, as by `cp backup.db shop.db`, would end the process.
+#[test]
+fn no_file_is_mapped_into_memory() {
+    let (shop, set) = (Shop::new(), "PRAGMA main.MMAP_SIZE = 1000000");
+    for read_only in [true, false] {
+        let config = SqliteFile { read_only, session_sql: vec![set.into()], ..shop.file() };
+        let mut session = open(&config).expect("a session");
+        if !read_only {
+            assert_eq!(run(&mut *session, set, LONG).0.verdict, Some(Ok(())));
+        }
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
+        let mapped = std::fs::read_to_string("/proc/self/maps").expect("read");
+        assert!(!mapped.contains(&shop.path().display().to_string()), "{mapped}");
+    }
+}
+
 /// What a statement of a session that may write leaves there is not for the next one.
 #[test]
 fn a_session_that_was_changed_is_not_used_again() {

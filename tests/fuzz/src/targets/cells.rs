@@ -7,7 +7,7 @@ use crate::checker::{checked, openmetrics};
 use crate::table::{Table, bare, open_page, page, query, render};
 
 /// What an input may be run through; its first byte chooses.
-const METRICS: [&str; 12] = [
+const METRICS: [&str; 17] = [
     "{name: x, help: 'H', labels: [a, b], invalid: skip}",
     "{name: x_total, type: counter, labels: [a], duplicates: first}",
     "{name: x, type: unknown, 'null': nan, empty: 0}",
@@ -20,6 +20,11 @@ const METRICS: [&str; 12] = [
     "{name: x, type: summary, labels: [a], quantile_columns: {'0.5': b, '0.99': value}, sum_column: c, count_column: d}",
     "{name: x_info, type: info, labels: [a, b, c]}",
     "{name: x, type: stateset, labels: [b], state_column: a, states: [on, 'off']}",
+    "{name: x_total, type: counter, labels: [a], value_columns: [b, value], value_label: c, duplicates: sum, invalid: skip, map: {on: 1}}",
+    "{name: x, labels: {l: {column: a, pattern: '^(.)(.*)$', lower: true}}, duplicates: first, invalid: skip}",
+    "{name: 'x_{a|^o(.+)$}_{b}_s', type: summary, sum_column: c, count_column: d, duplicates: first}",
+    "{name: x, type: gaugehistogram, labels: [a], le_column: b, value_column: value, cumulative: false, duplicates: first}",
+    "{name: 'x_{a}_s', type: histogram, value_column: value, buckets: [0.5, 10], 'null': 0, invalid: skip}",
 ];
 const COLUMNS: [&str; 5] = ["a", "b", "c", "d", "value"];
 
@@ -66,7 +71,7 @@ impl<'d> Input<'d> {
     }
 
     fn cell(&mut self) -> Cell<'d> {
-        match self.byte() % 19 {
+        match self.byte() % 20 {
             0 => Cell::Null,
             1 => Cell::Bool(self.byte() % 2 == 1),
             2 => Cell::Int(self.number().cast_signed()),
@@ -91,6 +96,7 @@ impl<'d> Input<'d> {
             },
             15 => Cell::LocalDate { days: self.number().cast_signed(), moment: Err(LocalTimeError::Twice) },
             16 => Cell::NoDate(self.text()),
+            18 => Cell::TextDate(self.text()),
             17 => Cell::Float(f64::from(self.byte().cast_signed()) / 8.0),
             _ => Cell::Text(self.text()),
         }
