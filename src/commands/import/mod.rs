@@ -1,8 +1,8 @@
 //! `import`: the configuration of another exporter → ours.
 //!
 //! `input` reads and unwraps the source, a dialect makes a [`model`] of it, `assemble` brings the model into the files that
-//! were asked for, `settle` loads them as the exporter would, `layout` makes text of them. What is lost or changes in meaning is in
-//! the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
+//! were asked for, `settle` loads them as the exporter would, `layout` makes text of them. What is lost or changes in meaning is
+//! in the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
 
 mod assemble;
 mod budget;

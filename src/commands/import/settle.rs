@@ -181,7 +181,7 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
         let mut file = files.iter_mut().find(|file| file.name == fault.file);
         if let Some(entry) = file.as_deref_mut().and_then(|file| entry_at(file, &fault.path)) {
             is_any = true;
-            if has_variable_for_address(entry, &fault, &mut replaced, report) || entry.is_faulty {
+            if replace_address(entry, &fault, &mut replaced, report) || entry.is_faulty {
                 continue;
             }
             entry.is_faulty = true;
@@ -223,8 +223,8 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
 }
 
 /// Puts a variable in place of an address that does not load, such as one that another program would have filled in: what
-/// runs there stays. Once for each.
-fn has_variable_for_address(
+/// runs there stays. True where a variable stands there now, also because of an earlier fault of the same address.
+fn replace_address(
     entry: &mut Entry,
     fault: &LoadFinding,
     replaced: &mut HashSet<String>,
@@ -232,7 +232,6 @@ fn has_variable_for_address(
 ) -> bool {
     let path = fault.path.strip_prefix("databases.").and_then(|path| path.rsplit_once('.'));
     let Some((target, _)) = path.filter(|(_, key)| ADDRESS.contains(key)) else { return false };
-    // It may have had several faults.
     if replaced.contains(target) || entry.text("url").is_some_and(|url| url.starts_with("${")) {
         return replaced.contains(target);
     }

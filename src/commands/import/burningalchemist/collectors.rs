@@ -183,7 +183,11 @@ impl<'s> Collector<'s> {
 /// Whether something fills a statement in before it runs: `{{ .Values.schema }}`, `{{ f "x" }}`; `'{{1,2},{3,4}}'` is an
 /// array.
 fn is_template(sql: &str) -> bool {
-    let begins = |inside: &str| inside.starts_with(['.', '$', ' ', '\t', '\n']) || inside.starts_with("- ");
+    const ACTIONS: [&str; 7] = ["- ", "if ", "range ", "with ", "define ", "template ", "block "];
+    let begins = |inside: &str| {
+        inside.starts_with(['.', '$', ' ', '\t', '\n'])
+            || ACTIONS.iter().any(|action| inside.starts_with(action))
+    };
     sql.split("{{").skip(1).any(begins)
 }
 
