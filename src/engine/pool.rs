@@ -663,8 +663,7 @@ impl GuardedSession {
     /// # Errors
     /// As there.
     pub fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>> {
-        let columns = self.session.describe(sql, parameters, by);
-        self.noting(columns)
+        self.asking(|session| session.describe(sql, parameters, by))
     }
 
     /// [`Session::privileges`].
@@ -672,8 +671,7 @@ impl GuardedSession {
     /// # Errors
     /// As there.
     pub fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
-        let privileges = self.session.privileges(by);
-        self.noting(privileges)
+        self.asking(|session| session.privileges(by))
     }
 
     /// What was learned at login.
@@ -695,14 +693,16 @@ impl GuardedSession {
         health
     }
 
-    /// After some errors the session is of no more use.
-    fn noting<T>(&mut self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result
-            && matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Cancelled | Reason::Protocol)
-        {
-            self.condition = SessionCondition::Dirty;
+    fn asking<T>(&mut self, ask: impl FnOnce(&mut dyn Session) -> Result<T>) -> Result<T> {
+        let before = std::mem::replace(&mut self.condition, SessionCondition::Dirty);
+        let answer = ask(&mut *self.session);
+        // After other errors the session can be used as before.
+        let is_over =
+            |reason| matches!(reason, Reason::Timeout | Reason::Lost | Reason::Cancelled | Reason::Protocol);
+        if !answer.as_ref().is_err_and(|error| is_over(error.reason())) {
+            self.condition = before;
         }
-        result
+        answer
     }
 }
 
