@@ -185,9 +185,9 @@ fn parse(text: &str) -> Number {
 /// # Errors
 /// What it is instead.
 pub fn written_number(text: &str) -> Result<f64, &'static str> {
-    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    let is_of_yaml = matches!(&*text.trim_start_matches(['-', '+']).to_ascii_lowercase(), ".inf" | ".nan");
     let without_dot = text.replacen('.', "", 1);
-    match parse(if has_digit { text } else { &without_dot }) {
+    match parse(if is_of_yaml { &without_dot } else { text }) {
         Number::Value(value) => Ok(value),
         Number::NotNumber | Number::Null => Err("is not a number"),
         Number::Overflow => Err("is too large for a 64-bit float"),
@@ -218,7 +218,7 @@ mod tests {
             assert_eq!(written_number(text), Ok(value), "{text}");
         }
         assert!(written_number(".NaN").is_ok_and(f64::is_nan));
-        for text in [".", "..inf", "", "x.y", "1.2.3"] {
+        for text in [".", "..inf", "", "x.y", "1.2.3", "i.nf", "1.inf"] {
             assert!(written_number(text).is_err(), "{text}");
         }
     }
