@@ -243,18 +243,16 @@ impl Telemetry {
         let set = |rows: &MetricRows, value: fn(&DiscoveryGauges) -> f64| {
             rows.replace(now.iter().map(|(target, gauges)| (target.with(&[]), value(gauges))));
         };
-        set(&self.discovery_success, |now| f64::from(u8::from(now.success)));
+        set(&self.discovery_success, |now| f64::from(now.success));
         set(&self.discovery_targets, |now| whole(now.targets));
         set(&self.discovery_dropped, |now| whole(now.dropped));
         set(&self.discovery_timestamp, |now| now.timestamp.map_or(0.0, Timestamp::unix_seconds));
     }
 
     /// All target files now, each with whether its content is used.
-    pub fn target_files(&self, files: &[(String, bool)]) {
-        let rows = files
-            .iter()
-            .map(|(name, success)| (vec![("file", name.as_str())], f64::from(u8::from(*success))));
-        self.target_file_success.replace(rows);
+    pub fn target_files<'f>(&self, files: &'f [(String, bool)]) {
+        let row = |(name, success): &'f (String, bool)| (vec![("file", name.as_str())], f64::from(*success));
+        self.target_file_success.replace(files.iter().map(row));
     }
 
     /// A request was answered. `path` is one of ours or `other`, never one that a client made up.

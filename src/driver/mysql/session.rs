@@ -104,7 +104,7 @@ impl Session for MySqlSession {
                 }
                 ConnectionHealth::Outdated if left.is_empty() => return Health::Spent,
                 ConnectionHealth::Outdated => {
-                    let why = "the session is not, or no more, what a login would make of it";
+                    let why = "the session could not be reset, or a new login may be allowed more";
                     return Health::Lost(Error::new(Reason::Lost, why));
                 }
                 ConnectionHealth::OutOfStep => {

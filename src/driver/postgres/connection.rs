@@ -310,8 +310,7 @@ impl PgConnection {
         self.unanswered == 0
     }
 
-    /// The same, or nothing more will come. Takes what has come, without
-    /// keeping it, and does not wait. From then on the connection serves for nothing else.
+    /// The same, or nothing more will come. Takes what has come, without keeping it, and does not wait. From then on the connection serves for nothing else.
     pub(super) fn has_ended(&mut self) -> bool {
         if self.unanswered == 0 || self.is_dead || self.stream.do_not_wait().is_err() {
             return true;

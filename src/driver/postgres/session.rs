@@ -269,7 +269,7 @@ impl PgSession {
         self.initial_state = None;
     }
 
-    /// What it has prepared is gone: from now on all is sent as text.
+    /// What it has prepared is gone: from now on no statement has a name.
     pub(super) fn forget_statements(&mut self) {
         self.statements.clear();
         self.requests.expect_pooler();
