@@ -9,8 +9,7 @@ use crate::yaml::keys::Reader;
 
 use super::conditions::When;
 use super::database::{Database, DatabaseEntry};
-use super::glob;
-use super::glob::Pattern;
+use super::glob::{self, Pattern};
 use super::query::{Query, QueryEntry, WrittenQuery};
 use super::selection::{KnownTargets, Overrides, TargetSelector};
 

@@ -7,12 +7,10 @@ use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
-use super::aliases;
-use super::aliases::AliasEntry;
+use super::aliases::{self, AliasEntry};
 use super::conditions;
 use super::query::{Inherited, QueryEntry, WrittenQuery};
-use super::query_tests;
-use super::query_tests::QueryTest;
+use super::query_tests::{self, QueryTest};
 use super::selection::MAIN;
 use super::selection::TargetSelector;
 use super::settings::Written;

@@ -20,8 +20,7 @@ use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
 use super::settings::{Settings, Show, Written, above_zero, at_least_one, at_most, settings};
-use super::source;
-use super::source::DatabaseSource;
+use super::source::{self, DatabaseSource};
 
 settings! {
     /// One configured database with the queries that run on it.

@@ -15,10 +15,8 @@ use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 use crate::yaml::writer::YamlValue;
 
-use super::hosts;
-use super::hosts::AllowedHosts;
-use super::listen;
-use super::listen::ListenAddress;
+use super::hosts::{self, AllowedHosts};
+use super::listen::{self, ListenAddress};
 use super::route_prefix::RoutePrefix;
 use super::settings::{
     Choice, Settings, Show, Written, above_zero, at_least_one, at_least_one_byte, bytes, choice, optional,

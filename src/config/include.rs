@@ -13,8 +13,7 @@ use crate::file;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
-use super::glob;
-use super::glob::Pattern;
+use super::glob::{self, Pattern};
 use super::packs;
 
 /// What stands before the name of a pack inside the binary.

@@ -12,10 +12,8 @@ use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
-use super::conditions;
-use super::conditions::When;
-use super::foreach;
-use super::foreach::Foreach;
+use super::conditions::{self, When};
+use super::foreach::{self, Foreach};
 use super::selection::TargetSelector;
 use super::settings::{
     Choice, Settings, Show, Written, above_zero, at_least_one, choice, optional, settings,

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::error::SourcePosition;
 use crate::yaml::keys::{Keys, Literal, LiteralRow, nearest};
 
-use super::foreach;
-use super::foreach::{Foreach, ForeachValues};
+use super::foreach::{self, Foreach, ForeachValues};
 use super::query::{Query, QueryEntry};
 
 /// One test.

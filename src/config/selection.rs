@@ -7,8 +7,7 @@ use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::{Keys, Reader};
 
 use super::database::DriverName;
-use super::glob;
-use super::glob::Pattern;
+use super::glob::{self, Pattern};
 use super::query::WrittenQuery;
 use super::settings::Written;
 

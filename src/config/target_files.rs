@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, SourcePosition};
-use crate::file;
-use crate::file::FileStamp;
+use crate::file::{self, FileStamp};
 use crate::yaml::document::Document;
 use crate::yaml::keys::Keys;
 

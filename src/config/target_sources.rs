@@ -17,15 +17,13 @@ use crate::yaml::keys::{Environment, Keys, Reader};
 
 use super::Config;
 use super::aliases;
-use super::assignment;
-use super::assignment::ConfigParts;
+use super::assignment::{self, ConfigParts};
 use super::collector;
 use super::conflicts;
 use super::database::{Database, DatabaseEntry};
 use super::discover::{DatabaseList, FoundDatabase};
 use super::exporter::Exporter;
-use super::include;
-use super::include::IncludedFiles;
+use super::include::{self, IncludedFiles};
 use super::selection::Overrides;
 use super::server_sharing;
 use super::target_files::{TargetFilePatterns, TargetFileWatch};

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use super::line;
-use super::line::LabelBytes;
+use super::line::{self, LabelBytes};
 pub use super::series::Inserted;
 use super::series::SeriesSet;
 use super::{Family, Format};

@@ -6,8 +6,7 @@ use std::borrow::Cow;
 
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
-use crate::exposition::line;
-use crate::exposition::line::LabelBytes;
+use crate::exposition::line::{self, LabelBytes};
 use crate::name::LabelName;
 use crate::plain_text;
 use crate::yaml::keys::Keys;

@@ -2,8 +2,7 @@
 
 use crate::driver::{Column, Row};
 use crate::error::Result;
-use crate::exposition::line;
-use crate::exposition::line::LabelBytes;
+use crate::exposition::line::{self, LabelBytes};
 use crate::exposition::series::{Inserted, SeriesSet};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;

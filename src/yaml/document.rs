@@ -14,12 +14,10 @@ use serde::de::{
 };
 
 use crate::error::{Error, Result, SourcePosition};
-use crate::file;
-use crate::file::ReadError;
+use crate::file::{self, ReadError};
 
 use super::lines::SourceLines;
-use super::syntax;
-use super::syntax::TreeFaults;
+use super::syntax::{self, TreeFaults};
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;

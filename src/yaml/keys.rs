@@ -20,8 +20,7 @@ use super::document::{Document, MapEntry, Node, NodeValue};
 use super::folds::{Folded, folded};
 use super::lines::{cut, names_secret};
 use super::recording::{MappingRecord, ValueKind};
-use super::scalar;
-use super::scalar::expand;
+use super::scalar::{self, expand};
 use super::source::{FoundKey, MappingSource, join};
 use super::writer::{Digest, YamlValue, digest_of, effective};
 

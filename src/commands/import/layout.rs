@@ -7,8 +7,7 @@ use std::sync::LazyLock;
 
 use super::model::{Entry, ImportedQuery, ImportedTarget, OutputFile, Value};
 use crate::config::schema::KeyDocs;
-use crate::yaml::writer;
-use crate::yaml::writer::{block, scalar};
+use crate::yaml::writer::{self, block, scalar};
 
 /// A line is no longer where it can be broken.
 const WIDTH: usize = 110;

@@ -19,9 +19,8 @@ use crate::deadline::{Deadline, duration_text};
 use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
 use crate::error::Error;
-use crate::server;
-use crate::server::endpoints;
 use crate::server::endpoints::Endpoints;
+use crate::server::{self, endpoints};
 
 /// Requests in flight may take this long after a signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::config::exporter::Exporter;
 use crate::engine::discovery;
-use crate::engine::scrape;
-use crate::engine::scrape::ScrapeTime;
+use crate::engine::scrape::{self, ScrapeTime};
 use crate::engine::targets::ScrapeSelection;
 use crate::exposition::page::Families;
 use crate::server::{Method, Request, Response, negotiate};

@@ -20,8 +20,7 @@ use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, LoadFindings, Reader, process_environment};
 
 use super::auth::Users;
-use super::tls;
-use super::tls::{CURVES, ClientAuth, PemSource, TlsSection, VERSIONS};
+use super::tls::{self, CURVES, ClientAuth, PemSource, TlsSection, VERSIONS};
 
 /// The files are looked at when a client connects, and no more often than this.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);

@@ -4,8 +4,7 @@ use crate::commands::import::dburl::DEAD_MYSQL;
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::report::Report;
-use crate::commands::import::url;
-use crate::commands::import::url::UrlParts;
+use crate::commands::import::url::{self, UrlParts};
 use crate::error::SourcePosition;
 
 /// What begins and ends the name of a variable in an address on its way; a source has neither.
