@@ -3,10 +3,10 @@
 //! Shared by reference while a source is read; the command prints it at the end.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::unique_names::UniqueNames;
-use crate::commands::settings::{variable_name, variables_without_default};
+use crate::commands::settings::{variable_name, variables, variables_without_default};
 use crate::commands::terminal::{BOLD, PLAIN, TerminalText, TextTable, WARNING, message};
 use crate::error::{Error, SourcePosition};
 
@@ -160,9 +160,10 @@ impl Report {
                 out.line(&format!("{label}: {rest} more"));
             }
         }
-        let has = |name: &str| texts.iter().any(|(_, text)| text.contains(&format!("${{{name}")));
-        let variables = self.variables.borrow();
-        let variables: Vec<&Variable> = variables.list.iter().filter(|known| has(&known.name)).collect();
+        let used: HashSet<&str> =
+            texts.iter().flat_map(|(_, text)| variables(text)).map(|(name, _)| name).collect();
+        let known = self.variables.borrow();
+        let variables: Vec<_> = known.list.iter().filter(|known| used.contains(&*known.name)).collect();
         if !variables.is_empty() {
             out.styled_line(BOLD, "Set these variables:");
             let mut table = TextTable::default();
