@@ -522,7 +522,8 @@ impl Lease {
         shared.freed.notify_all();
         let lifetime = spread(self.origin.pool.slots().settings.max_lifetime);
         let guarded = GuardedSession::new(opened?);
-        let (opened, last_used, place) = (Instant::now(), Instant::now(), place.take());
+        let (opened, last_used, mut place) = (Instant::now(), Instant::now(), place.take());
+        place.iter_mut().for_each(SessionPlace::fill);
         self.slot.session = Some(PooledSession { guarded, lifetime, opened, last_used, place });
         Ok(false)
     }

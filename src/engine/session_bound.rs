@@ -84,6 +84,8 @@ struct BoundState {
     /// Those who wait for a place, first come first. Each is woken by its own: there may be hundreds.
     waiting: VecDeque<Arc<Condvar>>,
     shortfall: Option<ServerShortfall>,
+    /// When a session ended last. Its server may count it for a moment more.
+    last_end: Option<Instant>,
 }
 
 /// The server allowed fewer sessions than the targets may have.
@@ -102,13 +104,26 @@ struct ServerShortfall {
 pub struct SessionPlace {
     bound: Arc<SessionBound>,
     /// Its place within another bound.
-    _other: Option<Box<SessionPlace>>,
+    other: Option<Box<SessionPlace>>,
+    /// Its session was opened.
+    is_filled: bool,
+}
+
+impl SessionPlace {
+    /// Its session is open.
+    pub fn fill(&mut self) {
+        self.is_filled = true;
+        self.other.iter_mut().for_each(|other| other.fill());
+    }
 }
 
 impl Drop for SessionPlace {
     fn drop(&mut self) {
         let mut state = self.bound.state.lock();
         state.taken -= 1;
+        if self.is_filled {
+            state.last_end = Some(Instant::now());
+        }
         state.wake_first();
     }
 }
@@ -176,7 +191,8 @@ impl BoundMember {
             let is_first = state.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &own));
             match state.look(&self.bound.scope, is_first, waits, by) {
                 Ok(true) => {
-                    break Ok(SessionPlace { bound: Arc::clone(&self.bound), _other: other.map(Box::new) });
+                    let (bound, other) = (Arc::clone(&self.bound), other.map(Box::new));
+                    break Ok(SessionPlace { bound, other, is_filled: false });
                 }
                 Ok(false) => {}
                 Err(none) => break Err(none),
@@ -210,12 +226,16 @@ impl BoundMember {
         state.wake_first();
     }
 
-    /// The server refused `target` a session for which it had `place`, as it is full. True where targets of the server have
-    /// sessions that may be closed for it.
+    /// The server refused `target` a session for which it had `place`, as it is full. True where it may let one in soon: targets
+    /// of the server have sessions that may be closed for it, or one has just ended.
     pub fn refused(&self, place: SessionPlace, error: &Error, target: &str) -> bool {
         let mut state = self.bound.state.lock();
         // All but the one that was refused.
         let allowed = state.taken - 1;
+        if allowed == 0 && state.last_end.is_some_and(|end| end.elapsed() < SESSION_END_TIME) {
+            drop(state);
+            return true;
+        }
         let (first, longest) = TIMEOUT_PAUSES;
         let pause = match &state.shortfall {
             _ if allowed > 0 => FULL_PAUSE,

@@ -28,6 +28,8 @@ struct Room {
     most: AtomicUsize,
     logins: AtomicUsize,
     refused: AtomicUsize,
+    /// A session counts for so long after its end.
+    lag: Duration,
 }
 
 impl Room {
@@ -35,8 +37,16 @@ impl Room {
         let room = Arc::clone(self);
         Fault::new(move |call| match call {
             Call::Connect(_) => room.log_in(size),
-            Call::Drop(_) => {
+            Call::Drop(_) if room.lag.is_zero() => {
                 room.open.fetch_sub(1, Ordering::SeqCst);
+                Act::Rows(1)
+            }
+            Call::Drop(_) => {
+                let room = Arc::clone(&room);
+                std::thread::spawn(move || {
+                    std::thread::sleep(room.lag);
+                    room.open.fetch_sub(1, Ordering::SeqCst);
+                });
                 Act::Rows(1)
             }
             Call::Run(_) => {
@@ -271,6 +281,17 @@ fn a_server_with_less_room_than_configured_is_not_asked_for_more_at_each_scrape(
         assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "page {turn}");
     }
     assert_eq!(room.refused.load(Ordering::SeqCst), refused, "asked again");
+}
+
+/// A busy server notices the end of a session some time after the exporter has closed it for another target.
+#[test]
+fn a_server_that_notices_the_end_of_its_only_session_late_is_asked_again() {
+    let room = Arc::new(Room { lag: Duration::from_millis(150), ..Room::default() });
+    let fleet = targets_of(&room, 1, 3, "max_connections: 1");
+    for turn in 0..3 {
+        assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "page {turn}");
+    }
+    assert!(room.refused.load(Ordering::SeqCst) > 3);
 }
 
 #[test]
