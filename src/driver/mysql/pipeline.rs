@@ -87,8 +87,8 @@ pub(super) struct Pipeline {
     /// The query behind the batch found a variable or a lock.
     probe_found_change: bool,
     opened: Instant,
-    /// What the server refused on it may be allowed after another login.
-    is_outdated: bool,
+    /// What another login may allow: the last thing that the server refused to an old one.
+    pub(super) refused_to_old: Option<Error>,
 }
 
 impl Pipeline {
@@ -104,7 +104,7 @@ impl Pipeline {
             is_changed: false,
             probe_found_change: false,
             opened: Instant::now(),
-            is_outdated: false,
+            refused_to_old: None,
         }
     }
 
@@ -124,13 +124,9 @@ impl Pipeline {
         check_read_only(sql.text(), Dialect::MySql)
     }
 
-    fn is_old(&self) -> bool {
-        self.opened.elapsed() >= OLD_LOGIN
-    }
-
     /// Resets a session that was changed; false when that failed or is not possible, and the connection must not be used again.
     pub(super) fn reset_if_changed(&mut self) -> bool {
-        if self.is_outdated {
+        if self.refused_to_old.is_some() {
             return false;
         }
         if !std::mem::take(&mut self.is_changed) {
@@ -185,7 +181,7 @@ impl Pipeline {
         let first = self.send_and_read(jobs, Some(&mut stale), by);
         jobs.extend(stale);
         if jobs.is_empty()
-            || self.is_outdated
+            || self.refused_to_old.is_some()
             || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent)
         {
             return first;
@@ -283,6 +279,8 @@ impl Pipeline {
     ) -> Result<bool, ConnectionHealth> {
         let (batch_start, mut spent) = (Instant::now(), false);
         let mut start = batch_start;
+        // A statement that takes long does not make the login of before it an old one.
+        let is_old = self.opened.elapsed() >= OLD_LOGIN;
         // What the server's limit ended with an error: how many statements, and the least time that they took.
         let (mut timeouts, mut timeouts_took) = (0, Duration::ZERO);
         for sent in all {
@@ -296,10 +294,14 @@ impl Pipeline {
                 if is_stale_statement {
                     self.close_stale(sql);
                 }
-                let is_refused_to_old = self.is_old() && error.to_error().reason() == Reason::Permission;
-                self.is_outdated |= is_refused_to_old;
-                // A snapshot goes on to its end.
-                if is_stale_statement || is_refused_to_old && !self.in_snapshot {
+                let refusal = error.to_error();
+                let is_refused_to_old = is_old && refusal.reason() == Reason::Permission;
+                if is_refused_to_old {
+                    self.refused_to_old = Some(refusal);
+                }
+                // A snapshot goes on to its end, and what a statement wrote before is not to be written again.
+                let runs_again = !self.in_snapshot && self.server.config.read_only;
+                if is_stale_statement || is_refused_to_old && runs_again {
                     stale.push_back(job);
                     continue;
                 }
@@ -311,7 +313,10 @@ impl Pipeline {
             if answer.is_server_timeout() {
                 timeouts += 1;
                 timeouts_took += answer.time_limit();
-                self.is_outdated |= answer.is_at_administrators_limit() && self.is_old();
+                if answer.is_at_administrators_limit() && is_old {
+                    let why = "the limits of its user may be others now";
+                    self.refused_to_old = Some(Error::new(Reason::Lost, why));
+                }
             }
             let change = answer.session_change();
             self.is_changed |= change != SessionChange::None;
