@@ -266,6 +266,17 @@ impl Pipeline {
         SentJob { limits, allowed, format }
     }
 
+    /// Notes what an old login was refused. True where the statement is to run again after another one: not in a snapshot,
+    /// which goes on to its end, and not where it may have written before.
+    fn may_be_allowed_later(&mut self, error: &MySqlError, is_old: bool) -> bool {
+        let refusal = error.to_error();
+        if !is_old || refusal.reason() != Reason::Permission {
+            return false;
+        }
+        self.refused_to_old = Some(refusal);
+        !self.in_snapshot && self.server.config.read_only
+    }
+
     /// Reads the answers to the jobs and ends them, except for the doubtful ones. Returns whether one was cancelled, or the
     /// state in which no more can be read.
     fn read_answers<'j, 'q>(
@@ -294,14 +305,7 @@ impl Pipeline {
                 if is_stale_statement {
                     self.close_stale(sql);
                 }
-                let refusal = error.to_error();
-                let is_refused_to_old = is_old && refusal.reason() == Reason::Permission;
-                if is_refused_to_old {
-                    self.refused_to_old = Some(refusal);
-                }
-                // A snapshot goes on to its end, and what a statement wrote before is not to be written again.
-                let runs_again = !self.in_snapshot && self.server.config.read_only;
-                if is_stale_statement || is_refused_to_old && runs_again {
+                if is_stale_statement || self.may_be_allowed_later(error, is_old) {
                     stale.push_back(job);
                     continue;
                 }
