@@ -514,8 +514,10 @@ impl Lease {
             return Ok(true);
         }
         let shared = &self.origin.pool.shared;
-        // The new session may wait for the end of outdated ones, which nobody uses now.
-        self.origin.pool.slots().reap(shared, |session| session.guarded.session.is_outdated());
+        // Of a file, the new session may wait for the end of outdated ones, which nobody uses now.
+        if shared.endpoint.connection_config().is_none() {
+            self.origin.pool.slots().reap(shared, |session| session.guarded.session.is_outdated());
+        }
         let opened = shared.endpoint.connect(by);
         shared.counts.lock().open += usize::from(opened.is_ok());
         self.note(|own| own.holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing });

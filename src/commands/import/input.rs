@@ -291,12 +291,14 @@ fn parsed(name: &str, folder: &Path, text: &str, lines_before: usize) -> Result<
     parse(text.to_owned()).or_else(|error| parse(with_quoted_templates(text)).map_err(|_| error))
 }
 
-/// The text with quotes around each `{{NAME}}` that is all that a key or an item has.
+/// The text with quotes around each `{{NAME}}` that is all that a key or an item has. In SQL, `now() - {{AGE}}` is neither.
 fn with_quoted_templates(text: &str) -> String {
     let quoted = |line: &str| {
         let (before, inside) = line.split_once(" {{")?;
         let (name, after) = inside.split_once("}}")?;
-        let is_value = before.ends_with([':', '-']) && after.trim().is_empty() && !name.contains(['"', '\\']);
+        let key = before.trim_start().trim_start_matches("- ");
+        let is_front = key == "-" || (key.ends_with(':') && !key.contains(' '));
+        let is_value = is_front && after.trim().is_empty() && !name.contains(['"', '\\']);
         is_value.then(|| format!("{before} \"{{{{{name}}}}}\"{after}"))
     };
     text.split_inclusive('\n').map(|line| quoted(line).unwrap_or_else(|| line.to_owned())).collect()
@@ -459,4 +461,22 @@ fn last(path: &str) -> &str {
 fn decode(text: &str) -> Option<String> {
     let packed: String = text.split_whitespace().collect();
     String::from_utf8(STANDARD.decode(packed).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_for_values_of_yaml_not_for_sql() {
+        for (line, quoted) in [
+            ("interval: {{AGE}}\n", "interval: \"{{AGE}}\"\n"),
+            ("  - {{DSN}}", "  - \"{{DSN}}\""),
+            ("- dsn: {{DSN}} ", "- dsn: \"{{DSN}}\" "),
+            ("  WHERE placed > now() - {{AGE}}", "  WHERE placed > now() - {{AGE}}"),
+            ("  -- of: {{REGION}}", "  -- of: {{REGION}}"),
+        ] {
+            assert_eq!(with_quoted_templates(line), quoted, "{line}");
+        }
+    }
 }

@@ -87,8 +87,8 @@ pub(super) struct Pipeline {
     /// The query behind the batch found a variable or a lock.
     probe_found_change: bool,
     opened: Instant,
-    /// What the server refused on it may be allowed after another login.
-    is_outdated: bool,
+    /// What another login may allow: the last thing that the server refused to an old one.
+    pub(super) refused_to_old: Option<Error>,
 }
 
 impl Pipeline {
@@ -104,7 +104,7 @@ impl Pipeline {
             is_changed: false,
             probe_found_change: false,
             opened: Instant::now(),
-            is_outdated: false,
+            refused_to_old: None,
         }
     }
 
@@ -124,13 +124,9 @@ impl Pipeline {
         check_read_only(sql.text(), Dialect::MySql)
     }
 
-    fn is_old(&self) -> bool {
-        self.opened.elapsed() >= OLD_LOGIN
-    }
-
     /// Resets a session that was changed; false when that failed or is not possible, and the connection must not be used again.
     pub(super) fn reset_if_changed(&mut self) -> bool {
-        if self.is_outdated {
+        if self.refused_to_old.is_some() {
             return false;
         }
         if !std::mem::take(&mut self.is_changed) {
@@ -185,7 +181,7 @@ impl Pipeline {
         let first = self.send_and_read(jobs, Some(&mut stale), by);
         jobs.extend(stale);
         if jobs.is_empty()
-            || self.is_outdated
+            || self.refused_to_old.is_some()
             || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent)
         {
             return first;
@@ -270,6 +266,17 @@ impl Pipeline {
         SentJob { limits, allowed, format }
     }
 
+    /// Notes what an old login was refused. True where the statement is to run again after another one: not in a snapshot,
+    /// which goes on to its end, and not where it may have written before.
+    fn may_be_allowed_later(&mut self, error: &MySqlError, is_old: bool) -> bool {
+        let refusal = error.to_error();
+        if !is_old || refusal.reason() != Reason::Permission {
+            return false;
+        }
+        self.refused_to_old = Some(refusal);
+        !self.in_snapshot && self.server.config.read_only
+    }
+
     /// Reads the answers to the jobs and ends them, except for the doubtful ones. Returns whether one was cancelled, or the
     /// state in which no more can be read.
     fn read_answers<'j, 'q>(
@@ -283,6 +290,8 @@ impl Pipeline {
     ) -> Result<bool, ConnectionHealth> {
         let (batch_start, mut spent) = (Instant::now(), false);
         let mut start = batch_start;
+        // A statement that takes long does not make the login of before it an old one.
+        let is_old = self.opened.elapsed() >= OLD_LOGIN;
         // What the server's limit ended with an error: how many statements, and the least time that they took.
         let (mut timeouts, mut timeouts_took) = (0, Duration::ZERO);
         for sent in all {
@@ -296,10 +305,7 @@ impl Pipeline {
                 if is_stale_statement {
                     self.close_stale(sql);
                 }
-                let is_refused_to_old = self.is_old() && error.to_error().reason() == Reason::Permission;
-                self.is_outdated |= is_refused_to_old;
-                // A snapshot goes on to its end.
-                if is_stale_statement || is_refused_to_old && !self.in_snapshot {
+                if is_stale_statement || self.may_be_allowed_later(error, is_old) {
                     stale.push_back(job);
                     continue;
                 }
@@ -311,7 +317,10 @@ impl Pipeline {
             if answer.is_server_timeout() {
                 timeouts += 1;
                 timeouts_took += answer.time_limit();
-                self.is_outdated |= answer.is_at_administrators_limit() && self.is_old();
+                if answer.is_at_administrators_limit() && is_old {
+                    let why = "the limits of its user may be others now";
+                    self.refused_to_old = Some(Error::new(Reason::Lost, why));
+                }
             }
             let change = answer.session_change();
             self.is_changed |= change != SessionChange::None;

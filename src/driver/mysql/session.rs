@@ -104,8 +104,8 @@ impl Session for MySqlSession {
                 }
                 ConnectionHealth::Outdated if left.is_empty() => return Health::Spent,
                 ConnectionHealth::Outdated => {
-                    let why = "the session could not be reset, or a new login may be allowed more";
-                    return Health::Lost(Error::new(Reason::Lost, why));
+                    let unreset = || Error::new(Reason::Lost, "the session could not be reset");
+                    return Health::Lost(self.pipeline.refused_to_old.take().unwrap_or_else(unreset));
                 }
                 ConnectionHealth::OutOfStep => {
                     self.give_up();

@@ -15,6 +15,11 @@ const BROKEN_TEXT: &str = "22021";
 const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, `SET LOCAL client_encoding = 'SQL_ASCII'` in \
                                 session_sql accepts every text: labels that are not UTF-8 are hexadecimal then";
 
+/// `invalid_transaction_termination`: since PostgreSQL 18 also where a query calls the procedure outside of a snapshot.
+const COMMIT_INSIDE: &str = "2D000";
+const COMMIT_INSIDE_HINT: &str =
+    "a query runs in one transaction with its limits: call a procedure without COMMIT and ROLLBACK";
+
 /// How the names of all prepared statements and portals of a session begin.
 const STATEMENT_PREFIX: &str = "sqlexp_";
 
@@ -259,7 +264,11 @@ impl ServerError {
                 || self.message.contains("too many connections for database");
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
-        let ours = (self.code == BROKEN_TEXT).then_some(BROKEN_TEXT_HINT);
+        let ours = match self.code.as_str() {
+            BROKEN_TEXT => Some(BROKEN_TEXT_HINT),
+            COMMIT_INSIDE => Some(COMMIT_INSIDE_HINT),
+            _ => None,
+        };
         error.with_hint_if_any(self.hint.as_deref().or(ours))
     }
 }
@@ -416,6 +425,16 @@ mod tests {
         );
         assert!(!is_of_a_pooler("26000", "pgsql_fdw_prep_1") && !is_of_a_pooler("42P01", "sqlexp_guard"));
         assert!(crate::driver::Sql::new("SELECT 1").name().starts_with(STATEMENT_PREFIX));
+    }
+
+    #[test]
+    fn a_procedure_that_commits_is_told_to_leave_that_out() {
+        let error = ServerError::read(&response(&[
+            (b'S', "ERROR"),
+            (b'C', "2D000"),
+            (b'M', "invalid transaction termination"),
+        ]));
+        assert_eq!(error.of_statement("CALL p()").hint(), Some(COMMIT_INSIDE_HINT));
     }
 
     #[test]

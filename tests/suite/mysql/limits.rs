@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::driver::connection::password::PasswordSource;
 use sql_exporter::driver::{Health, Job, Sql};
 use sql_exporter::error::Reason;
@@ -246,20 +247,34 @@ fn what_the_user_is_given_later_needs_no_restart() {
     let denied = "SELECT COUNT(*) FROM information_schema.innodb_trx";
     let long = "SELECT COUNT(*) FROM information_schema.plugins a, information_schema.plugins b, \
                 information_schema.plugins c, information_schema.plugins d, information_schema.plugins e";
+    // What is refused late has written before: it runs once.
+    server.run(&format!(
+        "CREATE TABLE written (a INT);
+         CREATE PROCEDURE writing() SQL SECURITY INVOKER BEGIN INSERT INTO written VALUES (1); SELECT * FROM mysql.user; END;
+         GRANT INSERT, EXECUTE ON {}.* TO '{user}'@'%'",
+        server.database
+    ));
+    let writing =
+        ConnectionConfig { read_only: false, database: Some(server.database.clone()), ..login.clone() };
+    let mut writer = open(writing).unwrap();
+    // The one that is asked again and again is the youngest.
     let mut sessions = [open(login.clone()).unwrap(), open(login.clone()).unwrap()];
-    let (sink, health) = run(&mut *sessions[0], denied, LONG);
+    let (sink, health) = run(&mut *sessions[1], denied, LONG);
     assert_eq!(sink.reason(), Reason::Permission);
     assert!(matches!(health, Health::Clean), "{health:?}");
     server.run(&format!("GRANT PROCESS ON *.* TO '{user}'@'%'"));
     wait_for("the refusal not to count any more", || {
-        let (sink, health) = run(&mut *sessions[0], denied, LONG);
+        let (sink, health) = run(&mut *sessions[1], denied, LONG);
         match health {
-            Health::Lost(_) => assert_eq!(sink.verdict, None),
+            Health::Lost(ref error) => assert_eq!((sink.verdict, error.reason()), (None, Reason::Permission)),
             _ => assert_eq!(sink.reason(), Reason::Permission),
         }
         matches!(health, Health::Lost(_)).then_some(())
     });
-    let (sink, health) = run(&mut *sessions[1], long, LONG);
+    let (sink, health) = run(&mut *writer, "CALL writing()", LONG);
+    assert_eq!(sink.reason(), Reason::Permission);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    let (sink, health) = run(&mut *sessions[0], long, LONG);
     assert!(sink.error().message().contains("within 300 ms"), "{}", sink.error());
     assert!(matches!(health, Health::Spent), "{health:?}");
     run(&mut *open(login).unwrap(), denied, LONG).0.good();

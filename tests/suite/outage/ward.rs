@@ -32,12 +32,12 @@ pub(super) const CONNECT: &str = "connect_timeout: 400ms, max_connections: 1";
 pub(super) fn config(entry: &str, sql: &str) -> String {
     let (postgres, mariadb) = (Postgres::fresh("ward"), MariaDb::fresh("ward"));
     format!(
-        "databases:\n  sick: {entry}\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: shop.db}}\nqueries:\n\
+        "databases:\n  sick: {entry}\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: shop.db, max_connections: 1}}\nqueries:\n\
          - {{name: sick_one, database: sick, sql: \"{sql}\", metrics: [{{name: sick_one}}]}}\n\
          - {{name: sick_two, database: sick, sql: SELECT 2 AS value, metrics: [{{name: sick_two}}]}}\n\
          - {{name: well, databases: [pg, my, lite], sql: SELECT 3 AS value, metrics: [{{name: well}}]}}\n",
-        postgres.entry(),
-        mariadb.entry()
+        postgres.entry_with("max_connections: 1"),
+        mariadb.entry_with("max_connections: 1")
     )
 }
 
