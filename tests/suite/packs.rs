@@ -230,7 +230,7 @@ fn mysql_packs_succeed_for_a_monitoring_user_and_what_another_one_lacks_is_a_pri
 
 /// MariaDB says of such a table that it is none.
 #[test]
-fn the_mysql_packs_have_tables_with_system_versioning() {
+fn mysql_packs_have_tables_with_system_versioning() {
     let server = MariaDb::fresh("packs_versioned");
     let (name, password) = (&server.database, &server.password);
     // The packs show the largest tables of those that the user may see, and other tests have larger ones.
