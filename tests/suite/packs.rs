@@ -291,7 +291,7 @@ fn mysql_packs_have_the_same_labels_where_texts_are_padded() {
 
 /// A MariaDB can do without the engine that most packs are about.
 #[test]
-fn mysql_packs_succeed_without_innodb() {
+fn mariadb_packs_succeed_without_innodb() {
     let server = OwnMariaDb::start(&["--skip-innodb", "--default-storage-engine=Aria"]);
     for packs in ["m{ysql,ariadb}/*", "compat/mysqld_exporter", "compat/mysqld_exporter_optional/*"] {
         let page = scrape(&server.access().entry(), packs);

@@ -16,7 +16,7 @@ check_version() {
       suite packs::hostile packs::postgres packs::the_ packs::privileges packs::families::the_packs_of_postgres \
         --skip on_each_database
       ;;
-    mariadb*) suite packs::mysql packs::families::the_packs_of_mariadb ;;
+    mariadb*) suite packs::mysql packs::mariadb packs::families::the_packs_of_mariadb ;;
     *) suite packs::mysql ;;
   esac
   tests=$counted
