@@ -162,11 +162,9 @@ impl Disposal {
     }
 
     /// The same for a session that holds a permit until its server is done with it.
-    pub fn discard_from(&self, permit: SessionPermit, mut session: Box<dyn Session>, cancel: bool) {
-        let action = match cancel && !is_answered(&mut *session) {
-            true => DisposalAction::CancelAndDrop(session),
-            false => DisposalAction::Drop(session),
-        };
+    pub fn discard_from(&self, permit: SessionPermit, session: Box<dyn Session>, cancel: bool) {
+        let action =
+            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) };
         self.push(action, Some(permit));
     }
 

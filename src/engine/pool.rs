@@ -164,7 +164,9 @@ impl PoolState {
         counts.open -= 1;
         let running = goes_on.then(|| StillRunning::new(self, &mut counts));
         drop(counts);
-        self.disposal.discard_from(Box::new((running, place)), session, condition == SessionCondition::Dirty);
+        // A cancel takes a connection more, for which a pooler may have no place.
+        let cancel = condition == SessionCondition::Dirty && !session.is_answered();
+        self.disposal.discard_from(Box::new((running, place)), session, cancel);
     }
 }
 

@@ -22,7 +22,7 @@ use super::queue::Queue;
 
 /// How long no further session is tried on a full server while it has some of ours.
 pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(60);
-/// How long a session may take to end before another one is closed.
+/// How long a session may take to end in its server: then another one is closed, and a server that is full is so without it.
 const SESSION_END_TIME: Duration = Duration::from_secs(1);
 /// How often a lane that waits for a place looks whether one can come at all.
 const POLL: Duration = Duration::from_millis(100);

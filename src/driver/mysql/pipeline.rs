@@ -124,7 +124,8 @@ impl Pipeline {
         check_read_only(sql.text(), Dialect::MySql)
     }
 
-    /// Resets a session that was changed; false when that failed or is not possible, and the connection must not be used again.
+    /// Resets a session that was changed; false when that failed or is not possible, or another login may be allowed more: the
+    /// connection must not be used again.
     pub(super) fn reset_if_changed(&mut self) -> bool {
         if self.refused_to_old.is_some() {
             return false;
