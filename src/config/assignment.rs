@@ -246,7 +246,6 @@ fn may_apply(when: Option<&When>, driver: &str) -> bool {
 }
 
 /// `a`, `a and b`, `a, b and c`, `a, b and 7 more`
-#[must_use]
 pub fn several(names: &[&str]) -> String {
     match names {
         [first, second, _, _, ..] => format!("{first}, {second} and {} more", names.len() - 2),

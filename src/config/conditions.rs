@@ -85,7 +85,6 @@ pub enum ServerRole {
 
 impl ServerRole {
     /// As in `ServerFacts::role`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             ServerRole::Primary => "primary",
@@ -139,7 +138,6 @@ impl VersionBound {
     }
 
     /// Whether a server of this version is meant. Only as many numbers are compared as the bound has: 14.5 is `=14`.
-    #[must_use]
     pub fn holds(&self, version: &[u32]) -> bool {
         let theirs = (0..self.numbers.len()).map(|place| version.get(place).copied().unwrap_or(0));
         self.accepts.contains(&theirs.cmp(self.numbers.iter().copied()))
@@ -147,7 +145,6 @@ impl VersionBound {
 }
 
 /// The numbers at the beginning of a version as servers write it: `15.18 (Debian …)`, `10.11.6-MariaDB`.
-#[must_use]
 pub fn version_numbers(version: &str) -> Vec<u32> {
     let digits = |c: char| c.is_ascii_digit() || c == '.';
     let end = version.find(|c| !digits(c)).unwrap_or(version.len());

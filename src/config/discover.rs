@@ -64,7 +64,6 @@ pub struct DiscoveredBy {
 }
 
 /// True where a target, or one of the databases that it finds (`srv/db` of `srv`), is among `wanted`, or all are.
-#[must_use]
 pub fn is_meant(wanted: &[String], target: &str) -> bool {
     let is_its = |name: &String| {
         name.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

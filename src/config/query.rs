@@ -92,7 +92,6 @@ impl Choice for WithoutPrivilege {
 
 impl Query {
     /// True where the query is skipped, instead of failing, after this answer of the server.
-    #[must_use]
     pub fn is_skipped_after(&self, error: &Error) -> bool {
         self.without_privilege == WithoutPrivilege::Skip && error.reason() == Reason::Permission
     }

@@ -43,7 +43,6 @@ pub struct Sql {
 
 impl Sql {
     /// The text without its surrounding blanks and final `;`; the name is a hash of what is left.
-    #[must_use]
     pub fn new(text: &str) -> Self {
         let text = text.trim().trim_end_matches(';').trim_end().to_owned();
         // FNV-1a: stable between runs and machines, so that a server's statistics show one name per statement.
@@ -56,7 +55,6 @@ impl Sql {
     /// A statement of the exporter: the names in it are those of the server's own catalog, whatever `search_path` says. The
     /// owner of a database may set that, and put functions and operators of the same names before the catalog's, which
     /// would run with the exporter's privileges.
-    #[must_use]
     pub fn of_catalog(text: &str) -> Self {
         let Sql { text, name, .. } = Sql::new(text);
         // Prepared under another path it is another statement.
@@ -64,25 +62,21 @@ impl Sql {
     }
 
     /// Another text, in which names are resolved as in this one.
-    #[must_use]
     pub fn with_text(&self, text: &str) -> Self {
         if self.catalog_only { Sql::of_catalog(text) } else { Sql::new(text) }
     }
 
     /// The statement.
-    #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// True where `search_path` does not apply.
-    #[must_use]
     pub fn is_catalog_only(&self) -> bool {
         self.catalog_only
     }
 
     /// The name of its prepared form: `sqlexp_`, 16 hexadecimal digits, and a `c` where it is catalog-only.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -265,7 +259,6 @@ pub enum TlsState {
 
 impl TlsState {
     /// The value of the label `tls` of `target_info`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             TlsState::Local => "local",
@@ -483,7 +476,6 @@ pub struct Drivers(Vec<&'static dyn Driver>);
 
 impl Drivers {
     /// Those inside the binary.
-    #[must_use]
     pub fn built_in() -> Self {
         Drivers(BUILT_IN.to_vec())
     }
@@ -496,7 +488,6 @@ impl Drivers {
     }
 
     /// The driver called `name`.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<&'static dyn Driver> {
         self.0.iter().copied().find(|driver| driver.names().contains(&name))
     }

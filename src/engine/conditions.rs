@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::pool::GuardedSession;
+use super::guarded_session::GuardedSession;
 use super::question::{self, NoAnswer};
 use super::run::SkipCause;
 use crate::config::conditions::{ExtensionBound, When, version_numbers};

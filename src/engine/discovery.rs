@@ -141,7 +141,7 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
     awaited.iter().enumerate().for_each(|(number, run)| run.tell(number, &latch));
     let until = Deadline::after(time.began, time.budget.mul_f64(share)).min(time.queries());
     // What comes later is in the next list.
-    let _ = latch.wait(awaited.len(), until);
+    latch.wait(awaited.len(), until);
 }
 
 /// True where a target has not found its databases yet: they, and what is only theirs, have names that are not known.

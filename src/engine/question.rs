@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::pool::GuardedSession;
+use super::guarded_session::GuardedSession;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
 use crate::driver::{Health, Job, Sql};

@@ -155,8 +155,8 @@ impl Queue {
     }
 
     /// True when another lane will take what waits.
-    pub fn has_other(&self, lane: &Arc<Lane>) -> bool {
-        self.lanes.iter().any(|other| !Arc::ptr_eq(lane, other) && !other.is_late())
+    pub fn has_other(&self, lane: &Lane) -> bool {
+        self.lanes.iter().any(|other| !std::ptr::eq(lane, &**other) && !other.is_late())
     }
 
     /// The index of the next run: the first by cost of those that `lane` has the time for.

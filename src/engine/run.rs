@@ -172,7 +172,6 @@ impl CompletionLatch {
     }
 
     /// Waits until as many runs as expected have ended, at most until `by`. Returns those that have.
-    #[must_use]
     pub fn wait(&self, expected: usize, by: Deadline) -> Vec<EndedRun> {
         let mut state = self.state.lock();
         state.expected = expected;

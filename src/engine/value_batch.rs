@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::execution::guarded;
 use super::foreach::{ForeachRun, values_sink};
-use super::lane::guarded;
-use super::pool::GuardedSession;
+use super::guarded_session::GuardedSession;
 use super::query_sink::{self, SampleContext, SizeHint};
 use super::question::{self, NoAnswer};
 use super::run::Run;

@@ -18,7 +18,7 @@ use crate::driver::{Canceller, Column, Job, Parameter, Privileges, RelationName,
 use crate::engine::backoff::LoginBackoff;
 use crate::engine::conditions::decide;
 use crate::engine::disposal::Disposal;
-use crate::engine::pool::GuardedSession;
+use crate::engine::guarded_session::GuardedSession;
 use crate::engine::question::{NoAnswer, ask};
 use crate::engine::run::SkipCause;
 use crate::engine::workers::{Priority, Workers};

@@ -23,7 +23,6 @@ pub enum Peer {
 
 impl Peer {
     /// True for this machine.
-    #[must_use]
     pub fn is_loopback(self) -> bool {
         match self {
             Peer::Address(address) => address.to_canonical().is_loopback(),
@@ -55,7 +54,6 @@ pub struct Request {
 
 impl Request {
     /// True when the client may read messages of databases: it is this machine, or authenticated.
-    #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.authenticated || self.peer.is_loopback()
     }
@@ -81,7 +79,6 @@ pub enum Method {
 
 impl Method {
     /// As in a request line, from the gate to the backend.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -106,7 +103,6 @@ pub enum BodyPart {
 
 impl BodyPart {
     /// The bytes.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
             BodyPart::Owned(bytes) => bytes,
@@ -138,7 +134,6 @@ pub struct BodySize {
 
 impl BodySize {
     /// All of them.
-    #[must_use]
     pub fn sum(self) -> usize {
         self.own.saturating_add(self.shared)
     }
@@ -146,7 +141,6 @@ impl BodySize {
 
 impl Response {
     /// A response that is not compressed.
-    #[must_use]
     pub fn new(status: u16, headers: Vec<(&'static str, String)>, body: Vec<BodyPart>) -> Self {
         Response { status, headers, body, uncompressed: BodySize::default() }
     }
@@ -165,7 +159,6 @@ impl Response {
     }
 
     /// A page of families. Blocks are passed on as they are, not copied together.
-    #[must_use]
     pub fn exposition(families: &Families, format: &dyn Format) -> Self {
         let part = |piece| match piece {
             PagePiece::Text(bytes) => BodyPart::Owned(bytes),
@@ -196,7 +189,6 @@ impl Response {
     }
 
     /// The bytes of the body.
-    #[must_use]
     pub fn length(&self) -> usize {
         self.body.iter().map(|part| part.bytes().len()).sum()
     }

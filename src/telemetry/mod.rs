@@ -169,7 +169,6 @@ families! {
 
 impl Telemetry {
     /// Counters at zero, and a configuration that has just been loaded.
-    #[must_use]
     pub fn new() -> Arc<Self> {
         let telemetry = Telemetry::empty();
         telemetry.begin();
@@ -302,7 +301,6 @@ impl Telemetry {
     }
 
     /// All families that have rows, by name.
-    #[must_use]
     pub fn render(&self) -> Families {
         self.reload_timestamp.set(&[], self.loaded.lock().unix_seconds());
         families(self.all().filter_map(MetricRows::block))
@@ -310,7 +308,6 @@ impl Telemetry {
 }
 
 /// The families `process_*` of this process. Reads `/proc`.
-#[must_use]
 pub fn process() -> Families {
     families(process::read())
 }

@@ -62,7 +62,6 @@ pub struct MapEntry {
 
 impl Node {
     /// Where a scalar stands; `None` for lists and mappings, whose key's place serves.
-    #[must_use]
     pub fn scalar_at(&self) -> Option<usize> {
         self.at.filter(|_| matches!(self.value, NodeValue::Scalar(_)))
     }
@@ -70,7 +69,6 @@ impl Node {
 
 impl NodeValue {
     /// What it is, for messages.
-    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             NodeValue::Null => "nothing",
@@ -185,13 +183,11 @@ impl Document {
     }
 
     /// How many lines its file has before the text.
-    #[must_use]
     pub fn lines_before(&self) -> usize {
         self.lines.lines_before
     }
 
     /// The place of an offset in the text.
-    #[must_use]
     pub fn place(&self, at: Option<usize>, path: &str) -> SourcePosition {
         self.lines.place(&self.file, &self.text, at, path)
     }

@@ -131,52 +131,44 @@ impl<'d> Keys<'d> {
 
     /// The same mapping for a reading that records which keys it takes, and no faults: so that a key of the
     /// defaults that only an absent driver reads is not reported as unknown.
-    #[must_use]
     pub fn rehearsal(&self) -> Keys<'d> {
         let part = self.part(self.front.clone(), self.back.clone());
         Keys { merges: self.merges, silent: true, faulted: Rc::default(), ..part }
     }
 
     /// The folder that relative paths start from (the folder of the file that holds `key`).
-    #[must_use]
     pub fn folder(&self, key: &str) -> PathBuf {
         self.holder(key).document.folder.clone()
     }
 
     /// True when the key is there with a value, whatever it is (`~` and an empty value do not count). It is still
     /// unknown until it is taken.
-    #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.look(key).is_some()
     }
 
     /// Which mapping has a value for `key`; `None` when neither does.
-    #[must_use]
     pub fn origin(&self, key: &str) -> Option<Origin> {
         let own = self.front.find(key).map(|_| Origin::Own);
         own.or_else(|| self.default_of(key).map(|_| Origin::Default))
     }
 
     /// True when a fault was recorded here or in a mapping below: the sign to give up, once everything was read.
-    #[must_use]
     pub fn faulted(&self) -> bool {
         self.faulted.get()
     }
 
     /// True when the value under `key` is a mapping (`labels` may be a list or a map).
-    #[must_use]
     pub fn is_mapping(&self, key: &str) -> bool {
         self.look(key).is_some_and(|found| matches!(found.value(), NodeValue::Map(_)))
     }
 
     /// True when the value under `key` is a list.
-    #[must_use]
     pub fn is_list(&self, key: &str) -> bool {
         self.look(key).is_some_and(|found| matches!(found.value(), NodeValue::List(_)))
     }
 
     /// How many elements the list or mapping under `key` has, whatever they are.
-    #[must_use]
     pub fn count(&self, key: &str) -> usize {
         match self.look(key).map(|found| found.value()) {
             Some(NodeValue::List(items)) => items.len(),
@@ -359,27 +351,23 @@ impl<'d> Keys<'d> {
 
     /// What the file itself says under `key`: variables left out, their defaults in. Does not take the key; for a
     /// check whether a secret stands in the file.
-    #[must_use]
     pub fn written(&self, key: &str) -> Option<Secret> {
         let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
         expand(text, &|_| Some(String::new())).ok().map(Secret::new)
     }
 
     /// A variable of the environment, as `${NAME}` has it.
-    #[must_use]
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.reader.environment)(name)
     }
 
     /// True when the text under `key`, with its variables, holds `part`. Does not take the key and records no fault.
-    #[must_use]
     pub fn holds(&self, key: &str, part: &str) -> bool {
         let Some(NodeValue::Scalar(text)) = self.look(key).map(|found| found.value()) else { return false };
         expand(text, self.reader.environment).is_ok_and(|text| text.contains(part))
     }
 
     /// The path under `key`, as [`Keys::file`] returns it. Does not take the key and records no fault.
-    #[must_use]
     pub fn path_of(&self, key: &str) -> Option<PathBuf> {
         let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
         expand(text, self.reader.environment).ok().map(|text| self.folder(key).join(text))
@@ -503,7 +491,6 @@ impl<'d> Keys<'d> {
     }
 
     /// The scalars under `key` (one, or a list of them) of which lines are joined. Does not take the key.
-    #[must_use]
     pub fn folded(&self, key: &str) -> Vec<Folded> {
         let Some(found) = self.look(key) else { return Vec::new() };
         let scalars = match found.value() {
@@ -591,25 +578,21 @@ impl<'d> Keys<'d> {
     }
 
     /// The place of `key` (or of this mapping, for ""), for errors that are raised later. Cheap to keep.
-    #[must_use]
     pub fn place(&self, key: &str) -> SourcePosition {
         self.holder(key).place(key)
     }
 
     /// The mapping with its secrets hidden. Call it once every key was taken: what nobody took is hidden too.
-    #[must_use]
     pub fn redacted(&self) -> YamlValue {
         effective(&self.front, self.back.as_ref(), self.reader.environment, true)
     }
 
     /// The digest of the mapping, secrets included.
-    #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest_without(&[])
     }
 
     /// The digest of the mapping without some of its keys.
-    #[must_use]
     pub fn digest_without(&self, left_out: &[&str]) -> Digest {
         let mut whole = effective(&self.front, self.back.as_ref(), self.reader.environment, false);
         if let YamlValue::Map(pairs) = &mut whole {

@@ -184,7 +184,7 @@ fn hangs_alone<S>(wire: &Wire<S>) {
             let after = Duration::from_secs_f64((row.value - began).max(0.0));
             assert!(
                 row.labels["query"] == "q4" || after < bound(Duration::from_millis(150)),
-                "{after:?}: {row:?}"
+                "round {round}, {after:?}: {row:?}"
             );
         }
         if round == 0 {

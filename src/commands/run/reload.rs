@@ -35,7 +35,6 @@ struct LastReload {
 
 impl Reloader {
     /// Loads by `load`.
-    #[must_use]
     pub fn new(load: Box<LoadConfig>) -> Self {
         Reloader {
             load,
@@ -44,12 +43,12 @@ impl Reloader {
         }
     }
 
-    /// Reads the configuration and swaps the site's targets. Blocks. A reload that began before the call does not count: it
+    /// Reads the configuration and swaps the targets. Blocks. A reload that began before the call does not count: it
     /// may have read the file before it changed.
     ///
     /// # Errors
     /// The errors of the new configuration. The old one stays.
-    pub fn reload(&self, site: &Endpoints) -> ReloadResult {
+    pub fn reload(&self, endpoints: &Endpoints) -> ReloadResult {
         let before = self.started.load(Ordering::Acquire);
         let mut last = self.last.lock();
         if last.number > before {
@@ -57,9 +56,9 @@ impl Reloader {
         }
         let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
         // A panic is a failed reload: the thread that serves SIGHUP goes on, and the metric says so.
-        let load = AssertUnwindSafe(|| (self.load)().and_then(|config| swap(site, config)));
+        let load = AssertUnwindSafe(|| (self.load)().and_then(|config| swap(endpoints, config)));
         let result = catch_unwind(load).unwrap_or_else(|_| Err(vec![unfinished()])).map_err(Arc::new);
-        site.telemetry().reloaded(result.is_ok());
+        endpoints.telemetry().reloaded(result.is_ok());
         if let Err(errors) = &result {
             errors.iter().for_each(|error| log::error!("{}", error.headline()));
             log::error!("the configuration was not reloaded: the old one stays");
@@ -73,8 +72,8 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(site: &Endpoints, mut config: Config) -> Result<(), Vec<Error>> {
-    let renewed = site.change(|old| {
+fn swap(endpoints: &Endpoints, mut config: Config) -> Result<(), Vec<Error>> {
+    let renewed = endpoints.change(|old| {
         keep_what_cannot_change(&old.exporter, &mut config.exporter);
         match old.hand_over(config, &process_environment) {
             Ok(config) => {

@@ -19,8 +19,8 @@ use crate::deadline::{Deadline, duration_text};
 use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
 use crate::error::Error;
-use crate::server::endpoints::Endpoints;
-use crate::server::{self, endpoints};
+use crate::server;
+use crate::server::endpoints::{Endpoints, public_paths};
 
 /// Requests in flight may take this long after a signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +59,6 @@ pub fn check_thread_limit(count: usize) -> Result<(), Error> {
 }
 
 /// Makes the targets of a configuration and what they share. Opens no connection.
-#[must_use]
 pub fn make_targets(config: Config) -> Targets {
     let shared = SharedResources::new(config.exporter.max_workers);
     Targets::new(config, &Arc::new(shared))
@@ -106,21 +105,21 @@ pub fn serve(
     }
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let reload = move |site: &Endpoints| {
-        let result = reloader.reload(site);
+    let reload = move |endpoints: &Endpoints| {
+        let result = reloader.reload(endpoints);
         systemd::reloaded(result.is_ok());
         result
     };
-    let site = Endpoints::new(targets, Box::new(reload), process_environment);
-    let site = Arc::new(site.with_config_file(file));
-    let telemetry = site.telemetry();
-    let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
-    let exporter = site.targets().exporter.clone();
+    let endpoints = Endpoints::new(targets, Box::new(reload), process_environment);
+    let endpoints = Arc::new(endpoints.with_config_file(file));
+    let telemetry = endpoints.telemetry();
+    let (answering, sized) = (Arc::clone(&endpoints), Arc::clone(&endpoints));
+    let exporter = endpoints.targets().exporter.clone();
     let server = server::serve(server::ServeOptions {
         listen: &exporter.listen,
         limits: exporter.http,
         web_config: exporter.web_config_file.as_deref(),
-        public_paths: endpoints::public_paths(&exporter.route_prefix),
+        public_paths: public_paths(&exporter.route_prefix),
         large_response: Arc::new(move |request| sized.large_response(request)),
         handler: Arc::new(move |request| answering.answer(request)),
         on_rejected: Arc::new(move |reason| telemetry.rejected(reason)),
@@ -129,24 +128,24 @@ pub fn serve(
         log::info!("listening on {address}");
     }
     on_listening(server.addresses()).map_err(|error| vec![error])?;
-    let reload = start_reload_thread(&site)?;
+    let reload = start_reload_thread(&endpoints)?;
     systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
     systemd::ready();
     if early.0.load(Ordering::Relaxed) {
         let _ = reload.try_send(());
     }
-    wait_for_stop(&mut signals, &site, &reload);
+    wait_for_stop(&mut signals, &endpoints, &reload);
     // From here on another signal ends the process at once.
     stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN_TIMEOUT);
-    let targets = site.targets();
+    let targets = endpoints.targets();
     server.stop(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
-    site.targets().stop();
+    endpoints.targets().stop();
     Ok(())
 }
 
 /// Waits for SIGTERM or SIGINT. SIGTERM counts `shutdown_delay` later, or at the next of these signals.
-fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()>) {
+fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSender<()>) {
     let mut is_stop = |signal: &i32| match *signal {
         SIGHUP => {
             let _ = reload.try_send(());
@@ -156,11 +155,11 @@ fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()
     };
     let Some(signal) = signals.forever().find(&mut is_stop) else { return };
     systemd::stopping();
-    let delay = site.targets().exporter.shutdown_delay;
+    let delay = endpoints.targets().exporter.shutdown_delay;
     if signal != SIGTERM || delay.is_zero() {
         return log::info!("signal {signal}: stopping");
     }
-    site.announce_stop();
+    endpoints.announce_stop();
     log::info!("signal {signal}: stopping in {}, or at the next signal", duration_text(delay));
     let by = Deadline::within(delay);
     // The iterator has no wait with a deadline.
@@ -175,14 +174,14 @@ fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()
 ///
 /// # Errors
 /// No thread.
-fn start_reload_thread(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Error>> {
+fn start_reload_thread(endpoints: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Error>> {
     let (sender, receiver) = sync_channel(1);
-    let site = Arc::clone(site);
+    let endpoints = Arc::clone(endpoints);
     // The outcome is logged.
     let reload = move || {
         for () in receiver {
             systemd::reloading();
-            let _ = site.reload();
+            let _ = endpoints.reload();
             systemd::ready_again();
         }
     };
@@ -240,7 +239,6 @@ pub struct Interrupted(Arc<Mutex<Option<u8>>>);
 
 impl Interrupted {
     /// The exit code that a shell reports for the signal.
-    #[must_use]
     pub fn code(&self) -> Option<u8> {
         *self.0.lock()
     }

@@ -125,14 +125,12 @@ impl ConnectionConfig {
     }
 
     /// The least that is demanded of the way to the server.
-    #[must_use]
     pub fn tls_requirement(&self) -> TlsRequirement {
         let stays = self.socket.is_some() || self.hosts.iter().all(HostPort::is_loopback);
         if stays { TlsRequirement::Local } else { self.tls.tls_requirement() }
     }
 
     /// `postgres://user@host:port/database`, never with a password or a parameter's value.
-    #[must_use]
     pub fn redacted_url(&self, scheme: &str) -> String {
         let user = self.username.as_ref().map(|user| format!("{}@", UrlPart(user))).unwrap_or_default();
         let hosts: Vec<String> = self.hosts.iter().map(HostPort::redacted_url).collect();
@@ -148,7 +146,6 @@ impl ConnectionConfig {
 impl HostPort {
     /// True for the folder of a PostgreSQL server's Unix socket: one of several places (`host=/run/postgresql,db`). `@` in
     /// front is Linux' abstract namespace, as in libpq.
-    #[must_use]
     pub fn is_socket(&self) -> bool {
         self.host.starts_with(['/', '@'])
     }

@@ -67,7 +67,6 @@ impl Driver for MySql {
 }
 
 /// The endpoint of a configuration that was read already.
-#[must_use]
 pub fn endpoint(config: ConnectionConfig) -> Arc<dyn Endpoint> {
     endpoint_with_key(config, None)
 }
