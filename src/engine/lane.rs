@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::execution::Execution;
+use super::execution::BatchExecution;
 use super::pool::Lease;
 use super::queue::Lane;
 use super::run::{Run, StopAction};
@@ -131,7 +131,7 @@ impl LaneBatch<'_> {
             };
             *self.canceller.lock() = Some(live.canceller());
             let mut execution =
-                Execution { sessions: self.sessions, live: &mut *live, by: self.by, fresh: !reused };
+                BatchExecution { sessions: self.sessions, live: &mut *live, by: self.by, fresh: !reused };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))
