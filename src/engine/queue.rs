@@ -151,11 +151,11 @@ impl Queue {
         self.waiting.iter().any(|run| !run.is_over())
     }
 
-    /// True where a lane that is in time had its worker before `by`. One that gets it later comes too late for runs until
-    /// then.
+    /// True where a lane had its worker before `by`, and was in time, or for runs until then. One that gets it later comes too
+    /// late for these.
     pub fn had_worker_before(&self, by: Deadline) -> bool {
         let before = |lane: &Lane| lane.started.get().is_some_and(|started| *started < by.moment());
-        self.lanes.iter().any(|lane| before(lane) && !lane.is_late())
+        self.lanes.iter().any(|lane| before(lane) && (lane.by >= by || !lane.is_late()))
     }
 
     /// True while a lane opens a session.

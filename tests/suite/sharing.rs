@@ -426,7 +426,8 @@ fn a_query_that_waited_for_a_session_of_its_server_says_so() {
         }
         Act::Rows(1)
     });
-    let queries = format!("queries:\n{}", ["p", "q", "r", "s"].map(|name| query(name, "'*'", "")).concat());
+    let queries =
+        format!("queries:\n{}", ["p", "q", "r", "s", "t", "u"].map(|name| query(name, "'*'", "")).concat());
     let more = "host: one, max_connections: 4, max_server_connections: 2";
     let fleet = fleet_with(more, &[("a", &slow), ("b", &slow)], &queries);
     let time = ScrapeTime { began: Instant::now(), budget: SHORT };
