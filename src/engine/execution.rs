@@ -28,7 +28,7 @@ use crate::error::{Error, Reason};
 const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
 
 /// A session at work for runs of one deadline.
-pub(super) struct Execution<'a> {
+pub(super) struct BatchExecution<'a> {
     pub(super) sessions: &'a Arc<TargetSessions>,
     pub(super) live: &'a mut GuardedSession,
     pub(super) by: Deadline,
@@ -36,7 +36,7 @@ pub(super) struct Execution<'a> {
     pub(super) fresh: bool,
 }
 
-impl Execution<'_> {
+impl BatchExecution<'_> {
     /// Has a fresh session prepare what it will likely run, so that each first run is one round trip. False when that cost
     /// the session.
     pub(super) fn prepare<'r>(&mut self, runs: impl Iterator<Item = &'r Arc<Run>>) -> bool {

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::execution::Execution;
+use super::execution::BatchExecution;
 use super::pool::Lease;
-use super::queue::Lane;
+use super::queue::{Lane, LaneWork};
 use super::run::{Run, StopAction};
 use super::session_opening::{NoSession, NoSessionCause, SessionOpening};
 use super::sessions::TargetSessions;
@@ -48,10 +48,10 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     lane.start();
     while !lane.is_late() {
         let Some(by) = sessions.queue.lock().next_by(lane) else { break };
-        lane.set_due(Some(by));
+        lane.begin(LaneWork::Batch(by));
         let goes_on = LaneBatch { sessions, lane, by, batch: Vec::new(), canceller: Arc::default() }.run();
         if !lane.is_late() {
-            lane.set_due(None);
+            lane.begin(LaneWork::None);
         }
         if !goes_on {
             break;
@@ -131,7 +131,7 @@ impl LaneBatch<'_> {
             };
             *self.canceller.lock() = Some(live.canceller());
             let mut execution =
-                Execution { sessions: self.sessions, live: &mut *live, by: self.by, fresh: !reused };
+                BatchExecution { sessions: self.sessions, live: &mut *live, by: self.by, fresh: !reused };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))
@@ -197,7 +197,7 @@ impl LaneBatch<'_> {
         self.batch = self.sessions.queue.lock().next(self.lane, round_trip);
         let Some(first) = self.batch.first() else { return };
         self.by = first.by;
-        self.lane.set_due(Some(self.by));
+        self.lane.begin(LaneWork::Batch(self.by));
         let stop = self.stop();
         self.batch.iter().for_each(|run| run.working(Arc::clone(&stop)));
     }

@@ -30,17 +30,27 @@ pub struct Lane {
     pub by: Deadline,
     /// Since when it has a worker.
     started: OnceLock<Instant>,
-    late: AtomicBool,
-    /// It opens a session, perhaps for longer than the scrape that it was started for.
-    logs_in: AtomicBool,
-    /// When what it does now must have ended.
-    due: Mutex<Option<Deadline>>,
+    /// A scrape gave up on it.
+    given_up: AtomicBool,
+    work: Mutex<LaneWork>,
+}
+
+/// What a lane does now, and when it must have ended.
+#[derive(Clone, Copy, Default)]
+pub enum LaneWork {
+    /// It waits for a worker, or looks for more to do.
+    #[default]
+    None,
+    /// It logs in, perhaps for longer than the scrape that it was started for.
+    Login(Deadline),
+    /// It waits for a session, or runs a batch on one.
+    Batch(Deadline),
 }
 
 impl Lane {
     fn new(by: Deadline) -> Self {
-        let (started, late, logs_in, due) = Default::default();
-        Lane { by, started, late, logs_in, due }
+        let (started, given_up, work) = Default::default();
+        Lane { by, started, given_up, work }
     }
 
     /// It has a worker now.
@@ -48,32 +58,30 @@ impl Lane {
         self.started.get_or_init(Instant::now);
     }
 
-    /// Sets the deadline of what it does now; `None` while it looks for more to do.
-    pub fn set_due(&self, by: Option<Deadline>) {
-        self.logs_in.store(false, Ordering::Release);
-        *self.due.lock() = by;
+    /// It does this from now on.
+    pub fn begin(&self, work: LaneWork) {
+        *self.work.lock() = work;
     }
 
-    /// It opens a session now, which must be there by then. Lasts until the next [`Lane::set_due`].
-    pub fn log_in_until(&self, by: Deadline) {
-        self.logs_in.store(true, Ordering::Release);
-        *self.due.lock() = Some(by);
-    }
-
-    /// True while it opens a session, and is in time.
+    /// True while it logs in, and is in time.
     fn logs_in(&self) -> bool {
-        self.logs_in.load(Ordering::Acquire) && !self.is_late()
+        let work = *self.work.lock();
+        matches!(work, LaneWork::Login(_)) && !self.is_late()
     }
 
     /// A scrape gives up on it. True for the first one that does.
     pub fn give_up(&self) -> bool {
-        !self.late.swap(true, Ordering::AcqRel)
+        !self.given_up.swap(true, Ordering::AcqRel)
     }
 
     /// True when a scrape gave up on it, or should have.
     pub fn is_late(&self) -> bool {
-        let overdue = |by: Deadline| Deadline::after(by.moment(), GRACE).passed();
-        self.late.load(Ordering::Acquire) || self.due.lock().is_some_and(overdue)
+        let work = *self.work.lock();
+        let overdue = match work {
+            LaneWork::None => false,
+            LaneWork::Login(by) | LaneWork::Batch(by) => Deadline::after(by.moment(), GRACE).passed(),
+        };
+        overdue || self.given_up.load(Ordering::Acquire)
     }
 }
 
@@ -91,7 +99,8 @@ impl Queue {
     }
 
     /// Makes a new lane for each run that waits, up to `most` lanes in all, and `useful` ones that are not late. Sessions
-    /// that are being opened are waited for: no lane opens another one in their stead. All at once: a lane that has begun takes its run out, and fewer lanes would seem to be needed.
+    /// that are being opened are waited for: no lane opens another one in their stead. All at once: a lane that has begun takes
+    /// its run out, and fewer lanes would seem to be needed.
     pub fn new_lanes(&mut self, most: usize, useful: usize) -> Vec<Arc<Lane>> {
         self.waiting.retain(|run| !run.is_over());
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
@@ -142,11 +151,11 @@ impl Queue {
         self.waiting.iter().any(|run| !run.is_over())
     }
 
-    /// True where a lane that is in time had its worker before `by`. One that gets it later comes too late for runs until
-    /// then.
+    /// True where a lane had its worker before `by`, and was in time, or for runs until then. One that gets it later comes too
+    /// late for these.
     pub fn had_worker_before(&self, by: Deadline) -> bool {
         let before = |lane: &Lane| lane.started.get().is_some_and(|started| *started < by.moment());
-        self.lanes.iter().any(|lane| before(lane) && !lane.is_late())
+        self.lanes.iter().any(|lane| before(lane) && (lane.by >= by || !lane.is_late()))
     }
 
     /// True while a lane opens a session.

@@ -247,25 +247,14 @@ impl RunSpec {
     }
 }
 
-/// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum RunStage {
-    /// In the queue.
-    #[default]
-    Waiting,
-    /// In the queue, while a lane opens a session.
-    Connecting,
-    /// A lane works on it since.
-    Working(Instant),
-}
-
 #[derive(Default)]
 struct RunState {
     outcome: Option<RunOutcome>,
     /// The scrapes that wait for it, each with the number under which it knows the run.
     waiting: Vec<(usize, Arc<CompletionLatch>)>,
     stop: Option<StopAction>,
-    stage: RunStage,
+    /// A lane works on it since.
+    working: Option<Instant>,
     /// A lane has tried to get a session for it.
     tried: bool,
     /// It is believed to be cheap, so that it may share a batch.
@@ -352,16 +341,12 @@ impl Run {
     /// It goes back into the queue: the session that it was taken for is not there.
     pub fn wait_again(&self) {
         let mut state = self.state.lock();
-        (state.stop, state.stage) = (None, RunStage::Waiting);
+        (state.stop, state.working) = (None, None);
     }
 
     /// A lane opens a session, on which this run may be the first.
     pub fn connecting(&self) {
-        let mut state = self.state.lock();
-        state.tried = true;
-        if state.stage == RunStage::Waiting {
-            state.stage = RunStage::Connecting;
-        }
+        self.state.lock().tried = true;
     }
 
     /// A session was opened for this run: whatever becomes of it, its target is up.
@@ -417,23 +402,13 @@ impl Run {
         state.tried = true;
         if state.outcome.is_none() {
             state.stop = Some(stop);
-            if !matches!(state.stage, RunStage::Working(_)) {
-                state.stage = RunStage::Working(Instant::now());
-            }
+            state.working.get_or_insert_with(Instant::now);
         }
     }
 
     /// For how long a lane has worked on it; zero while none does.
     pub fn worked(&self) -> Duration {
-        match self.state.lock().stage {
-            RunStage::Working(since) => since.elapsed(),
-            RunStage::Waiting | RunStage::Connecting => Duration::ZERO,
-        }
-    }
-
-    /// True while no lane works on it because none has a session yet.
-    pub fn is_connecting(&self) -> bool {
-        self.state.lock().stage == RunStage::Connecting
+        self.state.lock().working.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// True once a lane has taken it, or has tried to get a session for it: it did not only wait for a worker.
@@ -534,10 +509,10 @@ mod tests {
         let run = run();
         assert!(!run.was_tried());
         run.connecting();
-        assert!(run.was_tried() && run.is_connecting() && run.worked().is_zero());
+        assert!(run.was_tried() && run.worked().is_zero());
         run.working(Arc::new(|| {}));
         std::thread::sleep(Duration::from_millis(1));
-        assert!(!run.is_connecting() && !run.worked().is_zero());
+        assert!(!run.worked().is_zero());
         run.wait_again();
         assert!(run.was_tried() && run.worked().is_zero() && run.take_stop().is_none());
     }

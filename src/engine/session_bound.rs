@@ -255,6 +255,13 @@ impl BoundMember {
         allowed > 0
     }
 
+    /// Why there is no place for one more session, where all are taken.
+    pub fn refusal(&self) -> Option<Error> {
+        let state = self.bound.state.lock();
+        let allowed = state.allowed().ok().filter(|allowed| state.taken >= *allowed)?;
+        Some(self.bound.scope.refusal(Reason::Timeout, allowed, "busy"))
+    }
+
     /// It has one lane less: idle sessions may be for others that wait.
     pub fn no_longer_busy(&self) {
         self.bound.state.lock().wake_first();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::backoff::LoginAttempt;
 use super::pool::Lease;
-use super::queue::Lane;
+use super::queue::{Lane, LaneWork};
 use super::session_bound::{NoPlace, SessionPlace};
 use super::sessions::TargetSessions;
 use crate::deadline::Deadline;
@@ -113,10 +113,10 @@ impl SessionOpening<'_> {
     ) -> Result<bool, Error> {
         let login_by = self.by.max(Deadline::within(self.sessions.login_time()));
         lease.until(login_by);
-        self.lane.log_in_until(login_by);
+        self.lane.begin(LaneWork::Login(login_by));
         let opened = lease.open(place, login_by);
         lease.until(self.by);
-        self.lane.set_due(Some(self.by));
+        self.lane.begin(LaneWork::Batch(self.by));
         if let Some(attempt) = attempt {
             attempt.end(opened.as_ref().err());
         }

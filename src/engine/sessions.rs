@@ -311,11 +311,21 @@ impl TargetSessions {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
         let most = self.owner().database.max_connections;
+        let shares = self.pool.open() < most as usize;
+        if let Some(taken) = self.bounds().find_map(|member| member.refusal()).filter(|_| shares) {
+            let text = format!("waited {how_long} in line: {}", taken.message());
+            return taken.with_message(text);
+        }
         Error::new(
             Reason::Timeout,
             format!("waited {how_long} in line: all {most} sessions of the target were busy"),
         )
         .with_hint("raise max_connections")
+    }
+
+    /// Where its sessions take places.
+    fn bounds(&self) -> impl Iterator<Item = &Arc<BoundMember>> {
+        self.discovered.iter().chain([&self.on_server])
     }
 
     fn waited_for_worker(&self, how_long: &str) -> Error {
@@ -376,7 +386,7 @@ impl TargetSessions {
 
     /// A lane has ended: idle sessions may be for others that wait.
     pub fn no_longer_busy(&self) {
-        self.discovered.iter().chain([&self.on_server]).for_each(|member| member.no_longer_busy());
+        self.bounds().for_each(|member| member.no_longer_busy());
     }
 
     /// How long a login may take. It goes on after the scrape that began it, or each scrape of a slow server would begin

@@ -176,18 +176,15 @@ impl Target {
     /// stopped in the server; a joined one with a later deadline goes on for others.
     pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> RunOutcome {
         let stop = if run.by.passed() { run.take_stop() } else { None };
-        let timeout = |text| Error::new(Reason::Timeout, text);
         let error = match stop {
-            None if run.is_connecting() => timeout(format!("no session within {budget:.1?}")),
             None if run.by.passed() => self.sessions.waited_in_line(&format!("{budget:.1?}"), run.by),
-            _ => timeout(format!("no end within {budget:.1?}")),
+            _ => Error::new(Reason::Timeout, format!("no end within {budget:.1?}")),
         };
         let error = self.owner.named(run.query(), error);
         let outcome = run.outcome(RunEnd::Failed(error.clone()), run.worked(), false);
         match stop {
             Some(stop) => stop(),
-            None if run.is_connecting() => self.sessions.shared.workers.release_late(),
-            None => {}
+            None => self.sessions.shared.workers.release_late(),
         }
         if run.by.passed() {
             self.sessions.finish(run, RunEnd::Failed(error), outcome.took, false);

@@ -264,6 +264,27 @@ fn a_query_that_waited_for_a_busy_session_is_not_told_to_have_waited_for_a_worke
     assert!(failures.iter().all(|failure| !failure.contains("max_workers")), "{failures:?}");
 }
 
+/// The lane that both would have is late from the moment at which the scrape gives up on the first.
+#[test]
+fn a_query_behind_one_that_hangs_is_not_told_to_have_waited_for_a_worker() {
+    let fault = Fault::new(|call| if call == Call::Run(3) { Act::Hang } else { Act::Rows(1) });
+    let queries: String = ["p", "q", "r"].map(|name| query(name, "a", "")).concat();
+    let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &format!("queries:\n{queries}"));
+    let page = |queries: &[&str], budget| {
+        let queries = queries.iter().map(|name| (*name).to_owned()).collect();
+        let selection = ScrapeSelection { queries, ..ScrapeSelection::default() };
+        let time = ScrapeTime { began: Instant::now(), budget };
+        scrape::scrape(&fleet, &selection, time).expect("the names exist")
+    };
+    // Those that never ran go alone, on the session that is there.
+    assert_eq!(page(&["p"], LONG).outcome, ScrapeOutcome::Complete);
+    let failures: Vec<String> = page(&[], SHORT).failures.iter().map(ToString::to_string).collect();
+    fault.release();
+    let in_line = "in line: all 1 sessions of the target were busy";
+    assert!(failures.iter().any(|failure| failure.contains(in_line)), "{failures:?}");
+    assert!(failures.iter().all(|failure| !failure.contains("max_workers")), "{failures:?}");
+}
+
 #[test]
 fn scrapes_at_once_share_one_run() {
     let fault = Fault::new(|call| match call {

@@ -417,6 +417,27 @@ fn a_login_under_way_is_waited_for_and_not_repeated() {
     assert_eq!(logins, 1, "{:?}", slow.log());
 }
 
+/// More sessions of the target alone would not help it.
+#[test]
+fn a_query_that_waited_for_a_session_of_its_server_says_so() {
+    let slow = Fault::new(|call| {
+        if let Call::Run(_) = call {
+            std::thread::sleep(SHORT * 3 / 4);
+        }
+        Act::Rows(1)
+    });
+    let queries =
+        format!("queries:\n{}", ["p", "q", "r", "s", "t", "u"].map(|name| query(name, "'*'", "")).concat());
+    let more = "host: one, max_connections: 4, max_server_connections: 2";
+    let fleet = fleet_with(more, &[("a", &slow), ("b", &slow)], &queries);
+    let time = ScrapeTime { began: Instant::now(), budget: SHORT };
+    let page = scrape::scrape(&fleet, &ScrapeSelection::default(), time).expect("no name is asked for");
+    let failures: Vec<String> = page.failures.iter().map(|error| error.headline()).collect();
+    let in_line = "in line: all 2 sessions that the targets of this server and user share are busy; raise max_server_connections";
+    assert!(failures.iter().any(|failure| failure.contains(in_line)), "{failures:?}");
+    assert!(failures.iter().all(|failure| !failure.contains("raise max_connections")), "{failures:?}");
+}
+
 #[test]
 fn a_query_that_waited_for_a_worker_says_so() {
     let frozen = Fault::new(|call| if let Call::Connect(_) = call { Act::Hang } else { Act::Rows(1) });
