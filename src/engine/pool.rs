@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::disposal::{Disposal, has_ended};
+use super::disposal::{Disposal, server_work};
 use super::session_bound::SessionPlace;
 use crate::config::database::MAX_SESSIONS;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
 use crate::driver::{
-    Canceller, Column, Endpoint, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql,
+    Canceller, Column, Endpoint, Health, Job, Privileges, RelationName, ServerFacts, ServerWork, Session, Sql,
 };
 use crate::error::{Error, Reason, Result};
 use crate::telemetry::SessionCounts;
@@ -159,13 +159,13 @@ impl PoolState {
     /// there.
     fn discard(self: &Arc<Self>, open: PooledSession) {
         let PooledSession { guarded: GuardedSession { mut session, condition, .. }, place, .. } = open;
-        let goes_on = !has_ended(&mut *session);
+        let work = server_work(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
-        let running = goes_on.then(|| StillRunning::new(self, &mut counts));
+        let running = (!work.has_ended()).then(|| StillRunning::new(self, &mut counts));
         drop(counts);
         // A cancel takes a connection more, for which a pooler may have no place.
-        let cancel = condition == SessionCondition::Dirty && !session.is_answered();
+        let cancel = condition == SessionCondition::Dirty && work != ServerWork::Answered;
         self.disposal.discard_from(Box::new((running, place)), session, cancel);
     }
 }

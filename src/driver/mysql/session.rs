@@ -9,7 +9,8 @@ use mysql_common::constants::Command;
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::{
-    Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql, too_few_parameters,
+    Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, ServerWork, Session, Sql,
+    too_few_parameters,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -235,16 +236,12 @@ impl Session for MySqlSession {
 
     /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
     /// reached it. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
-    fn has_ended(&mut self) -> bool {
-        if self.is_answered() {
-            return true;
+    fn server_work(&mut self) -> ServerWork {
+        if !self.is_given_up && self.pipeline.client.is_answered() {
+            return ServerWork::Answered;
         }
         self.give_up();
-        self.pipeline.client.stream().has_ended()
-    }
-
-    fn is_answered(&self) -> bool {
-        !self.is_given_up && self.pipeline.client.is_answered()
+        if self.pipeline.client.stream().has_ended() { ServerWork::Disconnected } else { ServerWork::GoesOn }
     }
 }
 

@@ -16,8 +16,8 @@ use postgres_protocol::message::frontend;
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
 use crate::driver::{
-    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, ServerFacts, Session, Sql,
-    too_few_parameters,
+    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, ServerFacts, ServerWork, Session,
+    Sql, too_few_parameters,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -638,12 +638,8 @@ impl Session for PgSession {
         Arc::clone(&self.canceller) as Arc<dyn Canceller>
     }
 
-    fn has_ended(&mut self) -> bool {
-        self.connection.has_ended()
-    }
-
-    fn is_answered(&self) -> bool {
-        self.connection.is_answered()
+    fn server_work(&mut self) -> ServerWork {
+        self.connection.server_work()
     }
 }
 
