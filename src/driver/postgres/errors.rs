@@ -200,12 +200,12 @@ impl ServerError {
                      ALTER ROLE … CONNECTION LIMIT, ALTER DATABASE … CONNECTION LIMIT",
                 ),
             ),
+            "42501" => (Reason::Permission, "", None),
             // PgBouncer has one code for nearly everything it refuses.
             code if code.starts_with("08") => self.pooler_refusal(),
             code => match code.get(..2).unwrap_or_default() {
                 "28" => (Reason::Auth, "", None),
                 "53" | "57" | "58" | "XX" => (Reason::Server, "", None),
-                "42" => (Reason::Permission, "", None),
                 _ => (Reason::Connect, "", None),
             },
         }
@@ -379,6 +379,8 @@ mod tests {
                 "database \"x\" is not currently accepting connections",
                 Reason::Connect,
             ),
+            // A trigger of the database that runs at the login.
+            ("42P01", "parserOpenTable", "relation \"logins\" does not exist", Reason::Connect),
             ("42704", "find_option", "unrecognized configuration parameter \"x\"", Reason::Connect),
             ("53300", "InitProcess", "sorry, too many clients already", Reason::Server),
             ("57P03", "ProcessStartupPacket", "the database system is starting up", Reason::Server),
