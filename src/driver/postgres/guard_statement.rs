@@ -226,7 +226,7 @@ fn current(names: &[&str]) -> String {
 }
 
 /// What a server is to its clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PgServerRole {
     /// It is in recovery.
     pub(super) standby: bool,

@@ -284,10 +284,12 @@ impl<'w> GroupWriter<'w> {
         &mut self,
         sql: &Sql,
         parameters: &[Parameter],
-        shape: &ResultShape,
+        known: &KnownStatement,
         span: Duration,
         out: &mut BytesMut,
-    ) -> io::Result<QueryLimits> {
+    ) -> io::Result<SentQuery> {
+        let shape = &known.shape;
+        let mut results_before = 1;
         let limits = QueryLimits::new(span, self.writer.own_limits);
         let is_first = self.catalog_only.replace(sql.is_catalog_only()).is_none();
         if self.portal == Some(limits) && self.limits == Some(limits) {
@@ -295,7 +297,7 @@ impl<'w> GroupWriter<'w> {
         } else {
             // A whole statement: the server counts on from a row with the timeout that was in force at its begin.
             if is_first {
-                self.writer.begin(sql, limits, false, out)?;
+                results_before = self.writer.begin(sql, limits, false, out)?;
             } else {
                 execute(GUARD, Some(limits), &[], out)?;
             }
@@ -307,7 +309,7 @@ impl<'w> GroupWriter<'w> {
         self.limits = Some(limits);
         let values = parameters.get(..shape.parameters).unwrap_or_default();
         execute_values(sql.name(), values, &shape.formats, out)?;
-        Ok(limits)
+        Ok(SentQuery { shape: Some(Arc::clone(shape)), results_before, undone: false, limits })
     }
 
     /// Ends the group: a guard statement that tells the time and the fingerprint, and the `Sync`.
@@ -399,7 +401,8 @@ mod tests {
             let writer = writer(true);
             let (mut group, mut out) = (GroupWriter::new(&writer), BytesMut::new());
             assert!(group.takes(first) && group.takes(other));
-            group.query(first, &[], &ResultShape::default(), Duration::from_secs(1), &mut out).unwrap();
+            let known = KnownStatement::of_types(Vec::new());
+            group.query(first, &[], &known, Duration::from_secs(1), &mut out).unwrap();
             assert!(group.takes(first) && !group.takes(other));
             let sets_path = String::from_utf8_lossy(&out).contains("search_path");
             assert_eq!(sets_path, first.is_catalog_only());
@@ -426,7 +429,8 @@ mod tests {
             let mut group = GroupWriter::new(&writer);
             [long, long, short, long, long].map(|left| {
                 let mut out = BytesMut::new();
-                group.query(&Sql::new("SELECT 1"), &[], &ResultShape::default(), left, &mut out).unwrap();
+                let known = KnownStatement::of_types(Vec::new());
+                group.query(&Sql::new("SELECT 1"), &[], &known, left, &mut out).unwrap();
                 let text = String::from_utf8_lossy(&out).into_owned();
                 (text.contains("sqlexp_guard\0"), text.contains(GUARD_ROWS))
             })
