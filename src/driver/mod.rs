@@ -331,7 +331,9 @@ pub trait Session: Send {
 
     /// Asks the server for what may have changed since the login and the protocol does not report by itself (the
     /// role); [`Session::facts`] returns it afterwards. One round trip at most, none where nothing can change.
-    fn refresh(&mut self, by: Deadline) -> Health;
+    fn refresh(&mut self, by: Deadline) -> Health {
+        self.ping(by)
+    }
 
     /// One statement that tells the server's extensions, and whether these relations exist and the user can read them
     /// ([`server_objects`] has the form of its rows). `None` where there is nothing to ask.

@@ -15,7 +15,7 @@ use super::connection::ExchangeError;
 use super::errors::ServerError;
 use super::guard_statement::{GuardRow, QueryLimits};
 use super::request::{GroupWriter, QueryProtocol, SentQuery};
-use super::response::{ExpectedResponse, JobOutcome, Remaining, ResponseReader};
+use super::response::{JobOutcome, Remaining, ResponseReader};
 use super::session::{GROUP_SIZE, MAX_SENT_AT_ONCE, PgSession, lost};
 
 /// How long past its query's deadline the end of its transaction may take.
@@ -52,14 +52,6 @@ enum Follower {
     /// The end of the batch.
     Reset,
     Nothing,
-}
-
-/// What becomes of a job that was answered.
-enum JobProgress<'j, 'q> {
-    /// Its sink knows. `succeeded`: it gave its result.
-    Ended { succeeded: bool },
-    /// It did not run; the next try is another way.
-    Again(PendingJob<'j, 'q>),
 }
 
 /// The jobs that are still to be sent, in order, and the session that runs them.
@@ -293,20 +285,18 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         Ok(groups)
     }
 
-    /// Reads the answer to one job. One without an answer has ended.
+    /// Reads the answer to one job. One without an answer has ended. `before` and `leads` are [`ResponseReader::new`]'s.
     fn read_answer(
         &mut self,
         pending: PendingJob<'j, 'q>,
         sent: SentQuery,
-        began: Option<GuardRow>,
+        before: Option<GuardRow>,
         leads: bool,
         start: Instant,
     ) -> Result<AnsweredJob<'j, 'q>, Health> {
         let until = pending.job.answer_due(start, self.by);
-        let SentQuery { shape, results_before, limits, .. } = sent;
-        let bound_to = self.session.bound_to;
-        let expected = ExpectedResponse { shape, results_before, began, leads, bound_to };
-        let mut reader = ResponseReader::new(pending.job, expected);
+        let limits = sent.limits;
+        let mut reader = ResponseReader::new(pending.job, sent, before, leads, self.session.bound_to);
         let outcome = reader.read(&mut self.session.connection, &mut self.session.spans, until);
         self.session.note_role(reader.role());
         match outcome {
@@ -347,16 +337,19 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             outcome.fail(error);
         }
         let is_gone = is_undone || self.session.requests.rolls_back_itself();
-        let has_changed = outcome.has_changed_settings() && !is_gone;
-        let progress = self.settle(answered)?;
+        let has_changed = outcome.has_changed_settings() && !is_gone && !self.session.requests.in_snapshot;
+        let again = self.settle(answered)?;
         if is_spent {
             return Err(Health::Spent);
         }
-        let (succeeded, again) = match progress {
-            JobProgress::Ended { succeeded } => (succeeded, None),
-            JobProgress::Again(pending) => (false, Some(pending)),
-        };
-        self.note_settings(sql, has_changed, succeeded)?;
+        // A statement that changed the settings that others read by is not trusted; those behind it in its batch ran under
+        // what it left. Behind a pooler there are none.
+        if has_changed && !self.session.statements.keeps_changed_settings(sql) {
+            self.session.statements.mark_changing_settings(sql);
+            if self.session.is_ours_alone() {
+                return Err(Health::Spent);
+            }
+        }
         Ok(again)
     }
 
@@ -381,23 +374,6 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         Ok(())
     }
 
-    /// A statement that changed the settings that others read by is not trusted; those behind it in its batch ran under what
-    /// it left. Behind a pooler there are none.
-    fn note_settings(&mut self, sql: &Sql, has_changed: bool, succeeded: bool) -> Result<(), Health> {
-        let statements = &mut self.session.statements;
-        if !has_changed || self.session.requests.in_snapshot {
-            if succeeded {
-                statements.mark_harmless(sql);
-            }
-        } else if !statements.keeps_changed_settings(sql) {
-            statements.mark_changing_settings(sql);
-            if self.session.is_ours_alone() {
-                return Err(Health::Spent);
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the answers to several jobs under one `Sync`; returns those that are to run once more.
     fn read_group(
         &mut self,
@@ -406,11 +382,11 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     ) -> Result<Vec<PendingJob<'j, 'q>>, Health> {
         // No sink is told of its end before the group has one: a query that changed what others read by shows there.
         let (mut ran, mut failed) = (Vec::with_capacity(group.len()), None);
-        let (mut began, mut first_settings): (Option<GuardRow>, _) = (None, None);
+        let (mut last, mut first_settings): (Option<GuardRow>, _) = (None, None);
         let mut rest = group.into_iter();
         while let Some((pending, sent)) = rest.next() {
             let leads = rest.len() > 0;
-            let answered = self.read_answer(pending, sent, began, leads, *start)?;
+            let answered = self.read_answer(pending, sent, last, leads, *start)?;
             *start = answered.outcome.at;
             if !answered.outcome.has_run() {
                 failed = Some(answered);
@@ -423,10 +399,10 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 // Which query it was shows where they run one by one.
                 return Err(Health::Spent);
             }
-            began = behind;
+            last = behind;
             ran.push(answered);
         }
-        let mut again = Vec::new();
+        let (mut again, mut is_over) = (Vec::new(), false);
         if let Some(failed) = failed {
             // An error has skipped the rest of its group. What comes before it may have been read under settings
             // that went with its transaction. A limit of ours ends quick queries on a busy server now and then, and
@@ -437,26 +413,19 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 return Err(Health::Spent);
             }
             let is_ready = failed.outcome.remaining == Remaining::Nothing;
-            let progress = self.settle(failed)?;
+            again.extend(self.settle(failed)?);
             if !is_believed {
                 return Err(Health::Spent);
             }
-            again.extend(match progress {
-                JobProgress::Again(pending) => Some(pending),
-                JobProgress::Ended { .. } if is_ready => None,
-                JobProgress::Ended { .. } => {
-                    self.tell_all(ran);
-                    return Err(Health::Spent);
-                }
-            });
+            is_over = again.is_empty() && !is_ready;
             again.extend(rest.map(|(pending, _)| pending));
         }
-        self.tell_all(ran);
-        Ok(again)
+        ran.into_iter().for_each(|answered| self.tell(answered));
+        if is_over { Err(Health::Spent) } else { Ok(again) }
     }
 
     /// Ends a job that was answered, or returns it for another try when there is another way to send it.
-    fn settle(&mut self, mut answered: AnsweredJob<'j, 'q>) -> Result<JobProgress<'j, 'q>, Health> {
+    fn settle(&mut self, mut answered: AnsweredJob<'j, 'q>) -> Result<Option<PendingJob<'j, 'q>>, Health> {
         let (sql, outcome) = (answered.pending.job.sql, &answered.outcome);
         let in_snapshot = self.session.requests.in_snapshot;
         if outcome.has_closed_portals() {
@@ -473,7 +442,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             && self.session.adapt(sql, error)
         {
             answered.pending.tries += 1;
-            return Ok(JobProgress::Again(answered.pending));
+            return Ok(Some(answered.pending));
         }
         let has_deallocated = outcome.has_deallocated();
         if has_deallocated {
@@ -481,24 +450,18 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         }
         let is_over = outcome.remaining == Remaining::Unread || has_deallocated && !in_snapshot;
         self.has_refused |= outcome.refusal.is_some();
-        let succeeded = self.tell(answered);
-        if is_over { Err(Health::Spent) } else { Ok(JobProgress::Ended { succeeded }) }
+        self.tell(answered);
+        if is_over { Err(Health::Spent) } else { Ok(None) }
     }
 
-    /// Tells the sinks of jobs that have run.
-    fn tell_all(&mut self, ran: Vec<AnsweredJob<'j, 'q>>) {
-        for answered in ran {
-            self.tell(answered);
-        }
-    }
-
-    /// Tells the sink what became of its job; true for a success.
-    fn tell(&mut self, answered: AnsweredJob<'j, 'q>) -> bool {
+    /// Tells the sink what became of its job. A good run that left the session as it was need not be looked at again.
+    fn tell(&mut self, answered: AnsweredJob<'j, 'q>) {
         let AnsweredJob { pending, outcome, start, limits, until } = answered;
         let here = outcome.at.saturating_duration_since(start);
         let round_trip = self.session.connection.round_trip();
         let mut took = outcome.took().unwrap_or_else(|| here.saturating_sub(round_trip));
         let has_deallocated = outcome.has_deallocated();
+        let leaves_no_trace = !outcome.has_changed_settings();
         let verdict = match (outcome.stopped, outcome.refusal) {
             (Some(end), _) => end,
             (None, None) => Ok(()),
@@ -507,7 +470,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 let ours = Duration::from_millis(limits.ours.into());
                 let requests = &self.session.requests;
                 let is_session_limit = match requests.own_limits.statement {
-                    0 => requests.guard().pooled && here < ours,
+                    0 => requests.guard.pooled && here < ours,
                     own => own < limits.ours,
                 };
                 Err(if error.is_statement_timeout(here, limit) && is_session_limit {
@@ -528,9 +491,10 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 })
             }
         };
-        let succeeded = verdict.is_ok();
+        if verdict.is_ok() && leaves_no_trace {
+            self.session.statements.mark_harmless(pending.job.sql);
+        }
         self.end(pending, verdict, took);
-        succeeded
     }
 }
 

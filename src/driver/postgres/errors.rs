@@ -222,6 +222,8 @@ impl ServerError {
             "25P03" | "25P04" => Reason::Timeout,
             // "bind message supplies 0 parameters": the statement has a `$1`. A pooler ends sessions with this code, too.
             "08P01" if !self.fatal => Reason::Sql,
+            // A foreign server that cannot be reached.
+            "HV00N" => Reason::Server,
             code => match code.get(..2).unwrap_or_default() {
                 "40" => Reason::Conflict,
                 "28" => Reason::Auth,
@@ -459,6 +461,7 @@ mod tests {
             ("", Reason::Sql),
             ("08P01", Reason::Sql),
             ("08001", Reason::Server),
+            ("HV00N", Reason::Server),
         ];
         let of = |code: &str, fatal| ServerError { code: code.to_owned(), fatal, ..ServerError::default() };
         for (code, expected) in cases {

@@ -58,10 +58,7 @@ pub(super) struct SentQuery {
 /// What a session's queries have in common.
 pub(super) struct RequestWriter {
     pub(super) protocol: QueryProtocol,
-    guard: GuardOptions,
-    guard_text: String,
-    /// The same for catalog-only queries.
-    catalog_guard_text: String,
+    pub(super) guard: GuardOptions,
     /// What each transaction sets anew.
     pub(super) local: Option<String>,
     /// A transaction is open, and each query is undone after it.
@@ -76,8 +73,6 @@ impl RequestWriter {
     pub(super) fn new(protocol: QueryProtocol, guard: GuardOptions) -> Self {
         RequestWriter {
             protocol,
-            guard_text: guard.text(false),
-            catalog_guard_text: guard.text(true),
             guard,
             local: None,
             in_snapshot: false,
@@ -86,21 +81,12 @@ impl RequestWriter {
         }
     }
 
-    pub(super) fn guard(&self) -> &GuardOptions {
-        &self.guard
-    }
-
     /// From now on each transaction may run on another server connection.
     pub(super) fn expect_pooler(&mut self) {
         self.guard.pooled = true;
-        (self.guard_text, self.catalog_guard_text) = (self.guard.text(false), self.guard.text(true));
         if self.protocol == QueryProtocol::Named {
             self.protocol = QueryProtocol::Unnamed;
         }
-    }
-
-    fn guard_text(&self, sql: &Sql) -> &str {
-        if sql.is_catalog_only() { &self.catalog_guard_text } else { &self.guard_text }
     }
 
     /// Opens the transaction of a snapshot: it sees the database at one moment, and each query starts from a savepoint and
@@ -146,7 +132,7 @@ impl RequestWriter {
         } else if is_named && !sql.is_catalog_only() {
             execute(GUARD, Some(limits), &[], out)?;
         } else {
-            execute_text(self.guard_text(sql), Some(limits), out)?;
+            execute_text(&self.guard.text(sql.is_catalog_only()), Some(limits), out)?;
         }
         Ok(1 + usize::from(local.is_some()))
     }
@@ -240,7 +226,7 @@ impl RequestWriter {
 
     /// What stands before a statement in the simple protocol.
     fn simple_begin(&self, sql: &Sql, limits: QueryLimits) -> String {
-        let guard = limits.written_into(self.guard_text(sql));
+        let guard = limits.written_into(&self.guard.text(sql.is_catalog_only()));
         if self.in_snapshot {
             return format!("{guard};\n");
         }

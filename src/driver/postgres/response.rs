@@ -1,6 +1,6 @@
 //! The server's answer to one query, message by message, into the job's sink.
 //!
-//! Knows neither how the query was sent nor what follows from a refusal: that is `session`'s.
+//! Knows neither how a query is sent (`request`) nor what follows from a refusal (`batch`).
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::error::{Error, Reason, Result};
 use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
 use super::guard_statement::{self, GuardRow, PgServerRole};
+use super::request::SentQuery;
 use super::result_shape::{PgRow, PgValueSpans, ResultShape};
 use super::values::TextStyles;
 
@@ -142,21 +143,6 @@ impl Remaining {
     }
 }
 
-/// What the answer looks like.
-pub(super) struct ExpectedResponse {
-    /// Unknown until the server describes the rows where it was not asked before.
-    pub(super) shape: Option<Arc<ResultShape>>,
-    /// Results before the job's own: those of the guard statement.
-    pub(super) results_before: usize,
-    /// The row of its own guard statement, where the job before it in its group has read that.
-    pub(super) began: Option<GuardRow>,
-    /// Others of its group come before the next `ReadyForQuery`: a good answer ends with the row of the next one's guard
-    /// statement.
-    pub(super) leads: bool,
-    /// Only a server with this role may answer.
-    pub(super) bound_to: Option<PgServerRole>,
-}
-
 /// Which result of the answer comes next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -177,10 +163,17 @@ impl Stage {
 /// The answer being read.
 pub(super) struct ResponseReader<'r, 'q> {
     job: &'r mut Job<'q>,
-    expected: ExpectedResponse,
+    /// Unknown until the server describes the rows where it was not asked before.
+    shape: Option<Arc<ResultShape>>,
     stage: Stage,
-    /// The row of the guard statement behind it.
-    ended: Option<GuardRow>,
+    /// The row of the guard statement before it.
+    before: Option<GuardRow>,
+    /// The same of the one behind it.
+    behind: Option<GuardRow>,
+    /// Others of its group come before the next `ReadyForQuery`.
+    leads: bool,
+    /// Only a server with this role may answer.
+    bound_to: Option<PgServerRole>,
     /// How the server writes texts, where a guard statement told.
     styles: TextStyles,
     bounds: RowBounds,
@@ -194,13 +187,24 @@ pub(super) struct ResponseReader<'r, 'q> {
 }
 
 impl<'r, 'q> ResponseReader<'r, 'q> {
-    pub(super) fn new(job: &'r mut Job<'q>, expected: ExpectedResponse) -> Self {
+    /// `before`: the row of its guard statement, where the job before it in its group has read that. `leads`: others of its
+    /// group follow, and a good answer ends with the row of the next one's guard statement.
+    pub(super) fn new(
+        job: &'r mut Job<'q>,
+        sent: SentQuery,
+        before: Option<GuardRow>,
+        leads: bool,
+        bound_to: Option<PgServerRole>,
+    ) -> Self {
         let bounds = RowBounds::of_query(job.max_cell_bytes);
         ResponseReader {
             job,
-            stage: Stage::before_own(expected.results_before),
-            expected,
-            ended: None,
+            shape: sent.shape,
+            stage: Stage::before_own(sent.results_before),
+            before,
+            behind: None,
+            leads,
+            bound_to,
             styles: TextStyles::default(),
             bounds,
             has_begun: false,
@@ -212,12 +216,12 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
 
     /// What the server is by the latest guard statement.
     pub(super) fn role(&self) -> Option<PgServerRole> {
-        self.ended.or(self.expected.began).and_then(|row| row.role)
+        self.behind.or(self.before).and_then(|row| row.role)
     }
 
     /// Ends the session of a server that has another role now: its answer is not from the server that was asked for.
     fn check_role(&self) -> Result<(), ExchangeError> {
-        match (self.expected.bound_to, self.expected.began.and_then(|row| row.role)) {
+        match (self.bound_to, self.before.and_then(|row| row.role)) {
             (Some(wanted), Some(found)) if wanted != found => Err(role_has_changed(found)),
             _ => Ok(()),
         }
@@ -256,7 +260,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 Err(error) => {
                     let Some(too_long) = TooLong::of(&error) else { return Err(error.into()) };
                     let is_own = !matches!(self.stage, Stage::Before(_));
-                    let shape = self.expected.shape.as_deref().filter(|_| is_own);
+                    let shape = self.shape.as_deref().filter(|_| is_own);
                     self.stopped.get_or_insert_with(|| Err(too_long.of_query(shape)));
                     self.has_begun = true;
                     return Ok(self.outcome(Remaining::Unread));
@@ -284,8 +288,8 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             refusal: self.error.take(),
             has_begun: self.has_begun,
             at: if let Stage::Behind(at) = self.stage { at } else { Instant::now() },
-            before: self.expected.began,
-            behind: self.ended,
+            before: self.before,
+            behind: self.behind,
             remaining,
         }
     }
@@ -302,8 +306,8 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             tags::DATA_ROW_TAG => match self.stage {
                 Stage::Before(_) => {
                     let body = connection.body(message);
-                    self.expected.began = GuardRow::read(body).or(self.expected.began);
-                    match &mut self.expected.shape {
+                    self.before = GuardRow::read(body).or(self.before);
+                    match &mut self.shape {
                         None => self.styles = guard_statement::styles(body).unwrap_or_default(),
                         Some(shape) if shape.has_money() => {
                             Arc::make_mut(shape).styles = guard_statement::styles(body).unwrap_or_default();
@@ -315,8 +319,8 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 Stage::Own if is_wanted => self.row(connection, spans, message),
                 Stage::Own => {}
                 Stage::Behind(_) => {
-                    self.ended = self.ended.or_else(|| GuardRow::read(connection.body(message)));
-                    if self.expected.leads {
+                    self.behind = self.behind.or_else(|| GuardRow::read(connection.body(message)));
+                    if self.leads {
                         return Ok(Some(Remaining::Group));
                     }
                 }
@@ -370,7 +374,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             self.error.get_or_insert_with(ServerError::of_changed_types);
         }
         shape.styles = std::mem::take(&mut self.styles);
-        self.expected.shape = Some(Arc::new(shape));
+        self.shape = Some(Arc::new(shape));
         Ok(())
     }
 
@@ -379,14 +383,14 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             return;
         }
         self.has_begun = true;
-        let shape = self.expected.shape.as_ref();
+        let shape = self.shape.as_ref();
         let columns = shape.map(|shape| shape.columns.as_slice()).unwrap_or_default();
         self.stopped = self.job.sink.columns(columns).err().map(Err);
     }
 
     fn row(&mut self, connection: &mut PgConnection, spans: &mut PgValueSpans, message: &Message) {
         self.begin();
-        let (None, Some(shape)) = (&self.stopped, &self.expected.shape) else { return };
+        let (None, Some(shape)) = (&self.stopped, &self.shape) else { return };
         let flow = spans.find(connection.body_mut(message), shape, self.bounds).and_then(|()| {
             let row = PgRow { body: connection.body(message), spans, shape };
             self.job.sink.row(&row)

@@ -37,7 +37,7 @@ use super::request::{
 use super::response::role_has_changed;
 use super::result_shape::{PgValueSpans, ResultShape};
 use super::session_sql::{self, SessionSql, SessionStatement};
-use super::statement_cache::{PgServerInfo, StatementCache};
+use super::statement_cache::{KnownStatement, PgServerInfo, StatementCache};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
 /// fit the buffers on the way.
@@ -82,7 +82,7 @@ impl PgSession {
     ) -> Self {
         PgSession {
             connection,
-            statements: StatementCache::new(requests.guard().read_only, server),
+            statements: StatementCache::new(requests.guard.read_only, server),
             requests,
             spans: PgValueSpans::default(),
             lasting_entry: None,
@@ -113,7 +113,7 @@ impl PgSession {
             asked.map_err(|error| of_first_question(error.while_doing("the first question to the server")));
         let row = asked?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
-        let role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
+        let role = PgServerRole::of_row(&row, self.requests.guard.tells_read_only);
         self.note_role(Some(role));
         let is_ours = match pooler {
             PoolerMode::Auto => token.is_some() && value(3) == token,
@@ -150,7 +150,7 @@ impl PgSession {
         if self.may_be_shared {
             return Ok(());
         }
-        let question = self.requests.guard().state(self.can_be_reset());
+        let question = self.requests.guard.state(self.can_be_reset());
         match self.connection.ask(&question, by) {
             Ok(state) => self.initial_state = Some(state),
             // Not everything that speaks PostgreSQL's protocol has all of this.
@@ -163,7 +163,7 @@ impl PgSession {
     /// Runs `session_sql`, each statement in a message of its own; all are sent together.
     fn run_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
         let is_extended = matches!(self.requests.protocol, QueryProtocol::Named | QueryProtocol::Unnamed);
-        let naming = (is_extended && !self.can_be_reset()).then(|| self.requests.guard().naming());
+        let naming = (is_extended && !self.can_be_reset()).then(|| self.requests.guard.naming());
         let statements = || session_sql.lasting.iter().chain(&session_sql.local);
         // The name comes first, so that `session_sql` may set another.
         for sql in naming.iter().chain(statements().map(|statement| &statement.sql)) {
@@ -182,7 +182,7 @@ impl PgSession {
     fn queue_preparations(&mut self) -> io::Result<()> {
         self.is_unprepared = true;
         let unlimited = QueryLimits::new(Duration::MAX, SessionLimits::default());
-        let (guard, resets) = (self.requests.guard(), self.can_be_reset());
+        let (guard, resets) = (&self.requests.guard, self.can_be_reset());
         let out = &mut self.connection.out;
         if resets {
             execute_text(&guard.naming(), None, out)?;
@@ -296,7 +296,7 @@ impl PgSession {
         if self.requests.protocol == QueryProtocol::Console {
             return self.connection.ask("SHOW VERSION", by).map(drop);
         }
-        let tells = self.requests.guard().tells_read_only;
+        let tells = self.requests.guard.tells_read_only;
         let row = self.connection.ask(&guard_statement::role_question(tells), by)?.pop().unwrap_or_default();
         let found = PgServerRole::of_row(&row, tells);
         self.note_role(Some(found));
@@ -317,7 +317,7 @@ impl PgSession {
             return Err(Error::new(Reason::Sql, "the statement contains a zero byte"));
         }
         for dialect in self.dialects(sql) {
-            if self.requests.guard().read_only {
+            if self.requests.guard.read_only {
                 check_read_only(sql.text(), *dialect)?;
             }
             // The one message of the simple protocol would let a second statement end our transaction.
@@ -352,7 +352,7 @@ impl PgSession {
     pub(super) fn is_harmless(&self, sql: &Sql) -> bool {
         self.requests.protocol == QueryProtocol::Named
             && !self.requests.in_snapshot
-            && self.statements.is_harmless(sql)
+            && self.statements.get(sql).is_some_and(KnownStatement::is_harmless)
     }
 
     /// Finds another way to send what the server refuses; false when there is none.
@@ -368,8 +368,10 @@ impl PgSession {
         }
         // After DDL. A statement that was prepared anew has not run well yet, and is not tried without end.
         let has_old_parameters = error.may_be_of_old_parameters()
-            && self.statements.get(sql).is_some_and(|known| known.shape.parameters > 0)
-            && self.statements.is_harmless(sql);
+            && self
+                .statements
+                .get(sql)
+                .is_some_and(|known| known.shape.parameters > 0 && known.is_harmless());
         if !(error.is_of_another_shape() || has_old_parameters) || !self.statements.remove(sql) {
             return false;
         }
@@ -498,7 +500,7 @@ impl PgSession {
         let out = &mut self.connection.out;
         if self.requests.protocol == QueryProtocol::Simple {
             let reset = if resets { guard_statement::RESET_ALL } else { "" };
-            return frontend::query(&format!("{reset};{}", self.requests.guard().state(resets)), out);
+            return frontend::query(&format!("{reset};{}", self.requests.guard.state(resets)), out);
         }
         if resets {
             execute(RESET, None, &[], out)?;
@@ -569,10 +571,6 @@ impl Session for PgSession {
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
-        self.between_batches("ping", |session| session.ask_role(by), by)
-    }
-
-    fn refresh(&mut self, by: Deadline) -> Health {
         self.between_batches("the question for its role", |session| session.ask_role(by), by)
     }
 

@@ -106,11 +106,6 @@ impl StatementCache {
         self.known.remove(sql.name()).is_some()
     }
 
-    /// It is known, and harmless.
-    pub(super) fn is_harmless(&self, sql: &Sql) -> bool {
-        self.get(sql).is_some_and(KnownStatement::is_harmless)
-    }
-
     /// A good run of `sql` left the session as it was: that need not be asked again.
     pub(super) fn mark_harmless(&mut self, sql: &Sql) {
         if let Some(known) = self.known.get_mut(sql.name()) {
