@@ -203,7 +203,9 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     /// Sends the next jobs in one message, and reads the answers.
     fn run_next(&mut self) -> Result<(), Health> {
         let session = &*self.session;
-        self.jobs.sort_by_key(|pending| !session.is_harmless(pending.job.sql));
+        // What leaves a trace is the last before the session is reset.
+        let order = |sql: &Sql| (!session.is_harmless(sql), session.statements.keeps_changed_settings(sql));
+        self.jobs.sort_by_key(|pending| order(pending.job.sql));
         // What leaves in groups first: one message for them, and one for the others.
         let is_group = self.jobs.get(1).is_some_and(|second| session.is_harmless(second.job.sql));
         let groups = if is_group { self.queue_groups() } else { self.queue_apart() };

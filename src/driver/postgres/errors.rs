@@ -12,8 +12,9 @@ use super::connection::MessageFields;
 
 /// A text is not in its encoding.
 const BROKEN_TEXT: &str = "22021";
-const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, `SET LOCAL client_encoding = 'SQL_ASCII'` in \
-                                session_sql accepts every text: labels that are not UTF-8 are hexadecimal then";
+const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, or the text is a name that another database of the \
+                                server wrote, `SET LOCAL client_encoding = 'SQL_ASCII'` in session_sql accepts every text: labels \
+                                that are not UTF-8 are hexadecimal then";
 
 /// `invalid_transaction_termination`: since PostgreSQL 18 also where a query calls the procedure outside of a snapshot.
 const COMMIT_INSIDE: &str = "2D000";
