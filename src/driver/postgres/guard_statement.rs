@@ -146,7 +146,7 @@ impl GuardOptions {
     /// is set again; and locks of the session are released. Where `session_sql` has set up the session for good, it may
     /// hold a lock itself, and the locks are counted.
     pub(super) fn state(&self, resets: bool) -> String {
-        let settings = format!("session_user, {}, {}", read_by(), current(&TRANSACTION_SETTINGS));
+        let settings = format!("{}, {}", read_by(), current(&TRANSACTION_SETTINGS));
         if resets {
             let names = self.names();
             return format!(
@@ -219,9 +219,9 @@ fn fingerprint() -> String {
     format!("pg_catalog.concat_ws('|', '{FINGERPRINT}', {})", read_by())
 }
 
-/// The values of [`READ_BY`], and the schema of the session's temporary tables, which hide others of their names.
+/// The user, the values of [`READ_BY`], and the schema of the session's temporary tables, which hide others of their names.
 fn read_by() -> String {
-    format!("{}, pg_catalog.pg_my_temp_schema()", current(&READ_BY))
+    format!("session_user, {}, pg_catalog.pg_my_temp_schema()", current(&READ_BY))
 }
 
 fn current(names: &[&str]) -> String {

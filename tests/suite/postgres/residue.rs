@@ -170,6 +170,31 @@ fn a_function_that_closes_all_portals_costs_one_session() {
     }
 }
 
+/// Where the one who logs in is a superuser, a function can become anybody.
+#[test]
+fn a_function_that_takes_another_user_leaves_it_to_no_other_query() {
+    let server = Postgres::fresh("authorization");
+    make_function(&server, "becomes", "EXECUTE 'SET SESSION AUTHORIZATION pg_monitor'");
+    let statements = ["SELECT 1", "SELECT becomes()", "SELECT session_user::text"].map(Sql::new);
+    let endpoint = endpoint(login(&server));
+    let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    for _ in 0..4 {
+        let mut sinks = [(); 3].map(|()| Recorder::new());
+        let mut jobs: Vec<_> =
+            statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        drop(jobs);
+        let [_, _, user] = sinks;
+        if !matches!(health, Health::Clean) {
+            assert!(user.verdict.is_none(), "it is to run again: {:?}", user.verdict);
+            session = endpoint.connect(Deadline::within(LONG)).unwrap();
+        } else {
+            assert_eq!(user.good(), [["Text(\"postgres\")"]]);
+        }
+    }
+    assert_eq!(value(&mut *session, "SELECT session_user::text"), "Text(\"postgres\")");
+}
+
 /// It would hide a table of the same name. Where a query may write, one session is lost before that is known.
 #[test]
 fn a_temporary_table_of_a_function_hides_no_table_from_other_queries() {
