@@ -92,7 +92,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         match self.session.prepare_itself(due) {
             Err(error) if error.reason() == Reason::Timeout && !self.jobs.is_empty() => {
                 let first = self.jobs.remove(0);
-                self.end(first, Err(timed_out(start)), start.elapsed());
+                self.end(first.job, Err(timed_out(start)), start.elapsed());
                 return Err(Health::Spent);
             }
             prepared => prepared.map_err(Health::Lost)?,
@@ -121,9 +121,9 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         }
     }
 
-    fn end(&mut self, pending: PendingJob<'j, 'q>, verdict: Result<()>, took: Duration) {
+    fn end(&mut self, job: &mut Job<'q>, verdict: Result<()>, took: Duration) {
         self.left -= 1;
-        pending.job.sink.end(verdict, took);
+        job.sink.end(verdict, took);
     }
 
     /// Ends the jobs that do not pass a check. Nothing was sent for them: the session is as good as before.
@@ -131,7 +131,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         for pending in std::mem::take(&mut self.jobs) {
             match check(self.session, pending.job) {
                 Ok(()) => self.jobs.push(pending),
-                Err(error) => self.end(pending, Err(error), Duration::ZERO),
+                Err(error) => self.end(pending.job, Err(error), Duration::ZERO),
             }
         }
     }
@@ -177,7 +177,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 Err((sql, ExchangeError::Late)) => {
                     let place = place_of(sql).unwrap_or_default();
                     let pending = self.jobs.remove(place);
-                    self.end(pending, Err(timed_out(start)), start.elapsed());
+                    self.end(pending.job, Err(timed_out(start)), start.elapsed());
                     return Err(Health::Spent);
                 }
                 Err((_, error)) => return Err(lost(error)),
@@ -305,7 +305,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             Ok(outcome) => Ok(AnsweredJob { pending, outcome, start, limits, until }),
             Err(ExchangeError::Lost(error)) => Err(Health::Lost(error)),
             Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
-                self.end(pending, Err(timed_out(start)), start.elapsed());
+                self.end(pending.job, Err(timed_out(start)), start.elapsed());
                 Err(Health::Spent)
             }
         }
@@ -496,7 +496,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         if verdict.is_ok() && leaves_no_trace {
             self.session.statements.mark_harmless(pending.job.sql);
         }
-        self.end(pending, verdict, took);
+        self.end(pending.job, verdict, took);
     }
 }
 
