@@ -14,7 +14,7 @@ use crate::driver::{ServerFacts, TlsState, bounded_text};
 
 use super::errors::CallError;
 use super::packet::MySqlError;
-use super::protocol::{MySqlAnswer, ProtocolClient, TextRows};
+use super::protocol::{MySqlAnswer, ProtocolClient, TextRows, answer};
 use super::session_changes::ChangeProbe;
 use super::time_zone;
 use super::time_zone::{SessionZone, YearOffsets};
@@ -52,7 +52,6 @@ struct SessionState {
     has_init_connect: bool,
     /// The query behind each batch, where the server answers it.
     probe: Option<ChangeProbe>,
-    role: &'static str,
 }
 
 /// The variables and statements that a server of a flavour and version knows.
@@ -106,15 +105,15 @@ impl ServerInfo {
         // Whole: what counts may be at its end.
         let has_ambiguous_backslash = has_ambiguous_backslash(&text());
         let zone = Arc::new(read_zone(next(answers)));
-        let mut state = likely.read_state(config, answers);
+        let mut state_and_role = likely.read_state(config, answers);
         let dialect = ServerDialect::of(&version);
         if dialect != likely {
             let answers = client.ask_all(&dialect.state_questions(config), by)?;
-            state = dialect.read_state(config, &mut answers.into_iter());
+            state_and_role = dialect.read_state(config, &mut answers.into_iter());
         }
-        let state = state?;
-        let (flavor, role) = (dialect.flavor.as_str().to_owned(), state.role.to_owned());
-        let facts = ServerFacts { version, flavor, role, tls };
+        let (state, role) = state_and_role?;
+        let flavor = dialect.flavor.as_str().to_owned();
+        let facts = ServerFacts { version, flavor, role: role.to_owned(), tls };
         Ok(ServerInfo { facts, has_ambiguous_backslash, zone, dialect, state })
     }
 
@@ -146,8 +145,10 @@ impl ServerInfo {
         statements.push(self.timeout_count_question());
         client.queue(Command::COM_RESET_CONNECTION, &[]);
         client.queue_queries(&statements);
-        client.read_done(by)?;
+        let reset = answer(client.read_done(by))?;
         let answers = &mut client.read_tables(statements.len(), by)?.into_iter();
+        // Now that all answers are read, whatever the server said.
+        reset?;
         check_start(client, session_sql, answers)?;
         self.zone = Arc::new(read_zone(next(answers)));
         let candidates = self.dialect.probe_candidates(session_sql);
@@ -222,7 +223,8 @@ impl ServerInfo {
 
 /// What each session starts with, and starts with again when it was reset.
 fn start_statements(client: &ProtocolClient, session_sql: &[String]) -> Vec<String> {
-    let mut statements = vec!["SET NAMES utf8mb4".to_owned()];
+    // The server's `sql_select_limit` would leave rows out without a word.
+    let mut statements = vec!["SET NAMES utf8mb4,sql_select_limit=18446744073709551615".to_owned()];
     if client.tracks_session() {
         // Which variables is told on MariaDB only: MySQL counts the statements in one, which changes each time. X'' as '' is NULL,
         // and refused, under MariaDB's EMPTY_STRING_IS_NULL.
@@ -348,12 +350,12 @@ impl ServerDialect {
         questions
     }
 
-    /// Reads the answers to [`ServerDialect::state_questions`].
+    /// Reads the answers to [`ServerDialect::state_questions`]: the state, and the role.
     fn read_state(
         self,
         config: &ConnectionConfig,
         answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
-    ) -> MySqlAnswer<SessionState> {
+    ) -> MySqlAnswer<(SessionState, &'static str)> {
         let limit = only_cell(next(answers)).and_then(|text| self.flavor.read_limit(&text));
         let lock_wait = only_cell(next(answers)).filter(|text| text.parse::<u64>().is_ok());
         let has_init_connect = only_cell(next(answers)).is_some_and(|length| length != "0");
@@ -361,7 +363,7 @@ impl ServerDialect {
         let probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
         let role = read_role(answers);
         next(answers)?;
-        Ok(SessionState { limit, lock_wait, has_init_connect, probe, role })
+        Ok((SessionState { limit, lock_wait, has_init_connect, probe }, role))
     }
 
     fn set_limits(self, limit: Duration, read_only: bool) -> String {
@@ -435,13 +437,7 @@ mod tests {
             has_ambiguous_backslash: false,
             zone: Arc::new(SessionZone::unknown()),
             dialect: ServerDialect::of(version),
-            state: SessionState {
-                limit,
-                lock_wait: None,
-                has_init_connect: false,
-                probe: None,
-                role: "primary",
-            },
+            state: SessionState { limit, lock_wait: None, has_init_connect: false, probe: None },
         }
     }
 
