@@ -93,10 +93,6 @@ impl ProtocolClient {
         self.tracking = tracking;
     }
 
-    pub(super) fn tracks_session(&self) -> bool {
-        self.tracking != SessionTracking::Nothing
-    }
-
     pub(super) fn stream(&mut self) -> &mut ServerStream {
         &mut self.stream
     }
@@ -301,7 +297,7 @@ impl ProtocolClient {
     }
 
     fn read_end_of_columns(&mut self, by: Deadline) -> Result<(), CallError> {
-        if self.tracks_session() {
+        if self.tracking != SessionTracking::Nothing {
             return Ok(());
         }
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;

@@ -93,12 +93,12 @@ impl ServerInfo {
     ) -> Result<Self, CallError> {
         let session_sql = &config.session_sql;
         let likely = ServerDialect::of(greeted_version);
-        let mut statements = start_statements(client, session_sql);
+        let mut statements = start_statements(session_sql);
         statements.push("SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)".to_owned());
         statements.push(time_zone::question());
         statements.extend(likely.state_questions(config));
         let answers = &mut client.ask_all(&statements, by)?.into_iter();
-        check_start(client, session_sql, answers)?;
+        check_start(session_sql, answers)?;
         let mut texts = next(answers)?.into_iter().next().unwrap_or_default().into_iter();
         let mut text = || texts.next().flatten().unwrap_or_default();
         let version = bounded_text::name(&text());
@@ -139,7 +139,7 @@ impl ServerInfo {
         session_sql: &[String],
         by: Deadline,
     ) -> Result<Option<u64>, CallError> {
-        let mut statements = start_statements(client, session_sql);
+        let mut statements = start_statements(session_sql);
         statements.push(time_zone::question());
         statements.extend(self.dialect.probe_candidates(session_sql));
         statements.push(self.timeout_count_question());
@@ -149,7 +149,7 @@ impl ServerInfo {
         let answers = &mut client.read_tables(statements.len(), by)?.into_iter();
         // Now that all answers are read, whatever the server said.
         reset?;
-        check_start(client, session_sql, answers)?;
+        check_start(session_sql, answers)?;
         self.zone = Arc::new(read_zone(next(answers)));
         let candidates = self.dialect.probe_candidates(session_sql);
         self.state.probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
@@ -222,33 +222,26 @@ impl ServerInfo {
 }
 
 /// What each session starts with, and starts with again when it was reset.
-fn start_statements(client: &ProtocolClient, session_sql: &[String]) -> Vec<String> {
+fn start_statements(session_sql: &[String]) -> Vec<String> {
     // The server's `sql_select_limit` would leave rows out without a word.
-    let mut statements = vec!["SET NAMES utf8mb4,sql_select_limit=18446744073709551615".to_owned()];
-    if client.tracks_session() {
-        // Which variables is told on MariaDB only: MySQL counts the statements in one, which changes each time. X'' as '' is NULL,
-        // and refused, under MariaDB's EMPTY_STRING_IS_NULL.
-        let track = "SET session_track_state_change=1,\
-            session_track_system_variables=IF(VERSION() LIKE '%MariaDB%','*',X'')";
-        statements.push(track.to_owned());
-    }
-    statements.extend_from_slice(session_sql);
+    let texts = "SET NAMES utf8mb4,sql_select_limit=18446744073709551615";
+    // Which variables is told on MariaDB only: MySQL counts the statements in one, which changes each time. X'' as '' is NULL,
+    // and refused, under MariaDB's EMPTY_STRING_IS_NULL.
+    let track = "SET session_track_state_change=1,\
+        session_track_system_variables=IF(VERSION() LIKE '%MariaDB%','*',X'')";
     // Without autocommit the first SELECT would open a transaction that never sees a later change. Answers are read as UTF-8.
-    statements.push("SET autocommit=1,character_set_results=utf8mb4".to_owned());
-    statements
+    let last = "SET autocommit=1,character_set_results=utf8mb4";
+    [&[texts.to_owned(), track.to_owned()], session_sql, &[last.to_owned()]].concat()
 }
 
 /// Checks the answers to [`start_statements`].
 fn check_start(
-    client: &ProtocolClient,
     session_sql: &[String],
     answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
 ) -> Result<(), CallError> {
     next(answers)?;
-    if client.tracks_session() {
-        // A proxy may not know the variables.
-        let _ = next(answers);
-    }
+    // A proxy, and a server that tells nothing, may not know the variables.
+    let _ = next(answers);
     for number in 1..=session_sql.len() {
         next(answers).map_err(|error| in_session_sql(number, error))?;
     }
