@@ -149,6 +149,9 @@ impl Pipeline {
     /// Why no more of them may run on this connection: it broke, a statement of it goes on, or its session is not what they
     /// have to run in.
     pub(super) fn run(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<()> {
+        if self.info.zone_was_refused && !jobs.is_empty() {
+            self.info.ask_zone(&mut self.client, by)?;
+        }
         while !jobs.is_empty() {
             if by.passed() {
                 for job in jobs.drain(..) {
@@ -371,9 +374,10 @@ impl Pipeline {
     fn read_probe(&mut self, by: Deadline) -> Result<bool> {
         let Some(probe) = self.info.probe() else { return Ok(false) };
         let found = answer(self.client.read_table(Deadline::after(by.moment(), GRACE)))?;
+        let found_change = found.as_ref().is_ok_and(|table| probe.finds_change(table));
         // Under the limit of the last statement, which may be short: without an answer it is not known.
-        self.is_changed |= found.as_ref().map_or(true, |table| probe.finds_change(table));
-        Ok(found.is_ok_and(|table| probe.finds_change(&table)))
+        self.is_changed |= found_change || found.is_err();
+        Ok(found_change)
     }
 
     /// Asks how many statements the server's limit has ended.

@@ -11,6 +11,7 @@ use mysql_common::constants::Command;
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::connection::ConnectionConfig;
 use crate::driver::{ServerFacts, TlsState, bounded_text};
+use crate::error::{Error, Reason};
 
 use super::errors::CallError;
 use super::packet::MySqlError;
@@ -37,6 +38,8 @@ pub(super) struct ServerInfo {
     pub(super) has_ambiguous_backslash: bool,
     /// How dates and times are read.
     pub(super) zone: Arc<SessionZone>,
+    /// The server was not ready to tell the zone (a Galera node outside its cluster): it may be later.
+    pub(super) zone_was_refused: bool,
     dialect: ServerDialect,
     state: SessionState,
 }
@@ -104,7 +107,7 @@ impl ServerInfo {
         let version = bounded_text::name(&text());
         // Whole: what counts may be at its end.
         let has_ambiguous_backslash = has_ambiguous_backslash(&text());
-        let zone = Arc::new(read_zone(next(answers)));
+        let (zone, zone_was_refused) = read_zone(next(answers));
         let mut state_and_role = likely.read_state(config, answers);
         let dialect = ServerDialect::of(&version);
         if dialect != likely {
@@ -114,7 +117,7 @@ impl ServerInfo {
         let (state, role) = state_and_role?;
         let flavor = dialect.flavor.as_str().to_owned();
         let facts = ServerFacts { version, flavor, role: role.to_owned(), tls };
-        Ok(ServerInfo { facts, has_ambiguous_backslash, zone, dialect, state })
+        Ok(ServerInfo { facts, has_ambiguous_backslash, zone, zone_was_refused, dialect, state })
     }
 
     /// Asks for the role again: a failover changes it under a live connection. One round trip.
@@ -128,6 +131,14 @@ impl ServerInfo {
         let answers = &mut client.ask_all(&statements, by)?.into_iter();
         next(answers)?;
         self.facts.role = read_role(answers).to_owned();
+        Ok(())
+    }
+
+    /// Asks for the time zone again. One round trip.
+    pub(super) fn ask_zone(&mut self, client: &mut ProtocolClient, by: Deadline) -> Result<(), Error> {
+        let statements = [self.own_limits(by), time_zone::question()];
+        let answers = &mut client.ask_all(&statements, by)?.into_iter().skip(1);
+        (self.zone, self.zone_was_refused) = read_zone(next(answers));
         Ok(())
     }
 
@@ -150,7 +161,7 @@ impl ServerInfo {
         // Now that all answers are read, whatever the server said.
         reset?;
         check_start(session_sql, answers)?;
-        self.zone = Arc::new(read_zone(next(answers)));
+        (self.zone, self.zone_was_refused) = read_zone(next(answers));
         let candidates = self.dialect.probe_candidates(session_sql);
         self.state.probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
         Ok(next(answers).ok().as_ref().and_then(read_count))
@@ -269,12 +280,15 @@ fn only_cell(answer: MySqlAnswer<TextRows>) -> Option<String> {
     answer.ok()?.into_iter().next()?.into_iter().next()?
 }
 
-/// The session's time zone; unknown where the server does not answer.
-fn read_zone(answer: MySqlAnswer<TextRows>) -> SessionZone {
-    let Ok(table) = answer else { return SessionZone::unknown() };
+/// The session's time zone; unknown where the server does not answer, and whether it was not ready to.
+fn read_zone(answer: MySqlAnswer<TextRows>) -> (Arc<SessionZone>, bool) {
+    let table = match answer {
+        Ok(table) => table,
+        Err(error) => return (Arc::new(SessionZone::unknown()), error.to_error().reason() == Reason::Server),
+    };
     let name = table.first().and_then(|row| row.first()?.clone()).unwrap_or_default();
     let years: Option<Vec<YearOffsets>> = table.iter().map(|row| year_offsets(row)).collect();
-    SessionZone::new(&name, &years.unwrap_or_default())
+    (Arc::new(SessionZone::new(&name, &years.unwrap_or_default())), false)
 }
 
 fn year_offsets(row: &[Option<String>]) -> Option<YearOffsets> {
@@ -429,6 +443,7 @@ mod tests {
             facts: ServerFacts::default(),
             has_ambiguous_backslash: false,
             zone: Arc::new(SessionZone::unknown()),
+            zone_was_refused: false,
             dialect: ServerDialect::of(version),
             state: SessionState { limit, lock_wait: None, has_init_connect: false, probe: None },
         }

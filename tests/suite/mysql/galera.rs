@@ -68,3 +68,17 @@ fn a_node_outside_its_cluster_shows_its_state_and_is_asked_for_no_kill() {
     let health = session.snapshot(true, Deadline::within(LONG));
     assert!(matches!(health, Health::Lost(_)) && session.has_ended() && session.is_answered(), "{health:?}");
 }
+
+/// Such a node refuses the question for the time zone at a login.
+#[test]
+fn a_session_of_before_its_node_was_ready_learns_its_zone() {
+    let server = node();
+    server.access().run("SET GLOBAL wsrep_reject_queries = 'ALL'");
+    let mut session = open(login(server.access())).unwrap();
+    let date = "SELECT DATE '2026-01-02'";
+    assert!(run(&mut *session, date, LONG).0.good()[0][0].contains("UnknownOffset"));
+    server.access().run("SET GLOBAL wsrep_reject_queries = 'NONE'");
+    let (sink, health) = run(&mut *session, date, LONG);
+    assert_eq!(sink.good()[0], ["LocalDate { days: 20455, moment: Ok(1767312000000000) }"]);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+}
