@@ -32,7 +32,8 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         inherited.selector = TargetSelector::read(&mut keys, drivers);
         inherited.written = WrittenQuery::read(&mut keys);
-        inherited.default_when = conditions::read(&mut keys, Sql::new).map(Arc::new);
+        inherited.default_when = conditions::read(&mut keys, Sql::new, None);
+        inherited.when = inherited.default_when.clone();
         inherited.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
@@ -94,13 +95,13 @@ pub(super) fn included(
         TargetSelector::read(&mut keys, drivers)
     };
     let written = WrittenQuery::read_of_file(&mut keys);
-    let when = conditions::read(&mut keys, statement).map(Arc::new);
+    let when = conditions::read(&mut keys, statement, defaults.default_when.as_deref());
     let aliases = aliases::read(&mut keys, &collector);
     let inherited = Inherited {
         collector,
         selector: selector.or_else(|| defaults.selector.clone()),
         written: written.or(defaults.written.clone()),
-        when,
+        when: when.or_else(|| defaults.when.clone()),
         default_when: defaults.default_when.clone(),
         lint_off: defaults.lint_off.clone(),
         statement,
