@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
 use crate::metric::lint_off::{LintSubject, SilencedLints};
-use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
 use super::aliases::{self, AliasEntry};
 use super::conditions;
+use super::include::IncludedFile;
 use super::query::{Inherited, QueryEntry, WrittenQuery};
 use super::query_tests::{self, QueryTest};
 use super::selection::MAIN;
@@ -73,18 +73,16 @@ pub(super) fn queries(keys: &mut Keys<'_>, inherited: &Inherited, drivers: &Driv
     CollectorEntries { queries, query_tests, aliases: Vec::new(), all_named }
 }
 
-/// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes
-/// its statements.
+/// Reads one included file: its queries and its tests.
 pub(super) fn included(
-    document: &Document,
-    name: &str,
-    statement: fn(&str) -> Sql,
+    file: &IncludedFile,
     defaults: &Inherited,
     drivers: &Drivers,
     reader: &Reader<'_>,
 ) -> CollectorEntries {
+    let IncludedFile { collector: name, statement, document } = file;
     let Some(mut keys) = Keys::root(document, reader) else { return CollectorEntries::default() };
-    let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
+    let collector = keys.text("collector").map_or_else(|| Arc::from(name.as_str()), Arc::from);
     let selector = if keys.is_mapping("databases") {
         keys.forbid(
             "databases",
@@ -95,7 +93,7 @@ pub(super) fn included(
         TargetSelector::read(&mut keys, drivers)
     };
     let written = WrittenQuery::read_of_file(&mut keys);
-    let when = conditions::read(&mut keys, statement, defaults.default_when.as_deref());
+    let when = conditions::read(&mut keys, *statement, defaults.default_when.as_deref());
     let aliases = aliases::read(&mut keys, &collector);
     let inherited = Inherited {
         collector,
@@ -104,7 +102,7 @@ pub(super) fn included(
         when: when.or_else(|| defaults.when.clone()),
         default_when: defaults.default_when.clone(),
         lint_off: defaults.lint_off.clone(),
-        statement,
+        statement: *statement,
     };
     let read = queries(&mut keys, &inherited, drivers);
     keys.require_one(&["queries"], "has no `queries`", None);

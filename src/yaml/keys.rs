@@ -230,7 +230,7 @@ impl<'d> Keys<'d> {
         if self.look(key).is_none() {
             return Some(vec![("name".to_owned(), self.empty_element(key)?)]);
         }
-        self.merged(key, |found| {
+        let (own, mut entries) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
                 return self.wrong(found, "a mapping of names to mappings");
             };
@@ -239,7 +239,10 @@ impl<'d> Keys<'d> {
                 Some((entry.key.clone(), self.element(found, key, &entry.node, &path, entry.at)?))
             };
             Some(entries.iter().filter_map(element).collect())
-        })
+        })?;
+        // The own ones behind: of several patterns that match, the last one counts.
+        entries.extend(own);
+        Some(entries)
     }
 
     /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
@@ -399,33 +402,31 @@ impl<'d> Keys<'d> {
         value.map_err(|message| self.fault(key, message)).ok()
     }
 
-    /// A mapping of scalars in file order, behind those of the defaults that have other names; values expanded, keys as
-    /// typed.
+    /// A mapping of scalars in file order, then those of the defaults that have other names; values expanded, keys as typed.
     pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
         self.ask(key, &ValueKind::Pairs);
-        self.merged(key, |found| {
+        let (mut pairs, others) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
                 return self.wrong(found, "a mapping of names to texts");
             };
             let path = found.path();
             all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
-        })
+        })?;
+        pairs.extend(others);
+        Some(pairs)
     }
 
-    /// What `read` makes of the names under `key`: first those of the defaults that the mapping itself does not have, as of
-    /// several patterns that match the last one counts.
+    /// What `read` makes of the names under `key`, and of those that the default alone has.
     fn merged<T>(
         &self,
         key: &str,
         read: impl Fn(&FoundKey<'_, 'd>) -> Option<Vec<(String, T)>>,
-    ) -> Option<Vec<(String, T)>> {
-        let mut own = read(&self.look(key)?)?;
-        let Some(default) = self.merged_default(key) else { return Some(own) };
-        let names: HashSet<String> = own.iter().map(|(name, _)| name.clone()).collect();
-        let mut all = read(&default)?;
-        all.retain(|(name, _)| !names.contains(name));
-        all.append(&mut own);
-        Some(all)
+    ) -> Option<(Vec<(String, T)>, Vec<(String, T)>)> {
+        let own = read(&self.look(key)?)?;
+        let mut others = self.merged_default(key).map_or(Some(Vec::new()), |default| read(&default))?;
+        let names: HashSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+        others.retain(|(name, _)| !names.contains(name.as_str()));
+        Some((own, others))
     }
 
     /// A list of texts, each standing for itself, or a mapping of names to texts and to mappings, in file order. Nothing is
