@@ -55,11 +55,8 @@ pub enum TextOrMapping<'d> {
     Mapping(Keys<'d>),
 }
 
-/// Columns with their values, in the order written.
-pub type LiteralRow = Vec<(String, Literal)>;
-
-/// Names with their texts, in the order written; `None` for nothing.
-pub type NamedRow = Vec<(String, Option<String>)>;
+/// Names with what stands under them, in the order written.
+pub type Named<T> = Vec<(String, T)>;
 
 /// A whole number that a key may hold.
 pub trait KeyNumber: FromStr {
@@ -225,7 +222,7 @@ impl<'d> Keys<'d> {
 
     /// A mapping of names to mappings, in file order, behind those of the defaults that have other names. A name with nothing
     /// after it is an empty mapping.
-    pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
+    pub fn entries(&mut self, key: &'static str) -> Option<Named<Keys<'d>>> {
         self.ask(key, &ValueKind::Entries);
         if self.look(key).is_none() {
             return Some(vec![("name".to_owned(), self.empty_element(key)?)]);
@@ -403,7 +400,7 @@ impl<'d> Keys<'d> {
     }
 
     /// A mapping of scalars in file order, then those of the defaults that have other names; values expanded, keys as typed.
-    pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+    pub fn pairs(&mut self, key: &'static str) -> Option<Named<String>> {
         self.ask(key, &ValueKind::Pairs);
         let (mut pairs, others) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
@@ -420,8 +417,8 @@ impl<'d> Keys<'d> {
     fn merged<T>(
         &self,
         key: &str,
-        read: impl Fn(&FoundKey<'_, 'd>) -> Option<Vec<(String, T)>>,
-    ) -> Option<(Vec<(String, T)>, Vec<(String, T)>)> {
+        read: impl Fn(&FoundKey<'_, 'd>) -> Option<Named<T>>,
+    ) -> Option<(Named<T>, Named<T>)> {
         let own = read(&self.look(key)?)?;
         let mut others = self.merged_default(key).map_or(Some(Vec::new()), |default| read(&default))?;
         let names: HashSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
@@ -431,7 +428,7 @@ impl<'d> Keys<'d> {
 
     /// A list of texts, each standing for itself, or a mapping of names to texts and to mappings, in file order. Nothing is
     /// merged with defaults.
-    pub fn named_texts_or_mappings(&mut self, key: &'static str) -> Option<Vec<(String, TextOrMapping<'d>)>> {
+    pub fn named_texts_or_mappings(&mut self, key: &'static str) -> Option<Named<TextOrMapping<'d>>> {
         self.ask(key, &ValueKind::Texts);
         self.ask(key, &ValueKind::PairsOrEntries);
         let Some(found) = self.look(key) else {
@@ -453,7 +450,7 @@ impl<'d> Keys<'d> {
     }
 
     /// A list of mappings of columns to scalars: what a query test says a database returns.
-    pub fn rows(&mut self, key: &'static str) -> Option<Vec<LiteralRow>> {
+    pub fn rows(&mut self, key: &'static str) -> Option<Vec<Named<Literal>>> {
         self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
         let text = &found.source.document.text;
@@ -475,7 +472,7 @@ impl<'d> Keys<'d> {
     }
 
     /// A list of mappings of names to texts, in the order written; values expanded, `None` for `~`.
-    pub fn named_rows(&mut self, key: &'static str) -> Option<Vec<NamedRow>> {
+    pub fn named_rows(&mut self, key: &'static str) -> Option<Vec<Named<Option<String>>>> {
         self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
         self.rows_of(&found, "names", |entry, row| match &entry.node.value {
@@ -490,7 +487,7 @@ impl<'d> Keys<'d> {
         found: &FoundKey<'_, 'd>,
         what: &str,
         read: impl Fn(&MapEntry, &str) -> Option<T>,
-    ) -> Option<Vec<Vec<(String, T)>>> {
+    ) -> Option<Vec<Named<T>>> {
         let NodeValue::List(items) = found.value() else {
             return self.wrong(found, "a list of mappings");
         };
