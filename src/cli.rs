@@ -108,7 +108,11 @@ fn execute(args: &[String]) -> CommandResult {
     let args = match Arguments::from_args(&["sql-exporter"], &args) {
         Ok(args) => args,
         Err(early) if early.status.is_ok() => return print(&early.output),
-        Err(early) => return Err(Error::config(on_one_line(&early.output)).into()),
+        Err(early) => {
+            let message = on_one_line(&early.output);
+            let hint = hint_for_file(&message);
+            return Err(Error::config(message).with_hint_if_any(hint).into());
+        }
     };
     let Arguments { config, listen, log_level, log_format, version, command, .. } = args;
     if version {
@@ -133,6 +137,12 @@ fn execute(args: &[String]) -> CommandResult {
 fn print(text: &str) -> CommandResult {
     print_stdout(&TerminalText::document(text))?;
     Ok(0)
+}
+
+/// What to write where a file stands alone that is likely the configuration.
+fn hint_for_file(text: &str) -> Option<String> {
+    let is_file = [".yaml", ".yml"].iter().any(|end| text.ends_with(end));
+    is_file.then(|| "write `-c FILE` for a configuration".to_owned())
 }
 
 /// argh's message, which has several lines.
@@ -186,7 +196,8 @@ fn check_command(command: Option<&str>, once: bool) -> Result<(), Error> {
             if known.contains(&name) {
                 return Ok(());
             }
-            Err(Error::config(format!("unknown command `{name}`")).with_hint(nearest_or_all(name, &known)))
+            let hint = hint_for_file(name).unwrap_or_else(|| nearest_or_all(name, &known));
+            Err(Error::config(format!("unknown command `{name}`")).with_hint(hint))
         }
     }
 }
@@ -227,5 +238,7 @@ mod tests {
     fn unknown_commands_are_refused_by_name() {
         assert_eq!(arranged("collct"), "error: unknown command `collct`; did you mean `collect`?");
         assert_eq!(arranged("-c"), "error: -c needs a value");
+        let expected = "error: unknown command `a.yml`; write `-c FILE` for a configuration";
+        assert_eq!(arranged("a.yml"), expected);
     }
 }

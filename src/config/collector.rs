@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
 use crate::metric::lint_off::{LintSubject, SilencedLints};
-use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
 use super::aliases::{self, AliasEntry};
 use super::conditions;
+use super::include::IncludedFile;
 use super::query::{Inherited, QueryEntry, WrittenQuery};
 use super::query_tests::{self, QueryTest};
 use super::selection::MAIN;
@@ -32,7 +32,8 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         inherited.selector = TargetSelector::read(&mut keys, drivers);
         inherited.written = WrittenQuery::read(&mut keys);
-        inherited.default_when = conditions::read(&mut keys, Sql::new).map(Arc::new);
+        inherited.default_when = conditions::read(&mut keys, Sql::new, None);
+        inherited.when = inherited.default_when.clone();
         inherited.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
@@ -72,18 +73,16 @@ pub(super) fn queries(keys: &mut Keys<'_>, inherited: &Inherited, drivers: &Driv
     CollectorEntries { queries, query_tests, aliases: Vec::new(), all_named }
 }
 
-/// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes
-/// its statements.
+/// Reads one included file: its queries and its tests.
 pub(super) fn included(
-    document: &Document,
-    name: &str,
-    statement: fn(&str) -> Sql,
+    file: &IncludedFile,
     defaults: &Inherited,
     drivers: &Drivers,
     reader: &Reader<'_>,
 ) -> CollectorEntries {
+    let IncludedFile { collector: name, statement, document } = file;
     let Some(mut keys) = Keys::root(document, reader) else { return CollectorEntries::default() };
-    let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
+    let collector = keys.text("collector").map_or_else(|| Arc::from(name.as_str()), Arc::from);
     let selector = if keys.is_mapping("databases") {
         keys.forbid(
             "databases",
@@ -94,16 +93,16 @@ pub(super) fn included(
         TargetSelector::read(&mut keys, drivers)
     };
     let written = WrittenQuery::read_of_file(&mut keys);
-    let when = conditions::read(&mut keys, statement).map(Arc::new);
+    let when = conditions::read(&mut keys, *statement, defaults.default_when.as_deref());
     let aliases = aliases::read(&mut keys, &collector);
     let inherited = Inherited {
         collector,
         selector: selector.or_else(|| defaults.selector.clone()),
         written: written.or(defaults.written.clone()),
-        when,
+        when: when.or_else(|| defaults.when.clone()),
         default_when: defaults.default_when.clone(),
         lint_off: defaults.lint_off.clone(),
-        statement,
+        statement: *statement,
     };
     let read = queries(&mut keys, &inherited, drivers);
     keys.require_one(&["queries"], "has no `queries`", None);

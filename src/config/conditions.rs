@@ -29,25 +29,6 @@ pub struct When {
     pub folded: Arc<[Folded]>,
 }
 
-impl When {
-    /// These, and those of `defaults` of the kinds that are not among these.
-    pub(super) fn over(&self, defaults: &When) -> When {
-        fn or<T>(own: &Arc<[T]>, default: &Arc<[T]>) -> Arc<[T]> {
-            Arc::clone(if own.is_empty() { default } else { own })
-        }
-        let of_sql = if self.sql.is_some() { self } else { defaults };
-        When {
-            version: or(&self.version, &defaults.version),
-            flavor: or(&self.flavor, &defaults.flavor),
-            role: self.role.or(defaults.role),
-            extensions: or(&self.extensions, &defaults.extensions),
-            relations: or(&self.relations, &defaults.relations),
-            sql: of_sql.sql.clone(),
-            folded: Arc::clone(&of_sql.folded),
-        }
-    }
-}
-
 /// An extension or plugin of some versions: `pg_stat_statements >=1.8`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionBound {
@@ -93,7 +74,8 @@ impl ServerRole {
     }
 }
 
-const ROLES: &[(&str, ServerRole)] = &[("primary", ServerRole::Primary), ("replica", ServerRole::Replica)];
+const ROLES: &[(&str, Option<ServerRole>)] =
+    &[("primary", Some(ServerRole::Primary)), ("replica", Some(ServerRole::Replica)), ("any", None)];
 
 /// The flavours that sessions tell.
 const FLAVORS: &[(&str, &str)] = &[
@@ -151,35 +133,43 @@ pub fn version_numbers(version: &str) -> Vec<u32> {
     version[..end].split('.').map_while(|number| number.parse().ok()).collect()
 }
 
-/// Takes the key `when`; `statement` makes the one of `when.sql`.
-pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<When> {
+const KEYS: &[&str] = &["version", "flavor", "role", "extension", "relation", "sql"];
+
+/// Takes the key `when`; `statement` makes the one of `when.sql`. What is not written there is as in `defaults`.
+pub(super) fn read(
+    keys: &mut Keys<'_>,
+    statement: fn(&str) -> Sql,
+    defaults: Option<&When>,
+) -> Option<Arc<When>> {
     let mut keys = keys.inner("when")?;
-    let version = keys.text("version").unwrap_or_default();
-    let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
-    let version: Vec<_> = bounds.filter_map(|word| keys.valid("version", VersionBound::new(word))).collect();
+    let mut when = defaults.cloned().unwrap_or_default();
+    if let Some(version) = keys.text("version") {
+        let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
+        when.version = bounds.filter_map(|word| keys.valid("version", VersionBound::new(word))).collect();
+    }
     keys.words("flavor", FLAVORS.iter().map(|(name, _)| *name));
-    let flavor = keys.parsed("flavor", |word| parse_word(word, FLAVORS)).unwrap_or_default();
-    let role = keys.choice("role", ROLES);
-    let extensions = keys.parsed("extension", ExtensionBound::new).unwrap_or_default();
-    let relations = keys.parsed("relation", RelationName::new).unwrap_or_default();
-    let sql = keys.literal("sql").map(|text| statement(&text).into());
-    let when = When {
-        version: version.into(),
-        flavor: flavor.into(),
-        role,
-        extensions: extensions.into(),
-        relations: relations.into(),
-        sql,
-        folded: keys.folded("sql").into(),
-    };
-    if when == When::default() && !keys.faulted() {
-        keys.fault(
-            "",
-            "has no condition: write `version`, `flavor`, `role`, `extension`, `relation` or `sql`",
-        );
+    if let Some(flavors) = keys.parsed("flavor", |word| parse_word(word, FLAVORS)) {
+        when.flavor = flavors.into();
+    }
+    if let Some(role) = keys.choice("role", ROLES) {
+        when.role = role;
+    }
+    if let Some(extensions) = keys.parsed("extension", ExtensionBound::new) {
+        when.extensions = extensions.into();
+    }
+    if let Some(relations) = keys.parsed("relation", RelationName::new) {
+        when.relations = relations.into();
+    }
+    if let Some(text) = keys.literal("sql") {
+        when.sql = Some(statement(&text).into());
+        when.folded = keys.folded("sql").into();
+    }
+    if !KEYS.iter().any(|key| keys.has(key)) {
+        let message = "has no condition: write `version`, `flavor`, `role`, `extension`, `relation` or `sql`";
+        keys.lacks("", KEYS, message, None);
     }
     keys.finish();
-    Some(when)
+    Some(when.into())
 }
 
 #[cfg(test)]

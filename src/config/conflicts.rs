@@ -18,15 +18,10 @@ use super::query::Query;
 const OUR_LABELS: [&str; 9] =
     ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 
-/// Records every clash. `places` are those of the targets' `labels`, in the order of `targets`.
-pub(super) fn check(
-    targets: &[Database],
-    places: &[SourcePosition],
-    target_label: &str,
-    reader: &Reader<'_>,
-) {
-    for (target, place) in targets.iter().zip(places) {
-        own_labels(target, place, target_label, reader);
+/// Records every clash.
+pub(super) fn check(targets: &[Database], target_label: &str, reader: &Reader<'_>) {
+    for target in targets {
+        own_labels(target, target_label, reader);
     }
     let metrics = running(targets);
     for (_, metric) in &metrics {
@@ -56,7 +51,8 @@ pub(super) fn running(targets: &[Database]) -> Vec<OfCollector<'_>> {
 }
 
 /// A target's labels among themselves and against those of our own rows.
-fn own_labels(target: &Database, place: &SourcePosition, target_label: &str, reader: &Reader<'_>) {
+fn own_labels(target: &Database, target_label: &str, reader: &Reader<'_>) {
+    let place = &target.source.labels;
     for (label, _) in &target.labels {
         let label = label.as_str();
         if OUR_LABELS.contains(&label) {

@@ -2,6 +2,7 @@
 //!
 //! Owns the key and what a row of the list is. Knows no session: who runs the query hands the list back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ pub struct FoundDatabase {
 
 /// The databases of one target, by name, each once.
 pub type DatabaseList = Arc<[FoundDatabase]>;
+
+/// The databases that were found, by the name of the target that lists them.
+pub type DatabaseLists = BTreeMap<String, DatabaseList>;
 
 /// Where a target comes from that was discovered.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! The configuration, read and checked. Everything in it is legal; nothing in it is text to be parsed again.
 //!
 //! Reading has three steps: entries as they stand in their files (`database`, `query`, `collector`), then queries ×
-//! targets (`assignment`), then what only the whole shows (`conflicts`); `target_sources` has their order, and does it
-//! again for targets that come and go. A fault stops none of them: all are reported
+//! targets (`assignment`), then what only the whole shows (`conflicts`); `loaded_files` has their order, and `target_sources`
+//! has it done again for targets that come and go. A fault stops none of them: all are reported
 //! together. `settings` declares keys; what `check` alone runs is in `query_tests`, what `schema` prints in `schema`.
 
 pub mod aliases;
@@ -12,12 +12,14 @@ pub mod conditions;
 mod conflicts;
 pub mod database;
 pub mod discover;
+mod driver_name;
 pub mod exporter;
 pub mod foreach;
 pub mod glob;
 pub mod hosts;
 mod include;
 pub mod listen;
+mod loaded_files;
 pub mod packs;
 pub mod query;
 pub mod query_tests;
@@ -42,12 +44,14 @@ use crate::yaml::document::Document;
 use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
 use self::database::Database;
+use self::discover::DatabaseLists;
 use self::exporter::Exporter;
 use self::glob::Pattern;
+use self::loaded_files::{Discovered, LoadedFiles};
 use self::query::Query;
 use self::query_tests::QueryTest;
 use self::target_files::TargetFileState;
-use self::target_sources::{AddedTargets, DatabaseLists, Discovered, LoadedFiles, TargetSources};
+use self::target_sources::TargetSources;
 
 pub use self::assignment::several;
 
@@ -169,7 +173,7 @@ fn read_document(
     reader: Reader<'_>,
 ) -> Result<Config, InvalidConfig> {
     let loaded = LoadedFiles::open(main, path, drivers, &reader);
-    let config = loaded.read(&AddedTargets { files: &[], discovered: Discovered::Sample }, &reader);
+    let config = loaded.read(&[], Discovered::Sample, &reader);
     let config = finished(config, reader)?;
     let discovers = config.targets.iter().any(|target| target.discover.is_some());
     if loaded.patterns.is_empty() && !discovers {

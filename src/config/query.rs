@@ -117,7 +117,7 @@ pub(super) struct Inherited {
     pub(super) written: WrittenQuery,
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
-    /// The same by `defaults`, which is merged with what they or their file say.
+    /// The same by `defaults`, of which a `when` of their own keeps what it does not say.
     pub(super) default_when: Option<Arc<When>>,
     /// The lints that they silence unless they say otherwise.
     pub(super) lint_off: SilencedLints,
@@ -158,11 +158,7 @@ impl QueryEntry {
             check_parameters(&keys, &sql);
             add_labels(&keys, foreach, &mut metrics);
         }
-        let when = conditions::read(&mut keys, inherited.statement).map(Arc::new);
-        let when = match (when.or_else(|| inherited.when.clone()), &inherited.default_when) {
-            (Some(own), Some(default)) => Some(own.over(default).into()),
-            (own, default) => own.or_else(|| default.clone()),
-        };
+        let when = conditions::read(&mut keys, inherited.statement, inherited.default_when.as_deref());
         let own_silence = keys.has("lint_off");
         let silence = SilencedLints::read(&mut keys, LintSubject::Query);
         let query = Query {
@@ -172,7 +168,7 @@ impl QueryEntry {
             metrics: metrics.into(),
             foreach_place: if foreach.is_some() { keys.place("foreach").into() } else { Arc::default() },
             foreach,
-            when,
+            when: when.or_else(|| inherited.when.clone()),
             redacted: Arc::new(keys.redacted()),
             place: Arc::clone(&place),
             sql_place: Arc::new(sql_place),

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::SourcePosition;
-use crate::yaml::keys::{Keys, Literal, LiteralRow, nearest};
+use crate::yaml::keys::{Keys, Literal, Named, nearest};
 
 use super::foreach::{self, Foreach, ForeachValues};
 use super::query::{Query, QueryEntry};
@@ -161,7 +161,7 @@ fn rows(keys: &mut Keys<'_>) -> Option<TestInput> {
             );
         }
     }
-    let values = |row: &LiteralRow| {
+    let values = |row: &Named<Literal>| {
         let of: HashMap<&String, &Literal> = row.iter().map(|(name, literal)| (name, literal)).collect();
         let value = |column: &String| of.get(column).map_or(Literal::Nothing, |literal| (*literal).clone());
         columns.iter().map(value).collect()
@@ -171,7 +171,7 @@ fn rows(keys: &mut Keys<'_>) -> Option<TestInput> {
 }
 
 /// The columns that any row names, in the order first met.
-fn names(rows: &[LiteralRow]) -> Vec<String> {
+fn names(rows: &[Named<Literal>]) -> Vec<String> {
     let mut known = HashSet::new();
     let new = rows.iter().flatten().map(|(name, _)| name).filter(|name| known.insert(*name));
     new.cloned().collect()

@@ -18,9 +18,10 @@ use crate::yaml::writer::YamlValue;
 use super::collector;
 use super::database::Database;
 use super::exporter::{Exporter, HttpLimits};
+use super::include::IncludedFile;
+use super::loaded_files::{Discovered, LoadedFiles};
 use super::query::Query;
 use super::settings::Settings;
-use super::target_sources::{AddedTargets, Discovered, LoadedFiles};
 
 /// Keys of a metric that make others be read.
 const VARIANTS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
@@ -176,15 +177,15 @@ pub fn config(drivers: &Drivers) -> Rc<MappingRecord> {
         text + &format!("  {driver}: {{driver: {driver}}}\n")
     });
     recorded(&(databases + &queries()), |document, reader| {
-        let added = AddedTargets { files: &[], discovered: Discovered::Sample };
-        LoadedFiles::open(document, Path::new(""), drivers, reader).read(&added, reader);
+        LoadedFiles::open(document, Path::new(""), drivers, reader).read(&[], Discovered::Sample, reader);
     })
 }
 
 /// What an included file may say.
 pub fn collector(drivers: &Drivers) -> Rc<MappingRecord> {
     recorded(&queries(), |document, reader| {
-        collector::included(&document, "", Sql::new, &collector::defaults(None, drivers), drivers, reader);
+        let file = IncludedFile { collector: String::new(), statement: Sql::new, document };
+        collector::included(&file, &collector::defaults(None, drivers), drivers, reader);
     })
 }
 

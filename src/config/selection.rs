@@ -6,7 +6,7 @@ use crate::driver::Drivers;
 use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::{Keys, Reader};
 
-use super::database::DriverName;
+use super::driver_name::DriverName;
 use super::glob::{self, Pattern};
 use super::query::WrittenQuery;
 use super::settings::Written;

@@ -168,14 +168,6 @@ pub(super) fn choice<T: Choice>(keys: &mut Keys<'_>, key: &'static str) -> Optio
     keys.choice(key, T::WORDS)
 }
 
-/// Reads a word as the key writes it, from a flag or a variable.
-///
-/// # Errors
-/// A sentence that lists the words.
-pub(super) fn parse_choice<T: Choice>(text: &str) -> Result<T, String> {
-    parse_word(text, T::WORDS)
-}
-
 /// Reads one of these words, in any case.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! once its file has not changed for a second: half a file can be a whole one for YAML. What the entries mean is
 //! `database`'s; whether they go together with the rest, `target_sources` finds out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,8 @@ impl TargetFilePatterns {
 /// A file, and what is known of it.
 struct WatchedFile {
     path: PathBuf,
+    /// The patterns meant it at the last look: one that is gone is not meant, unless it is named without a pattern.
+    is_meant: bool,
     /// As of the last look; `None` where there is no file.
     stamp: Option<FileStamp>,
     /// When it was first seen so.
@@ -102,7 +104,7 @@ struct WatchedFile {
 impl WatchedFile {
     fn new(path: PathBuf) -> Self {
         let (stamp, read, new, good, error) = Default::default();
-        WatchedFile { path, stamp, since: Instant::now(), read, new, good, error }
+        WatchedFile { path, is_meant: true, stamp, since: Instant::now(), read, new, good, error }
     }
 
     fn name(&self) -> String {
@@ -123,7 +125,7 @@ impl WatchedFile {
     fn has_changed(&self) -> bool {
         match self.stamp {
             Some(_) => self.read != self.stamp,
-            None => self.read.is_some() || self.error.is_none(),
+            None => self.read.is_some() || self.error.is_none() || !self.is_meant,
         }
     }
 
@@ -185,7 +187,7 @@ impl TargetFileWatch {
         };
         self.error = None;
         self.note(found);
-        self.read_settled(patterns)
+        self.read_settled()
     }
 
     /// The same at a load: waits until files that have just been written have settled, for about a second at most, and
@@ -212,10 +214,12 @@ impl TargetFileWatch {
             if file.stamp != stamp {
                 (file.stamp, file.since) = (stamp, Instant::now());
             }
+            file.is_meant = true;
             self.files.push(file);
         }
         // A file that is gone keeps its place until it is known to be gone for good.
         for mut file in known {
+            file.is_meant = false;
             if file.stamp.take().is_some() {
                 file.since = Instant::now();
             }
@@ -226,13 +230,7 @@ impl TargetFileWatch {
         }
     }
 
-    fn read_settled(&mut self, patterns: &TargetFilePatterns) -> bool {
-        let is_meant = |path: &Path| {
-            patterns
-                .patterns
-                .iter()
-                .any(|pattern| pattern.is_plain() && patterns.folder.join(pattern.text()) == *path)
-        };
+    fn read_settled(&mut self) -> bool {
         let mut changed = false;
         self.files.retain_mut(|file| {
             if !(file.has_changed() && file.has_settled()) {
@@ -241,7 +239,7 @@ impl TargetFileWatch {
             let had_targets = file.good.is_some();
             file.read();
             changed |= file.new.is_some() || (had_targets && file.good.is_none());
-            file.stamp.is_some() || is_meant(&file.path)
+            file.is_meant
         });
         changed
     }

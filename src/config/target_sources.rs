@@ -1,228 +1,22 @@
-//! The files of a configuration as they were read, and the targets that come and go while it is in use: those of
-//! `target_files`, and databases that were discovered. Makes the configuration again with other such targets, without
-//! reading its own files again.
+//! The targets that come and go while a configuration is in use: those of `target_files`, and databases that were
+//! discovered. Makes the configuration again with other such targets, without reading its own files again.
 //!
 //! Knows no target at work. One broken target file, or one that does not go together with the rest, leaves the others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::driver::Drivers;
-use crate::error::{Error, SourcePosition};
+use crate::error::Error;
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Environment, Keys, Reader};
+use crate::yaml::keys::{Environment, Reader};
 
 use super::Config;
-use super::aliases;
-use super::assignment::{self, ConfigParts};
-use super::collector;
-use super::conflicts;
-use super::database::{Database, DatabaseEntry};
-use super::discover::{DatabaseList, FoundDatabase};
-use super::exporter::Exporter;
-use super::include::{self, IncludedFiles};
-use super::selection::Overrides;
-use super::server_sharing;
-use super::target_files::{TargetFilePatterns, TargetFileWatch};
+use super::discover::{DatabaseList, DatabaseLists};
+use super::loaded_files::{Discovered, LoadedFiles};
+use super::target_files::TargetFileWatch;
 
 pub use super::target_files::TargetFileState;
-
-/// The most targets of all target files together.
-const MAX_TARGETS: usize = 10_000;
-
-/// The databases that were found, by the name of the target that lists them.
-pub type DatabaseLists = BTreeMap<String, DatabaseList>;
-
-/// The targets beside those of the main file.
-pub(super) struct AddedTargets<'a> {
-    /// The contents of target files.
-    pub(super) files: &'a [Arc<Document>],
-    /// What is discovered.
-    pub(super) discovered: Discovered<'a>,
-}
-
-/// Which targets below one with `discover` are meant.
-#[derive(Clone, Copy)]
-pub(super) enum Discovered<'a> {
-    /// Two that stand for those found later: what is wrong with them is a fault of the configuration.
-    Sample,
-    /// Those that were found.
-    Lists(&'a DatabaseLists),
-}
-
-impl Discovered<'_> {
-    fn below(self, parent: &DatabaseEntry) -> Vec<DatabaseEntry> {
-        let Some(discover) = &parent.discover else { return Vec::new() };
-        let sample = |name: &str| FoundDatabase {
-            name: name.to_owned(),
-            labels: vec![String::new(); discover.labels.len()],
-        };
-        let samples = [sample("<database>"), sample("<another>")];
-        let found = match self {
-            Discovered::Sample => &samples[..],
-            Discovered::Lists(lists) => lists.get(&parent.name).map_or(&[][..], |list| &**list),
-        };
-        found.iter().filter_map(|found| discover.child(parent, found)).collect()
-    }
-}
-
-/// What was read once.
-pub(super) struct LoadedFiles {
-    main: Document,
-    included: IncludedFiles,
-    pub(super) patterns: TargetFilePatterns,
-    drivers: Drivers,
-}
-
-impl LoadedFiles {
-    /// Reads the files that the main one includes. Faults are recorded.
-    pub(super) fn open(main: Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> LoadedFiles {
-        let (mut included, mut patterns) = Default::default();
-        if let Some(mut root) = Keys::root(&main, reader) {
-            included = include::open(&mut root, path, reader);
-            patterns = TargetFilePatterns::read(&mut root);
-        }
-        LoadedFiles { main, included, patterns, drivers: drivers.clone() }
-    }
-
-    /// The configuration with these targets, without what only the end of a load knows. `None` when the main file is not
-    /// a mapping; the faults of what could be read are in `reader`.
-    pub(super) fn read(&self, added: &AddedTargets<'_>, reader: &Reader<'_>) -> Option<Config> {
-        let drivers = &self.drivers;
-        let mut root = Keys::root(&self.main, reader)?;
-        let section = root.inner("exporter");
-        // Read already.
-        root.texts("include");
-        root.texts("target_files");
-        let mut defaults = root.inner("defaults");
-        let (mut targets, all_targets) = self.targets(&mut root, defaults.as_mut(), added, reader);
-        server_sharing::set_defaults(&mut targets);
-        let inherited = collector::defaults(defaults.as_mut(), drivers);
-        if let Some(defaults) = defaults {
-            defaults.finish();
-        }
-        let mut read = collector::queries(&mut root, &inherited, drivers);
-        for file in &self.included.files {
-            let included = collector::included(
-                &file.document,
-                &file.collector,
-                file.statement,
-                &inherited,
-                drivers,
-                reader,
-            );
-            read.add(included);
-        }
-        let collector::CollectorEntries { queries, query_tests, aliases, all_named } = read;
-        let overrides = Overrides::read(&mut root);
-        root.finish();
-
-        let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
-        let all_queries = self.included.whole && all_named;
-        let has_files = !self.patterns.is_empty();
-        let awaits_files = has_files && added.files.is_empty();
-        let parts =
-            ConfigParts { targets, queries, overrides, has_files, awaits_files, all_targets, all_queries };
-        let (mut targets, queries) = assignment::assign(parts, reader);
-        aliases::assign(aliases, &mut targets, reader);
-        let pairs = targets.iter().map(|target| target.queries.len()).sum();
-        let (enabled, most) = counts(&targets);
-        let exporter = Exporter::read(section, enabled, most, pairs);
-        conflicts::check(&targets, &places, &exporter.target_label, reader);
-        let targets = targets.into_iter().map(Arc::new).collect();
-        let (warnings, files, secret_lines, sources) = Default::default();
-        Some(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines, sources })
-    }
-
-    /// Takes the key `databases` of the main file and of the target files, each entry over `defaults.database`, and puts
-    /// behind each target those that it discovers. Also whether all of the main file's could be read.
-    fn targets<'d>(
-        &'d self,
-        root: &mut Keys<'d>,
-        defaults: Option<&mut Keys<'d>>,
-        added: &AddedTargets<'d>,
-        reader: &'d Reader<'d>,
-    ) -> (Vec<DatabaseEntry>, bool) {
-        let inherited = defaults.and_then(|defaults| defaults.inner("database"));
-        let entries = root.entries("databases");
-        let is_faulty = root.has("databases") && entries.is_none();
-        if !is_faulty && root.count("databases") == 0 && self.patterns.is_empty() {
-            let hint = "add `databases: {NAME: {url: …}}`".to_owned();
-            root.lacks("databases", &["databases"], "has no target", Some(hint));
-        }
-        let read = |(name, keys): (String, Keys<'d>)| {
-            DatabaseEntry::read(name, keys.over(inherited.as_ref()), &self.drivers)
-        };
-        let mut targets: Vec<_> = entries.unwrap_or_default().into_iter().map(read).collect();
-        let all_targets = targets.len() == root.count("databases");
-        let named = |target: &DatabaseEntry| (target.name.clone(), target.source.place.clone());
-        let mut places: HashMap<String, SourcePosition> = targets.iter().map(named).collect();
-        for file in added.files {
-            for (name, keys) in entries_of(file, reader) {
-                let entry = read((name, keys));
-                check_new(&entry, &places, reader);
-                places.entry(entry.name.clone()).or_insert_with(|| entry.source.place.clone());
-                targets.push(entry);
-            }
-        }
-        if let Some(inherited) = inherited {
-            // A default may be meant for a driver that no entry uses today, or for entries that are still to come: what reads
-            // an entry, and each driver, is asked which keys it knows.
-            drop(DatabaseEntry::read(String::new(), inherited.rehearsal(), &self.drivers));
-            for driver in self.drivers.names().filter_map(|name| self.drivers.find(name)) {
-                driver.endpoint(&mut inherited.rehearsal());
-            }
-            inherited.finish_defaults();
-        }
-        (with_discovered(targets, added.discovered), all_targets)
-    }
-}
-
-/// How many targets are enabled, and how many these are when each finds as many databases as it may.
-fn counts(targets: &[Database]) -> (usize, usize) {
-    let enabled = || targets.iter().filter(|target| target.enabled);
-    let most = |target: &Database| 1 + target.discover.as_ref().map_or(0, |discover| discover.max);
-    (enabled().count(), enabled().filter(|target| target.discovered_by.is_none()).map(most).sum())
-}
-
-/// The entries of one target file.
-fn entries_of<'d>(file: &'d Document, reader: &'d Reader<'d>) -> Vec<(String, Keys<'d>)> {
-    let Some(mut root) = Keys::root(file, reader) else { return Vec::new() };
-    let entries = root.entries("databases");
-    if !root.has("databases") {
-        let hint = "write `databases: {NAME: {url: …}}`, or `databases: {}` for none".to_owned();
-        root.lacks("", &["databases"], "has no `databases`", Some(hint));
-    }
-    root.finish();
-    entries.unwrap_or_default()
-}
-
-/// Refuses a target that another file has already, and one too many.
-fn check_new(entry: &DatabaseEntry, known: &HashMap<String, SourcePosition>, reader: &Reader<'_>) {
-    if let Some(other) = known.get(&entry.name) {
-        let at = conflicts::file_and_line(other);
-        let message = format!("another target is called {:?}, at {at}", entry.name);
-        reader.fault_at(&entry.source.place, message, "give one of them another name");
-    } else if known.len() >= MAX_TARGETS {
-        let message = format!("there are more than {MAX_TARGETS} targets");
-        reader.fault_at(&entry.source.place, message, "share them among several exporters");
-    }
-}
-
-/// The targets, each with those that it discovers behind it. One that is configured itself comes before one of the same
-/// name that is discovered.
-fn with_discovered(targets: Vec<DatabaseEntry>, discovered: Discovered<'_>) -> Vec<DatabaseEntry> {
-    let names: HashSet<String> = targets.iter().map(|target| target.name.clone()).collect();
-    let family = |parent: DatabaseEntry| {
-        let mut below = discovered.below(&parent);
-        below.retain(|child| !names.contains(&child.name));
-        std::iter::once(parent).chain(below)
-    };
-    targets.into_iter().flat_map(family).collect()
-}
 
 /// What became of a configuration whose targets may have changed.
 pub struct Refreshed {
@@ -361,7 +155,7 @@ impl TargetSources {
         environment: &Environment,
     ) -> Result<Config, Vec<Error>> {
         let reader = Reader::new(environment);
-        let config = self.loaded.read(&AddedTargets { files, discovered }, &reader);
+        let config = self.loaded.read(files, discovered, &reader);
         let config = super::finished(config, reader).map_err(|invalid| invalid.faults)?;
         Ok(Config { sources: Some(Arc::clone(self)), ..config })
     }

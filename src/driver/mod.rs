@@ -282,6 +282,26 @@ pub struct ServerFacts {
     pub tls: TlsState,
 }
 
+/// What a server does with what a session asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerWork {
+    /// It may still work on it: the answer has not come, and the connection lives. Until that ends the session counts
+    /// against `max_connections` of its target.
+    GoesOn,
+    /// Everything was answered: there is nothing to cancel.
+    Answered,
+    /// The connection has ended without the answer.
+    Disconnected,
+}
+
+impl ServerWork {
+    /// The server is done with the session, as far as the session can tell.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        self != ServerWork::GoesOn
+    }
+}
+
 /// One live connection. It blocks; every call returns soon after its deadline.
 pub trait Session: Send {
     /// Runs the jobs in order. Each job's sink gets its `end`, save those that a dead session left (`Lost`).
@@ -304,7 +324,9 @@ pub trait Session: Send {
 
     /// Asks the server for what may have changed since the login and the protocol does not report by itself (the
     /// role); [`Session::facts`] returns it afterwards. One round trip at most, none where nothing can change.
-    fn refresh(&mut self, by: Deadline) -> Health;
+    fn refresh(&mut self, by: Deadline) -> Health {
+        self.ping(by)
+    }
 
     /// One statement that tells the server's extensions, and whether these relations exist and the user can read them
     /// ([`server_objects`] has the form of its rows). `None` where there is nothing to ask.
@@ -346,18 +368,11 @@ pub trait Session: Send {
     /// A handle that stops, from another thread, what this session runs.
     fn canceller(&self) -> Arc<dyn Canceller>;
 
-    /// False while the server may still work on what this session asked of it: the answer has not come, and the
-    /// connection lives. Asked only of a session that serves no more, again and again after its cancel: until it is
-    /// true the session counts against `max_connections` of its target. Takes what has come and does not wait for more.
-    /// True by default, for a database that has stopped when [`Session::run`] returns.
-    fn has_ended(&mut self) -> bool {
-        true
-    }
-
-    /// True where the server has answered all that it was asked: there is nothing to cancel. Asked after
-    /// [`Session::has_ended`].
-    fn is_answered(&self) -> bool {
-        false
+    /// What the server does with what this session asked of it. Asked only of a session that serves no more, again and
+    /// again after its cancel. Takes what has come and does not wait for more. By default the answer of a database that has
+    /// stopped when [`Session::run`] returns.
+    fn server_work(&mut self) -> ServerWork {
+        ServerWork::Disconnected
     }
 }
 

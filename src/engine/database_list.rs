@@ -41,12 +41,12 @@ impl RowSink for DatabaseListSink<'_> {
     fn row(&mut self, row: &dyn Row) -> Result<Flow> {
         let mut scratch = String::new();
         let mut texts = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            // One that is too long stays so, and is not served.
-            texts.push(
-                plain_text::start(column.cell(row)?.label(&mut scratch), MAX_NAME_BYTES + 1).to_owned(),
-            );
-            scratch.clear();
+        for (index, column) in self.columns.iter().enumerate() {
+            let cell = column.cell(row)?;
+            // A name that is not UTF-8 cannot be asked for: it is empty, and not served. One that is too long stays so.
+            let is_lost = index == 0 && cell.is_not_text();
+            let text = if is_lost { "" } else { cell.label(&mut scratch) };
+            texts.push(plain_text::start(text, MAX_NAME_BYTES + 1).to_owned());
         }
         self.bytes += texts.iter().map(String::len).sum::<usize>();
         if self.found.len() as u64 >= self.discover.query.max_rows || self.bytes > MAX_BYTES {

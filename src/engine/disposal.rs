@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Session};
+use crate::driver::{Canceller, ServerWork, Session};
 use crate::error::{Error, Reason};
 
 use super::workers::{Priority, Workers};
@@ -309,7 +309,7 @@ impl DisposalQueue {
             let check = || {
                 running
                     .into_iter()
-                    .map(|mut one| (has_ended(&mut *one.session), one))
+                    .map(|mut one| (server_work(&mut *one.session).has_ended(), one))
                     .partition(|(ended, _)| *ended)
             };
             let (ended, running): (Vec<(bool, RunningSession)>, Vec<_>) =
@@ -345,7 +345,7 @@ impl RunningSession {
         let canceller = self.session.canceller();
         // Whether it worked shows in the answer.
         let _ = canceller.cancel(Deadline::within(CANCEL_TIMEOUT));
-        let has_ended = has_ended(&mut *self.session)
+        let has_ended = server_work(&mut *self.session).has_ended()
             || match canceller.has_ended(Deadline::within(CANCEL_TIMEOUT)) {
                 Ok(Some(has_ended)) => has_ended,
                 Ok(None) => self.since.elapsed() > GIVE_UP_AFTER,
@@ -361,14 +361,9 @@ impl RunningSession {
     }
 }
 
-/// True where the session's server is done with it. A driver that panics cannot tell: the session is given up.
-pub(super) fn has_ended(session: &mut dyn Session) -> bool {
-    catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
-}
-
-/// True where there is nothing to cancel. A cancel takes a connection more, for which a pooler may have no place.
-fn is_answered(session: &mut dyn Session) -> bool {
-    has_ended(session) && session.is_answered()
+/// What the session's server still does. A driver that panics cannot tell: the session is given up.
+pub(super) fn server_work(session: &mut dyn Session) -> ServerWork {
+    catch_unwind(AssertUnwindSafe(|| session.server_work())).unwrap_or(ServerWork::Disconnected)
 }
 
 impl DisposalTask {
@@ -406,8 +401,9 @@ impl DisposalTask {
             DisposalAction::Ask(running) => return running.ask_server(),
             DisposalAction::Drop(session) => session,
             DisposalAction::CancelAndDrop(mut session) => {
-                // The answer may have come while the task was queued.
-                if !is_answered(&mut *session) {
+                // The answer may have come while the task was queued; and a cancel takes a connection more, for which a
+                // pooler may have no place.
+                if server_work(&mut *session) != ServerWork::Answered {
                     cancel(session.canceller());
                 }
                 session
@@ -420,6 +416,6 @@ impl DisposalTask {
         };
         let (since, pause) = (Instant::now(), ASK_SERVER_PAUSES.0);
         let mut running = RunningSession { session, target, permit, since, ask: (since + pause, pause) };
-        if has_ended(&mut *running.session) { None } else { Some(running) }
+        if server_work(&mut *running.session).has_ended() { None } else { Some(running) }
     }
 }

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::disposal::{Disposal, has_ended};
+use super::disposal::{Disposal, server_work};
 use super::guarded_session::GuardedSession;
 use super::session_bound::SessionPlace;
 use crate::config::database::MAX_SESSIONS;
 use crate::deadline::Deadline;
-use crate::driver::{Endpoint, ServerFacts};
+use crate::driver::{Endpoint, ServerFacts, ServerWork};
 use crate::error::{Error, Reason, Result};
 use crate::telemetry::SessionCounts;
 
@@ -158,13 +158,13 @@ impl PoolState {
         let PooledSession { guarded, place, .. } = open;
         let is_dirty = guarded.is_dirty();
         let mut session = guarded.into_inner();
-        let goes_on = !has_ended(&mut *session);
+        let work = server_work(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
-        let running = goes_on.then(|| StillRunning::new(self, &mut counts));
+        let running = (!work.has_ended()).then(|| StillRunning::new(self, &mut counts));
         drop(counts);
         // A cancel takes a connection more, for which a pooler may have no place.
-        let cancel = is_dirty && !session.is_answered();
+        let cancel = is_dirty && work != ServerWork::Answered;
         self.disposal.discard_from(Box::new((running, place)), session, cancel);
     }
 }

@@ -6,8 +6,7 @@ use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::config::database::Database;
-use crate::config::discover::{FoundDatabase, is_meant};
-use crate::config::target_sources::DatabaseLists;
+use crate::config::discover::{DatabaseLists, FoundDatabase, is_meant};
 use crate::deadline::Deadline;
 use crate::driver::MAX_CELL_BYTES;
 use crate::engine::database_list;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus::Gauge;
+use prometheus::core::{Atomic as _, AtomicF64};
 
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
@@ -21,10 +21,10 @@ type LabelPairs = Vec<(String, String)>;
 
 /// One family's rows.
 pub(super) struct MetricRows {
-    /// `None` for a name that is not legal: its rows are not counted.
+    /// `None` for a name that is not legal: its rows are not shown.
     family: Option<Arc<Family>>,
     /// A sorted list would be moved at each new row: thousands come at once where a server is down.
-    rows: Mutex<BTreeMap<LabelPairs, Gauge>>,
+    rows: Mutex<BTreeMap<LabelPairs, AtomicF64>>,
 }
 
 impl MetricRows {
@@ -38,7 +38,7 @@ impl MetricRows {
     /// Adds to a counter's row, which begins at 0.
     #[expect(clippy::cast_precision_loss, reason = "no process counts to 2^53")]
     pub(super) fn add(&self, labels: &[(&str, &str)], count: u64) {
-        self.update(labels, |row| row.add(count as f64));
+        self.update(labels, |row| row.inc_by(count as f64));
     }
 
     /// Sets a gauge's row.
@@ -48,12 +48,8 @@ impl MetricRows {
 
     /// Sets the gauge's rows: these and no other.
     pub(super) fn replace<'l>(&self, rows: impl IntoIterator<Item = (Vec<(&'l str, &'l str)>, f64)>) {
-        let row = |(labels, value): (Vec<(&str, &str)>, f64)| {
-            let row = self.row()?;
-            row.set(value);
-            Some((in_order(&labels), row))
-        };
-        *self.rows.lock() = rows.into_iter().filter_map(row).collect();
+        let row = |(labels, value): (Vec<(&str, &str)>, f64)| (in_order(&labels), AtomicF64::new(value));
+        *self.rows.lock() = rows.into_iter().map(row).collect();
     }
 
     /// Removes the rows whose labels are not `wanted`.
@@ -73,21 +69,8 @@ impl MetricRows {
         (block.series > 0).then_some(block)
     }
 
-    fn update(&self, labels: &[(&str, &str)], act: impl FnOnce(&Gauge)) {
-        let labels = in_order(labels);
-        let mut rows = self.rows.lock();
-        if let Some(row) = rows.get(&labels) {
-            act(row);
-        } else if let Some(row) = self.row() {
-            act(&row);
-            rows.insert(labels, row);
-        }
-    }
-
-    /// A new row. `None`: nothing is counted under a name that the crate refuses.
-    fn row(&self) -> Option<Gauge> {
-        let family = self.family.as_ref()?;
-        Gauge::new(family.name.as_str(), &*family.help).ok()
+    fn update(&self, labels: &[(&str, &str)], act: impl FnOnce(&AtomicF64)) {
+        act(self.rows.lock().entry(in_order(labels)).or_insert_with(|| AtomicF64::new(0.0)));
     }
 }
 

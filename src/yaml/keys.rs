@@ -55,11 +55,8 @@ pub enum TextOrMapping<'d> {
     Mapping(Keys<'d>),
 }
 
-/// Columns with their values, in the order written.
-pub type LiteralRow = Vec<(String, Literal)>;
-
-/// Names with their texts, in the order written; `None` for nothing.
-pub type NamedRow = Vec<(String, Option<String>)>;
+/// Names with what stands under them, in the order written.
+pub type Named<T> = Vec<(String, T)>;
 
 /// A whole number that a key may hold.
 pub trait KeyNumber: FromStr {
@@ -79,9 +76,9 @@ whole!(u8, u16, u32, u64, usize);
 
 /// One mapping being read. Take what you know, then call [`Keys::finish`].
 pub struct Keys<'d> {
-    front: MappingSource<'d>,
-    /// The defaults of the mapping.
-    back: Option<MappingSource<'d>>,
+    /// What the mapping itself says.
+    own: MappingSource<'d>,
+    defaults: Option<MappingSource<'d>>,
     /// True where a mapping under a key is merged with the default of that key: `over` merges one level.
     merges: bool,
     /// True for a rehearsal: which keys it takes is recorded, its faults are not.
@@ -100,9 +97,9 @@ impl<'d> Keys<'d> {
         document.faults.iter().for_each(|fault| reader.fault(fault.clone()));
         let record = if reader.for_schema { Rc::clone(&reader.root) } else { Rc::default() };
         match MappingSource::new(document, &document.tree, String::new(), Some(0), record) {
-            Ok(front) => {
+            Ok(own) => {
                 let (faulted, lacking) = (Rc::default(), RefCell::default());
-                Some(Keys { front, back: None, merges: false, silent: false, faulted, lacking, reader })
+                Some(Keys { own, defaults: None, merges: false, silent: false, faulted, lacking, reader })
             }
             Err(kind) => {
                 let place = document.place(document.tree.at, "");
@@ -114,9 +111,9 @@ impl<'d> Keys<'d> {
     }
 
     /// Another mapping that is read as part of this one.
-    fn part(&self, front: MappingSource<'d>, back: Option<MappingSource<'d>>) -> Keys<'d> {
+    fn part(&self, own: MappingSource<'d>, defaults: Option<MappingSource<'d>>) -> Keys<'d> {
         let (faulted, lacking) = (Rc::clone(&self.faulted), RefCell::default());
-        Keys { front, back, merges: false, silent: self.silent, faulted, lacking, reader: self.reader }
+        Keys { own, defaults, merges: false, silent: self.silent, faulted, lacking, reader: self.reader }
     }
 
     /// The same mapping with `defaults` behind it: a key this one lacks is taken from there; maps merge one level.
@@ -124,15 +121,15 @@ impl<'d> Keys<'d> {
     /// those of the defaults by [`Keys::finish_defaults`], once every entry was read over them.
     #[must_use]
     pub fn over(mut self, defaults: Option<&Keys<'d>>) -> Keys<'d> {
-        self.back = defaults.map(|defaults| defaults.front.clone());
-        self.merges = self.back.is_some();
+        self.defaults = defaults.map(|defaults| defaults.own.clone());
+        self.merges = self.defaults.is_some();
         self
     }
 
     /// The same mapping for a reading that records which keys it takes, and no faults: so that a key of the
     /// defaults that only an absent driver reads is not reported as unknown.
     pub fn rehearsal(&self) -> Keys<'d> {
-        let part = self.part(self.front.clone(), self.back.clone());
+        let part = self.part(self.own.clone(), self.defaults.clone());
         Keys { merges: self.merges, silent: true, faulted: Rc::default(), ..part }
     }
 
@@ -149,7 +146,7 @@ impl<'d> Keys<'d> {
 
     /// Which mapping has a value for `key`; `None` when neither does.
     pub fn origin(&self, key: &str) -> Option<Origin> {
-        let own = self.front.find(key).map(|_| Origin::Own);
+        let own = self.own.find(key).map(|_| Origin::Own);
         own.or_else(|| self.default_of(key).map(|_| Origin::Default))
     }
 
@@ -180,23 +177,20 @@ impl<'d> Keys<'d> {
     /// A nested mapping.
     pub fn inner(&mut self, key: &'static str) -> Option<Keys<'d>> {
         self.ask(key, &ValueKind::Mapping);
-        let own = self.front.find(key);
-        let default = self.back.as_ref().and_then(|back| back.find(key));
-        let is_map = |found: &FoundKey<'_, '_>| matches!(found.value(), NodeValue::Map(_));
-        let merged = self.merges && own.as_ref().is_some_and(is_map) && default.as_ref().is_some_and(is_map);
+        let Some(found) = self.look(key) else {
+            let empty = |source: &MappingSource<'d>| source.empty(key);
+            return self
+                .reader
+                .for_schema
+                .then(|| self.part(empty(&self.own), self.defaults.as_ref().map(empty)));
+        };
         let below = |found: &FoundKey<'_, 'd>| {
             let record = found.source.record.ask(key);
             self.mapping(found, &found.entry.node, &found.path(), found.entry.at, record)
         };
-        match (own, default) {
-            (Some(own), Some(default)) if merged => Some(self.part(below(&own)?, below(&default))),
-            (Some(found), _) | (None, Some(found)) => Some(self.part(below(&found)?, None)),
-            (None, None) if self.reader.for_schema => {
-                let back = self.back.as_ref().map(|back| back.empty(key));
-                Some(self.part(self.front.empty(key), back))
-            }
-            (None, None) => None,
-        }
+        let own = below(&found)?;
+        let default = self.merged_default(key).filter(|default| matches!(default.value(), NodeValue::Map(_)));
+        Some(self.part(own, default.and_then(|default| below(&default))))
     }
 
     /// A list of mappings. Each has a record of its own: what one item may hold another may not.
@@ -213,42 +207,31 @@ impl<'d> Keys<'d> {
                 self.record(error.at(found.place_of(item.at, &path)));
                 return None;
             }
-            let at = item.at.or(found.entry.at);
-            let item = self.mapping(&found, item, &path, at, self.element_record(key))?;
-            Some(self.part(item, None))
+            self.element(&found, key, item, &path, item.at.or(found.entry.at))
         });
         Some(keys.collect())
     }
 
     /// A mapping of names to mappings, in file order, behind those of the defaults that have other names. A name with nothing
     /// after it is an empty mapping.
-    pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
+    pub fn entries(&mut self, key: &'static str) -> Option<Named<Keys<'d>>> {
         self.ask(key, &ValueKind::Entries);
-        let Some(found) = self.look(key) else {
+        if self.look(key).is_none() {
             return Some(vec![("name".to_owned(), self.empty_element(key)?)]);
-        };
-        let mut entries = self.entries_of(&found, key)?;
-        if let Some(default) = self.merged_default(key) {
-            let own: HashSet<String> = entries.iter().map(|(name, _)| name.clone()).collect();
-            let mut all = self.entries_of(&default, key)?;
-            all.retain(|(name, _)| !own.contains(name));
-            // The own ones behind: of several that match, the last one counts.
-            all.append(&mut entries);
-            entries = all;
         }
+        let (own, mut entries) = self.merged(key, |found| {
+            let NodeValue::Map(entries) = found.value() else {
+                return self.wrong(found, "a mapping of names to mappings");
+            };
+            let element = |entry: &'d MapEntry| {
+                let path = join(&found.path(), &entry.key);
+                Some((entry.key.clone(), self.element(found, key, &entry.node, &path, entry.at)?))
+            };
+            Some(entries.iter().filter_map(element).collect())
+        })?;
+        // The own ones behind: of several patterns that match, the last one counts.
+        entries.extend(own);
         Some(entries)
-    }
-
-    fn entries_of(&self, found: &FoundKey<'_, 'd>, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
-        let NodeValue::Map(entries) = found.value() else {
-            return self.wrong(found, "a mapping of names to mappings");
-        };
-        let keys = entries.iter().filter_map(|entry| {
-            let path = join(&found.path(), &entry.key);
-            let front = self.mapping(found, &entry.node, &path, entry.at, self.element_record(key))?;
-            Some((entry.key.clone(), self.part(front, None)))
-        });
-        Some(keys.collect())
     }
 
     /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
@@ -352,8 +335,7 @@ impl<'d> Keys<'d> {
     /// What the file itself says under `key`: variables left out, their defaults in. Does not take the key; for a
     /// check whether a secret stands in the file.
     pub fn written(&self, key: &str) -> Option<Secret> {
-        let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
-        expand(text, &|_| Some(String::new())).ok().map(Secret::new)
+        self.peek(key, &|_| Some(String::new())).map(Secret::new)
     }
 
     /// A variable of the environment, as `${NAME}` has it.
@@ -363,14 +345,17 @@ impl<'d> Keys<'d> {
 
     /// True when the text under `key`, with its variables, holds `part`. Does not take the key and records no fault.
     pub fn holds(&self, key: &str, part: &str) -> bool {
-        let Some(NodeValue::Scalar(text)) = self.look(key).map(|found| found.value()) else { return false };
-        expand(text, self.reader.environment).is_ok_and(|text| text.contains(part))
+        self.peek(key, self.reader.environment).is_some_and(|text| text.contains(part))
     }
 
     /// The path under `key`, as [`Keys::file`] returns it. Does not take the key and records no fault.
     pub fn path_of(&self, key: &str) -> Option<PathBuf> {
+        self.peek(key, self.reader.environment).map(|text| self.folder(key).join(text))
+    }
+
+    fn peek(&self, key: &str, environment: &Environment) -> Option<String> {
         let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
-        expand(text, self.reader.environment).ok().map(|text| self.folder(key).join(text))
+        expand(text, environment).ok()
     }
 
     /// A list of scalars, or one scalar; expanded.
@@ -402,20 +387,36 @@ impl<'d> Keys<'d> {
         value.map_err(|message| self.fault(key, message)).ok()
     }
 
-    /// A mapping of scalars in file order; values expanded, keys as typed.
-    pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+    /// A mapping of scalars in file order, then those of the defaults that have other names; values expanded, keys as typed.
+    pub fn pairs(&mut self, key: &'static str) -> Option<Named<String>> {
         self.ask(key, &ValueKind::Pairs);
-        let mut pairs = self.pairs_of(&self.look(key)?)?;
-        if let Some(default) = self.merged_default(key) {
-            let own: HashSet<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
-            pairs.extend(self.pairs_of(&default)?.into_iter().filter(|(name, _)| !own.contains(name)));
-        }
+        let (mut pairs, others) = self.merged(key, |found| {
+            let NodeValue::Map(entries) = found.value() else {
+                return self.wrong(found, "a mapping of names to texts");
+            };
+            let path = found.path();
+            all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
+        })?;
+        pairs.extend(others);
         Some(pairs)
+    }
+
+    /// What `read` makes of the names under `key`, and of those that the default alone has.
+    fn merged<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&FoundKey<'_, 'd>) -> Option<Named<T>>,
+    ) -> Option<(Named<T>, Named<T>)> {
+        let own = read(&self.look(key)?)?;
+        let mut others = self.merged_default(key).map_or(Some(Vec::new()), |default| read(&default))?;
+        let names: HashSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+        others.retain(|(name, _)| !names.contains(name.as_str()));
+        Some((own, others))
     }
 
     /// A list of texts, each standing for itself, or a mapping of names to texts and to mappings, in file order. Nothing is
     /// merged with defaults.
-    pub fn named_texts_or_mappings(&mut self, key: &'static str) -> Option<Vec<(String, TextOrMapping<'d>)>> {
+    pub fn named_texts_or_mappings(&mut self, key: &'static str) -> Option<Named<TextOrMapping<'d>>> {
         self.ask(key, &ValueKind::Texts);
         self.ask(key, &ValueKind::PairsOrEntries);
         let Some(found) = self.look(key) else {
@@ -428,8 +429,7 @@ impl<'d> Keys<'d> {
         all(entries.iter().map(|entry| {
             let value = if let NodeValue::Map(_) = entry.node.value {
                 let path = join(&found.path(), &entry.key);
-                let front = self.mapping(&found, &entry.node, &path, entry.at, self.element_record(key))?;
-                TextOrMapping::Mapping(self.part(front, None))
+                TextOrMapping::Mapping(self.element(&found, key, &entry.node, &path, entry.at)?)
             } else {
                 TextOrMapping::Text(self.text_of(&found, entry, &found.path())?)
             };
@@ -438,7 +438,7 @@ impl<'d> Keys<'d> {
     }
 
     /// A list of mappings of columns to scalars: what a query test says a database returns.
-    pub fn rows(&mut self, key: &'static str) -> Option<Vec<LiteralRow>> {
+    pub fn rows(&mut self, key: &'static str) -> Option<Vec<Named<Literal>>> {
         self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
         let text = &found.source.document.text;
@@ -460,7 +460,7 @@ impl<'d> Keys<'d> {
     }
 
     /// A list of mappings of names to texts, in the order written; values expanded, `None` for `~`.
-    pub fn named_rows(&mut self, key: &'static str) -> Option<Vec<NamedRow>> {
+    pub fn named_rows(&mut self, key: &'static str) -> Option<Vec<Named<Option<String>>>> {
         self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
         self.rows_of(&found, "names", |entry, row| match &entry.node.value {
@@ -475,7 +475,7 @@ impl<'d> Keys<'d> {
         found: &FoundKey<'_, 'd>,
         what: &str,
         read: impl Fn(&MapEntry, &str) -> Option<T>,
-    ) -> Option<Vec<Vec<(String, T)>>> {
+    ) -> Option<Vec<Named<T>>> {
         let NodeValue::List(items) = found.value() else {
             return self.wrong(found, "a list of mappings");
         };
@@ -509,9 +509,9 @@ impl<'d> Keys<'d> {
     /// Refuses a key that has no business in this mapping; `message` says where it belongs. A default of that name
     /// is left alone: it is meant for others.
     pub fn forbid(&mut self, key: &'static str, message: &str) {
-        self.front.record.refuse(key);
-        if let Some(entry) = self.front.entry(key) {
-            self.record(Error::config(message).at(self.front.key_place(entry)));
+        self.own.record.refuse(key);
+        if let Some(entry) = self.own.entry(key) {
+            self.record(Error::config(message).at(self.own.key_place(entry)));
         }
     }
 
@@ -584,7 +584,7 @@ impl<'d> Keys<'d> {
 
     /// The mapping with its secrets hidden. Call it once every key was taken: what nobody took is hidden too.
     pub fn redacted(&self) -> YamlValue {
-        effective(&self.front, self.back.as_ref(), self.reader.environment, true)
+        effective(&self.own, self.defaults.as_ref(), self.reader.environment, true)
     }
 
     /// The digest of the mapping, secrets included.
@@ -594,7 +594,7 @@ impl<'d> Keys<'d> {
 
     /// The digest of the mapping without some of its keys.
     pub fn digest_without(&self, left_out: &[&str]) -> Digest {
-        let mut whole = effective(&self.front, self.back.as_ref(), self.reader.environment, false);
+        let mut whole = effective(&self.own, self.defaults.as_ref(), self.reader.environment, false);
         if let YamlValue::Map(pairs) = &mut whole {
             pairs.retain(|(key, _)| !left_out.contains(&key.as_str()));
         }
@@ -604,7 +604,7 @@ impl<'d> Keys<'d> {
     /// The last call: keys nobody took are faults, each with the nearest key that was asked for. Returns these
     /// nearest keys: what was probably meant to be there.
     pub fn finish(self) -> Vec<&'static str> {
-        let meant = self.unknown(&self.front, false);
+        let meant = self.unknown(&self.own, false);
         for (keys, error) in self.lacking.take() {
             if !keys.iter().any(|key| meant.contains(key)) {
                 self.record(error);
@@ -616,8 +616,8 @@ impl<'d> Keys<'d> {
     /// The last call on a mapping that others were read [`over`](Keys::over): keys that none of them took are
     /// faults, those in mappings that were merged included. If nobody asked for any key, there is no fault.
     pub fn finish_defaults(self) {
-        if !self.front.record.is_empty() {
-            self.unknown(&self.front, true);
+        if !self.own.record.is_empty() {
+            self.unknown(&self.own, true);
         }
     }
 
@@ -647,9 +647,9 @@ impl<'d> Keys<'d> {
 
     /// Records that `key` is taken, and for the schema as what, in the mapping and in its defaults.
     fn ask(&self, key: &'static str, kind: &ValueKind) {
-        let inner = self.front.record.ask(key);
-        if let Some(back) = &self.back {
-            back.record.ask(key);
+        let inner = self.own.record.ask(key);
+        if let Some(defaults) = &self.defaults {
+            defaults.record.ask(key);
         }
         if self.reader.for_schema {
             // What is read below the defaults of a key has the shape of what is read below the key.
@@ -658,39 +658,47 @@ impl<'d> Keys<'d> {
     }
 
     fn mark(&self, mark: impl Fn(&MappingRecord)) {
-        mark(&self.front.record);
-        if let Some(back) = &self.back {
-            mark(&back.record);
+        mark(&self.own.record);
+        if let Some(defaults) = &self.defaults {
+            mark(&defaults.record);
         }
     }
 
     /// The value of `key`, from the defaults when this mapping has none.
     fn look(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
-        self.front.find(key).or_else(|| self.default_of(key))
+        self.own.find(key).or_else(|| self.default_of(key))
     }
 
     /// The default that is merged with the mapping's own value.
     fn merged_default(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
-        self.default_of(key).filter(|_| self.merges && self.front.find(key).is_some())
+        self.default_of(key).filter(|_| self.merges && self.own.find(key).is_some())
     }
 
     fn default_of(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
-        self.back.as_ref()?.find(key)
+        self.defaults.as_ref()?.find(key)
     }
 
     /// The mapping that has `key`'s value; this one when none does.
     fn holder(&self, key: &str) -> &MappingSource<'d> {
-        self.look(key).map_or(&self.front, |found| found.source)
+        self.look(key).map_or(&self.own, |found| found.source)
     }
 
-    /// The record of one element of a list or of names: its own, but for the schema one for all.
-    fn element_record(&self, key: &'static str) -> Rc<MappingRecord> {
-        if self.reader.for_schema { self.front.record.ask(key) } else { Rc::default() }
+    /// One mapping of a list or of names. Its record is its own, but for the schema one for all.
+    fn element(
+        &self,
+        found: &FoundKey<'_, 'd>,
+        key: &'static str,
+        node: &'d Node,
+        path: &str,
+        at: Option<usize>,
+    ) -> Option<Keys<'d>> {
+        let record = if self.reader.for_schema { self.own.record.ask(key) } else { Rc::default() };
+        Some(self.part(self.mapping(found, node, path, at, record)?, None))
     }
 
     /// For the schema: one element of a list or of names that is not there.
     fn empty_element(&self, key: &'static str) -> Option<Keys<'d>> {
-        self.reader.for_schema.then(|| self.part(self.front.empty(key), None))
+        self.reader.for_schema.then(|| self.part(self.own.empty(key), None))
     }
 
     fn mapping(
@@ -706,14 +714,6 @@ impl<'d> Keys<'d> {
             self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
         };
         MappingSource::new(found.source.document, node, path.to_owned(), at, record).map_err(wrong).ok()
-    }
-
-    fn pairs_of(&self, found: &FoundKey<'_, 'd>) -> Option<Vec<(String, String)>> {
-        let NodeValue::Map(entries) = found.value() else {
-            return self.wrong(found, "a mapping of names to texts");
-        };
-        let path = found.path();
-        all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
     }
 
     /// The text of an entry in a mapping below `found`, which has this path.

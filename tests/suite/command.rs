@@ -209,6 +209,11 @@ fn a_wrong_configuration_is_exit_2_with_file_line_and_column() {
     let none = Setup::empty().output();
     assert_eq!(none.code(), 2);
     assert!(one_line(&none).contains("./sql-exporter.yaml"), "{}", none.errors());
+    for arguments in [&["check", "shop.yaml"][..], &["shop.yaml"]] {
+        let alone = Setup::empty().args(arguments).output();
+        assert_eq!(alone.code(), 2);
+        assert!(one_line(&alone).ends_with("write `-c FILE` for a configuration"), "{}", alone.errors());
+    }
     let unset = Setup::new("databases: {a: {driver: sqlite, database: \"${NOT_SET}\"}}\n").output();
     assert_eq!(unset.code(), 2);
     assert!(unset.errors().contains("sql-exporter.yaml:1:44: databases.a.database:"), "{}", unset.errors());

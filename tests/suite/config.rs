@@ -289,6 +289,10 @@ fn an_entrys_own_url_says_more_than_the_defaults_driver() {
     );
     let drivers: Vec<&str> = config.targets.iter().map(|target| target.driver).collect();
     assert_eq!(drivers, ["sqlite", "paper", "sqlite"]);
+    let config = main_file(
+        "defaults: {database: {url: 'postgres://u@h/d'}}\ndatabases: {a: {connection_string: 'sqlite:x.db'}}\n",
+    );
+    assert_eq!(config.targets.first().map(|target| target.driver), Some("sqlite"));
 }
 
 #[test]

@@ -108,6 +108,21 @@ fn every_database_of_a_postgres_is_a_target_on_the_first_page_already() {
     assert!(exporter.get("/").text().contains("srv/db07"));
 }
 
+/// Each database has an encoding of its own, and the catalog is shared: another database sees the bytes of the name.
+#[test]
+fn a_database_whose_name_is_not_utf8_is_counted_and_no_target() {
+    let server = server_with(&["one"]);
+    server
+        .access()
+        .run("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    Postgres { database: "latin".to_owned(), ..server.access().clone() }.run("CREATE DATABASE \"café\"");
+    let exporter = Exporter::serve(&config(&server.access().entry_with("discover: {}")));
+    let page = checked(&exporter.metrics());
+    assert_eq!(page.series("of_database").len(), 3, "{:?}", page.series("of_database"));
+    assert_eq!(listed(&exporter), ["srv", "srv/latin", "srv/one", "srv/postgres"].map(str::to_owned).into());
+    assert_eq!((figure(&exporter, "targets"), figure(&exporter, "dropped")), (Some(3.0), Some(1.0)));
+}
+
 #[test]
 fn a_database_asked_for_by_name_is_discovered_on_demand_and_an_unknown_one_is_not() {
     let server = server_with(&["one", "two", "three"]);

@@ -21,7 +21,7 @@ use sql_exporter::driver::connection::tls::TlsConfig;
 use sql_exporter::driver::connection::{ConnectionConfig, HostPort};
 use sql_exporter::driver::{
     Canceller, Column, ColumnContent, Driver, Endpoint, Flow, Health, Job, Privileges, Row, ServerFacts,
-    Session, Sql,
+    ServerWork, Session, Sql,
 };
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::secret::Secret;
@@ -384,13 +384,14 @@ impl Session for FaultSession {
         Arc::new(FaultCanceller(Arc::clone(&self.fault)))
     }
 
-    fn has_ended(&mut self) -> bool {
+    fn server_work(&mut self) -> ServerWork {
         let state = self.fault.state.lock();
-        match self.left {
+        let has_ended = match self.left {
             Act::PanicWhenAsked => panic!("as the test wants it"),
             Act::GoOn => state.released,
             _ => !state.goes_on,
-        }
+        };
+        if has_ended { ServerWork::Disconnected } else { ServerWork::GoesOn }
     }
 }
 

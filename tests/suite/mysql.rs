@@ -2,6 +2,7 @@
 
 mod entering;
 mod faults;
+mod galera;
 mod groups;
 mod guard;
 mod hostile;

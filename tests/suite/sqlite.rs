@@ -325,6 +325,9 @@ fn an_error_in_the_sql_says_where() {
         "no such column: nope (line 2, column 3 of the statement) [SQLITE_ERROR]"
     );
     assert!(matches!(health, Health::Clean), "{health:?}");
+    let too_large = "SELECT sum(x) FROM (SELECT 9223372036854775807 AS x UNION ALL SELECT 1)";
+    let (sink, _) = run(&mut *shop.session(), too_large, LONG);
+    assert_eq!(sink.error().hint(), Some("write `total(x)` for a sum beyond 64 bits"));
 }
 
 /// Whoever owns the file writes its views, and a stack that is too small ends the process.

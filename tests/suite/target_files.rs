@@ -255,6 +255,26 @@ fn a_file_that_is_missing_or_too_many_files_are_told() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_is_told_until_it_leads_somewhere_or_goes() {
+    let setup = main_file("[targets/*.yaml]").file("targets/a.yaml", &entries(&["one"]));
+    let link = |name: &str| symlink("../elsewhere.yaml", setup.path().join(name)).expect("linked");
+    link("targets/b.yaml");
+    link("targets/c.yaml");
+    let exporter = setup.serve();
+    exporter.wait_for_log("targets/b.yaml: there is no such file");
+    assert_eq!(success(&exporter, "b.yaml"), Some(0.0));
+    std::fs::remove_file(exporter.file("targets/c.yaml")).expect("removed");
+    let told = || {
+        listed(&exporter);
+        success(&exporter, "c.yaml").is_none().then_some(())
+    };
+    poll("the link that is gone is not told of", WITHIN, told);
+    write(&exporter, "elsewhere.yaml", &entries(&["two"]));
+    wait_for(&exporter, &["main", "one", "two"]);
+    assert_eq!(success(&exporter, "b.yaml"), Some(1.0));
+}
+
+#[test]
 fn without_a_place_to_run_a_query_is_refused_where_targets_may_come() {
     let text = "target_files: [targets/*.yaml]\nqueries:\n  - {name: q, sql: SELECT 1 AS value, metrics: [{name: m}]}\n";
     let output = setup(text).file("targets/a.yaml", &entries(&["one"])).args(&["check"]).output();

@@ -75,11 +75,10 @@ fn endpoint_with_key(config: ConnectionConfig, server_public_key: Option<PathBuf
     Arc::new(MySqlEndpoint(Arc::new(login::LoginServer::new(config, server_public_key))))
 }
 
-/// The databases that the user sees; what is stored in those of the server itself is for packs. With a LIMIT of its own a
-/// statement is not cut by the server's `sql_select_limit`. MariaDB lists the folder `lost+found` of a file system as one.
+/// The databases that the user sees; what is stored in those of the server itself is for packs. MariaDB lists the folder
+/// `lost+found` of a file system as one.
 const DATABASES: &str = "SELECT schema_name AS `database` FROM information_schema.schemata \
-    WHERE schema_name NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys', '#mysql50#lost+found') \
-    LIMIT 1000000";
+    WHERE schema_name NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys', '#mysql50#lost+found')";
 
 struct MySqlEndpoint(Arc<login::LoginServer>);
 

@@ -22,7 +22,7 @@ use super::errors::CallError;
 use super::login::LoginServer;
 use super::packet::{ColumnDefinition, MySqlError, PreparedStatement, RowFormat};
 use super::protocol::{MySqlAnswer, ProtocolClient, answer};
-use super::result_reader::{ConnectionHealth, GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
+use super::result_reader::{GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
 use super::server_info::{ServerInfo, read_count};
 use super::session_changes::Suspicion;
 
@@ -37,9 +37,6 @@ const MAX_STATEMENTS: usize = 4096;
 
 /// Jobs that have not ended, in order.
 pub(super) type Jobs<'j, 'q> = VecDeque<&'j mut Job<'q>>;
-
-/// Jobs whose result may be incomplete, as the server's limit may have ended their statements.
-type DoubtfulJobs<'j, 'q> = VecDeque<(&'j mut Job<'q>, JobAnswer)>;
 
 /// How a statement is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,11 +81,11 @@ pub(super) struct Pipeline {
     pub(super) in_snapshot: bool,
     /// The session is not what it was after its login, or may not be.
     is_changed: bool,
-    /// The query behind the batch found a variable or a lock.
-    probe_found_change: bool,
+    /// A statement was cancelled: the connection serves no other batch, as the cancel may strike that, too.
+    pub(super) was_cancelled: bool,
     opened: Instant,
-    /// What another login may allow: the last thing that the server refused to an old one.
-    pub(super) refused_to_old: Option<Error>,
+    /// The last thing that the server refused to an old login: another one may be allowed it.
+    refused_to_old: Option<Error>,
 }
 
 impl Pipeline {
@@ -102,7 +99,7 @@ impl Pipeline {
             timeouts: Some(0),
             in_snapshot: false,
             is_changed: false,
-            probe_found_change: false,
+            was_cancelled: false,
             opened: Instant::now(),
             refused_to_old: None,
         }
@@ -124,129 +121,114 @@ impl Pipeline {
         check_read_only(sql.text(), Dialect::MySql)
     }
 
-    /// Resets a session that was changed; false when that failed or is not possible, or another login may be allowed more: the
-    /// connection must not be used again.
-    pub(super) fn reset_if_changed(&mut self) -> bool {
-        if self.refused_to_old.is_some() {
-            return false;
+    /// Makes a session that was changed what it was after its login.
+    ///
+    /// # Errors
+    /// It cannot be, or another login may be allowed more: nothing else may run on the connection.
+    pub(super) fn reset_if_changed(&mut self) -> Result<()> {
+        if let Some(error) = self.refused_to_old.take() {
+            return Err(error);
         }
         if !std::mem::take(&mut self.is_changed) {
-            return true;
+            return Ok(());
         }
+        let failed = || Error::new(Reason::Lost, "the session could not be reset");
         if !self.info.can_reset() {
-            return false;
+            return Err(failed());
         }
         self.statements.clear();
         let session_sql = &self.server.config.session_sql;
-        let timeouts = self.info.reset(&mut self.client, session_sql, Deadline::within(RESET_TIMEOUT));
-        self.timeouts = timeouts.as_ref().ok().copied().flatten();
-        timeouts.is_ok()
+        let reset = self.info.reset(&mut self.client, session_sql, Deadline::within(RESET_TIMEOUT));
+        self.timeouts = reset.map_err(|_| failed())?;
+        Ok(())
     }
 
-    /// Runs the first jobs, as many as may go together; those that did not end stay.
-    pub(super) fn run_next(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionHealth {
-        if by.passed() {
-            for job in jobs.drain(..) {
-                let error = Error::new(Reason::Timeout, "no time was left to start");
-                job.sink.end(Err(error), Duration::ZERO);
-            }
-            return ConnectionHealth::InStep;
+    /// Runs the jobs; those that did not end stay.
+    ///
+    /// # Errors
+    /// Why no more of them may run on this connection: it broke, a statement of it goes on, or its session is not what they
+    /// have to run in.
+    pub(super) fn run(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<()> {
+        if self.info.zone_was_refused && !jobs.is_empty() {
+            self.info.ask_zone(&mut self.client, by)?;
         }
+        while !jobs.is_empty() {
+            if by.passed() {
+                for job in jobs.drain(..) {
+                    let error = Error::new(Reason::Timeout, "no time was left to start");
+                    job.sink.end(Err(error), Duration::ZERO);
+                }
+                break;
+            }
+            self.run_first(jobs, by)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the first jobs, as many as may go together.
+    fn run_first(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<()> {
         let suspects = &self.server.suspects;
         let runs_alone = |job: &Job<'_>| self.in_snapshot || suspects.get(job.sql).is_some();
         let together = jobs.iter().take_while(|job| !runs_alone(job)).count();
         let changes = jobs.front().is_some_and(|job| suspects.get(job.sql) == Some(Suspicion::Proven));
         let mut batch: Jobs<'_, '_> = jobs.drain(..together.max(1)).collect();
         let statements: Vec<&Sql> = batch.iter().map(|job| job.sql).collect();
-        let state = self.run_batch(&mut batch, by);
-        self.server.suspects.record_batch(&statements, std::mem::take(&mut self.probe_found_change));
+        let ran = self.run_together(&mut batch, by);
         self.is_changed |= changes;
         while let Some(job) = batch.pop_back() {
             jobs.push_front(job);
         }
-        match state {
-            // In a snapshot the reset waits for its end.
-            ConnectionHealth::InStep | ConnectionHealth::Spent
-                if !self.in_snapshot && !self.reset_if_changed() =>
-            {
-                ConnectionHealth::Outdated
-            }
-            state => state,
-        }
+        self.server.suspects.record_batch(&statements, ran?);
+        // In a snapshot the reset waits for its end.
+        if self.in_snapshot { Ok(()) } else { self.reset_if_changed() }
     }
 
     /// Runs all jobs; those whose statement went stale meanwhile once more. Those that did not end stay, and so do those that
-    /// another login may allow.
-    fn run_batch(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionHealth {
-        let mut stale = Jobs::new();
-        let first = self.send_and_read(jobs, Some(&mut stale), by);
-        jobs.extend(stale);
-        if jobs.is_empty()
-            || self.refused_to_old.is_some()
-            || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent)
-        {
-            return first;
+    /// another login may allow. Returns whether something was left in the session.
+    fn run_together(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<bool> {
+        let mut again = Jobs::new();
+        let first = self.send_and_read(jobs, Some(&mut again), by);
+        jobs.extend(again);
+        let found_change = first?;
+        if jobs.is_empty() || self.refused_to_old.is_some() {
+            return Ok(found_change);
         }
-        match (first, self.send_and_read(jobs, None, by)) {
-            (ConnectionHealth::Spent, ConnectionHealth::InStep) => ConnectionHealth::Spent,
-            (_, second) => second,
-        }
+        Ok(self.send_and_read(jobs, None, by)? || found_change)
     }
 
-    /// One round trip, and one before it where a statement is not prepared yet. A job whose statement or session is stale
-    /// goes to `stale`, untouched.
+    /// One round trip, and one before it where a statement is not prepared yet. A job that is to run `again` goes there,
+    /// untouched. Returns whether something was left in the session.
     fn send_and_read<'j, 'q>(
         &mut self,
         jobs: &mut Jobs<'j, 'q>,
-        stale: Option<&mut Jobs<'j, 'q>>,
+        again: Option<&mut Jobs<'j, 'q>>,
         by: Deadline,
-    ) -> ConnectionHealth {
-        if let Err(state) = self.prepare_jobs(jobs, by) {
-            return state;
-        }
+    ) -> Result<bool> {
+        self.prepare_jobs(jobs, by)?;
         self.end_unbound(jobs);
         if jobs.is_empty() {
-            return ConnectionHealth::InStep;
+            return Ok(false);
         }
         // No limit includes the round trip: neither the server's, nor how long we wait for an answer.
         let round_trip = self.client.round_trip();
-        let (sent, asks_count) = self.queue_jobs(jobs, round_trip, by);
-        let mut doubtful = DoubtfulJobs::new();
-        let read = self.read_answers(sent, round_trip, jobs, stale, &mut doubtful, by);
-        let spent = match read.and_then(|spent| self.read_probe(by).map(|()| spent)) {
-            Ok(spent) => spent,
-            Err(state) => {
-                // Nobody can be asked about them any more: they run again.
-                doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
-                return if jobs.is_empty() { ConnectionHealth::OutOfStep } else { state };
-            }
-        };
-        if !asks_count && !doubtful.is_empty() {
-            self.queue_timeout_count(by);
-        }
-        let state = match asks_count || !doubtful.is_empty() {
-            true => self.resolve_doubts(jobs, doubtful, by),
-            false => ConnectionHealth::InStep,
-        };
-        if spent && matches!(state, ConnectionHealth::InStep) { ConnectionHealth::Spent } else { state }
-    }
-
-    /// Queues the jobs. On a slow network most results would be doubtful: then the question about them is sent along.
-    fn queue_jobs(
-        &mut self,
-        jobs: &Jobs<'_, '_>,
-        round_trip: Duration,
-        by: Deadline,
-    ) -> (Vec<SentJob>, bool) {
         let sent: Vec<SentJob> = jobs.iter().map(|job| self.queue_job(job, round_trip, by)).collect();
         if let Some(probe) = self.info.probe() {
             self.client.queue_query(probe.sql());
         }
-        let asks_count = sent.iter().any(|sent| sent.limits.time < round_trip * 4);
-        if asks_count {
+        // On a slow network most results would be doubtful: then the question about them is sent along.
+        let asks_along = sent.iter().any(|sent| sent.limits.time < round_trip * 4);
+        if asks_along {
             self.queue_timeout_count(by);
         }
-        (sent, asks_count)
+        let doubtful = self.read_answers(sent, round_trip, jobs, again, by)?;
+        let found_change = self.read_probe(by)?;
+        if !asks_along && !doubtful.is_empty() {
+            self.queue_timeout_count(by);
+        }
+        if asks_along || !doubtful.is_empty() {
+            self.end_doubtful(jobs, doubtful, by)?;
+        }
+        Ok(found_change)
     }
 
     fn queue_job(&mut self, job: &Job<'_>, round_trip: Duration, by: Deadline) -> SentJob {
@@ -267,9 +249,15 @@ impl Pipeline {
         SentJob { limits, allowed, format }
     }
 
-    /// Notes what an old login was refused. True where the statement is to run again after another one: not in a snapshot,
-    /// which goes on to its end, and not where it may have written before.
-    fn may_be_allowed_later(&mut self, error: &MySqlError, is_old: bool) -> bool {
+    /// Whether a statement that the server refused is to run again: it went stale, or another login may be allowed it. Not in a
+    /// snapshot, which goes on to its end, and not where it may have written before.
+    fn runs_again(&mut self, sql: &Sql, format: RowFormat, error: &MySqlError, is_old: bool) -> bool {
+        if format == RowFormat::Binary && error.is_stale_statement() {
+            if let Some(id) = self.statements.remove(sql.name()).and_then(Execution::number) {
+                self.client.queue_close(id);
+            }
+            return true;
+        }
         let refusal = error.to_error();
         if !is_old || refusal.reason() != Reason::Permission {
             return false;
@@ -278,80 +266,89 @@ impl Pipeline {
         !self.in_snapshot && self.server.config.read_only
     }
 
-    /// Reads the answers to the jobs and ends them, except for the doubtful ones. Returns whether one was cancelled, or the
-    /// state in which no more can be read.
+    /// Reads the answers to the jobs and ends them. Those whose result may be incomplete, as the server's limit may have ended
+    /// their statements, stay, and their answers are returned.
     fn read_answers<'j, 'q>(
         &mut self,
-        all: Vec<SentJob>,
+        sent: Vec<SentJob>,
         mut round_trip: Duration,
         jobs: &mut Jobs<'j, 'q>,
-        mut stale: Option<&mut Jobs<'j, 'q>>,
-        doubtful: &mut DoubtfulJobs<'j, 'q>,
+        mut again: Option<&mut Jobs<'j, 'q>>,
         by: Deadline,
-    ) -> Result<bool, ConnectionHealth> {
-        let (batch_start, mut spent) = (Instant::now(), false);
+    ) -> Result<Vec<JobAnswer>> {
+        let batch_start = Instant::now();
         let mut start = batch_start;
         // A statement that takes long does not make the login of before it an old one.
         let is_old = self.opened.elapsed() >= OLD_LOGIN;
-        // What the server's limit ended with an error: how many statements, and the least time that they took.
-        let (mut timeouts, mut timeouts_took) = (0, Duration::ZERO);
-        for sent in all {
-            let Some(job) = jobs.pop_front() else { break };
-            let (sql, due, format) = (job.sql, job.answer_due(start, by), sent.format);
-            let result = self.read_answer(job, format, Deadline::after(due.moment(), GRACE));
+        // The least time that the statements took which the server's limit ended with an error.
+        let mut timeouts_took = Duration::ZERO;
+        let mut doubtful = Vec::new();
+        let mut all = sent.into_iter();
+        while let Some(sent) = all.next()
+            && let Some(job) = jobs.pop_front()
+        {
+            let (sql, due) = (job.sql, job.answer_due(start, by));
+            let result = self.read_answer(job, sent.format, Deadline::after(due.moment(), GRACE));
             let took = start.elapsed().saturating_sub(round_trip);
             (start, round_trip) = (Instant::now(), Duration::ZERO);
-            if let (Err(CallError::Server(error)), Some(stale)) = (&result, &mut stale) {
-                let is_stale_statement = format == RowFormat::Binary && error.is_stale_statement();
-                if is_stale_statement {
-                    self.close_stale(sql);
+            let result = match answer(result) {
+                Ok(result) => result,
+                Err(_) if due.passed() => {
+                    job.sink.end(Err(sent.too_late()), took);
+                    return Err(goes_on());
                 }
-                if is_stale_statement || self.may_be_allowed_later(error, is_old) {
-                    stale.push_back(job);
-                    continue;
+                Err(error) => {
+                    jobs.push_front(job);
+                    return Err(error);
                 }
+            };
+            if let (Err(error), Some(again)) = (&result, &mut again)
+                && self.runs_again(sql, sent.format, error, is_old)
+            {
+                again.push_back(job);
+                continue;
             }
             // When the server began with a statement it does not tell, but the last one has not run for longer than this. The
             // round trip is not subtracted: on a busy machine it is not known well enough, and a doubt costs one question.
             let longest = batch_start.elapsed().saturating_sub(timeouts_took);
             let answer = JobAnswer::new(result, took, longest, due, sent);
             if answer.is_server_timeout() {
-                timeouts += 1;
                 timeouts_took += answer.time_limit();
-                if answer.is_at_administrators_limit() && is_old {
-                    let why = "the limits of its user may be others now";
-                    self.refused_to_old = Some(Error::new(Reason::Lost, why));
-                }
+                self.count_timeout(&answer, is_old);
             }
             let change = answer.session_change();
             self.is_changed |= change != SessionChange::None;
             if answer.is_doubtful() {
-                doubtful.push_back((job, answer));
+                jobs.push_back(job);
+                doubtful.push(answer);
             } else {
                 if answer.is_late_result() {
                     // Whether its limit ended it is not known; the reset asks for the count.
                     (self.timeouts, self.is_changed) = (None, true);
                 }
-                match answer.end_job(job, false) {
-                    ConnectionHealth::InStep => {}
-                    ConnectionHealth::Spent => spent = true,
-                    state @ (ConnectionHealth::OutOfStep | ConnectionHealth::Outdated) => return Err(state),
-                    state @ ConnectionHealth::Broken(_) => {
-                        jobs.push_front(job);
-                        return Err(state);
-                    }
+                let is_complete = answer.is_complete();
+                self.was_cancelled |= answer.end_job(job, false) == Some(Reason::Cancelled);
+                if !is_complete {
+                    return Err(goes_on());
                 }
             }
             if change == SessionChange::Reported {
                 self.server.suspects.record(sql, Suspicion::Proven);
-                if !jobs.is_empty() && !self.in_snapshot {
+                if all.len() > 0 && !self.in_snapshot {
                     // Those behind it ran in a session that was not what it should be.
-                    return Err(ConnectionHealth::OutOfStep);
+                    return Err(goes_on());
                 }
             }
         }
-        self.timeouts = self.timeouts.map(|before| before + timeouts);
-        Ok(spent)
+        Ok(doubtful)
+    }
+
+    fn count_timeout(&mut self, answer: &JobAnswer, is_old: bool) {
+        self.timeouts = self.timeouts.map(|count| count + 1);
+        if answer.is_at_administrators_limit() && is_old {
+            let why = "the limits of its user may be others now";
+            self.refused_to_old = Some(Error::new(Reason::Lost, why));
+        }
     }
 
     /// Reads both answers of a job.
@@ -367,32 +364,20 @@ impl Pipeline {
         let sink = limits_set.is_ok().then_some(sink);
         let rows = read_rows(&mut self.client, format, &self.info.zone, job.max_cell_bytes, sink, by)?;
         match limits_set {
-            Err(error) if !rows.is_complete() => Err(CallError::Broken(error.to_error())),
+            Err(error) if !rows.is_complete => Err(CallError::Broken(error.to_error())),
             Err(error) => Err(error.into()),
             Ok(_) => Ok(rows),
         }
     }
 
-    /// Reads what the query behind the batch found.
-    fn read_probe(&mut self, by: Deadline) -> Result<(), ConnectionHealth> {
-        let Some(probe) = self.info.probe() else { return Ok(()) };
-        match answer(self.client.read_table(Deadline::after(by.moment(), GRACE))) {
-            Ok(Ok(table)) if probe.finds_change(&table) => {
-                (self.is_changed, self.probe_found_change) = (true, true);
-            }
-            Ok(Ok(_)) => {}
-            // Under the limit of the last statement, which may be short: the answer is not known.
-            Ok(Err(_)) => self.is_changed = true,
-            Err(error) if error.reason() == Reason::Timeout => return Err(ConnectionHealth::OutOfStep),
-            Err(error) => return Err(ConnectionHealth::Broken(error)),
-        }
-        Ok(())
-    }
-
-    fn close_stale(&mut self, sql: &Sql) {
-        if let Some(id) = self.statements.remove(sql.name()).and_then(Execution::number) {
-            self.client.queue_close(id);
-        }
+    /// Whether the query behind the batch found something that was left in the session.
+    fn read_probe(&mut self, by: Deadline) -> Result<bool> {
+        let Some(probe) = self.info.probe() else { return Ok(false) };
+        let found = answer(self.client.read_table(Deadline::after(by.moment(), GRACE)))?;
+        let found_change = found.as_ref().is_ok_and(|table| probe.finds_change(table));
+        // Under the limit of the last statement, which may be short: without an answer it is not known.
+        self.is_changed |= found_change || found.is_err();
+        Ok(found_change)
     }
 
     /// Asks how many statements the server's limit has ended.
@@ -403,63 +388,47 @@ impl Pipeline {
 
     /// Reads whether the server's limit has ended one of these statements, and ends their jobs; which of several it was
     /// is not known.
-    fn resolve_doubts<'j, 'q>(
+    fn end_doubtful(
         &mut self,
-        jobs: &mut Jobs<'j, 'q>,
-        doubtful: DoubtfulJobs<'j, 'q>,
+        jobs: &mut Jobs<'_, '_>,
+        doubtful: Vec<JobAnswer>,
         by: Deadline,
-    ) -> ConnectionHealth {
-        let answers = self.client.read_tables(2, Deadline::after(by.moment(), GRACE));
-        let (timeouts, mut state) = match answers {
-            Ok(answers) => {
-                let count = answers.into_iter().nth(1).and_then(MySqlAnswer::ok);
-                (count.as_ref().and_then(read_count), ConnectionHealth::InStep)
-            }
-            Err(error) if error.reason() == Reason::Timeout => (None, ConnectionHealth::OutOfStep),
-            Err(error) => {
-                doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
-                return ConnectionHealth::Broken(error);
-            }
-        };
+    ) -> Result<()> {
+        let answers = self.client.read_tables(2, Deadline::after(by.moment(), GRACE))?;
+        let timeouts = answers.into_iter().nth(1).and_then(MySqlAnswer::ok).as_ref().and_then(read_count);
         let interrupted = timeouts.is_none() || timeouts != self.timeouts;
         self.timeouts = timeouts;
-        for (job, answer) in doubtful {
-            let is_spent = !matches!(answer.end_job(job, interrupted), ConnectionHealth::InStep);
-            if is_spent && matches!(state, ConnectionHealth::InStep) {
-                state = ConnectionHealth::Spent;
-            }
+        for (job, answer) in jobs.drain(..).zip(doubtful) {
+            answer.end_job(job, interrupted);
         }
-        state
+        Ok(())
     }
 
     /// Prepares the statements that the session does not know. One that is refused runs as text, which has no parameters: its
     /// jobs that bind some have ended. On an error, the job that caused it has ended.
-    fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), ConnectionHealth> {
+    fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<()> {
         let start = Instant::now();
         let due = jobs.iter().map(|job| job.answer_due(start, by)).max().unwrap_or(by);
         let statements: Vec<&Sql> = jobs.iter().map(|job| job.sql).collect();
-        let (index, error) = match self.prepare_new(&statements, due) {
-            Ok(refused) => {
-                jobs.retain_mut(|job| {
-                    let error = refused.iter().find(|(sql, _)| sql.name() == job.sql.name());
-                    let Some((sql, error)) = error.filter(|_| !job.parameters.is_empty()) else {
-                        return true;
-                    };
-                    job.sink.end(Err(with_position(error.to_error(), sql.text())), start.elapsed());
-                    false
-                });
-                return Ok(());
+        let refused = match self.prepare_new(&statements, due) {
+            Ok(refused) => refused,
+            Err((index, error)) if error.reason() == Reason::Timeout => {
+                if let Some(job) = jobs.remove(index) {
+                    let error =
+                        Error::new(Reason::Timeout, "the server did not prepare the statement in time");
+                    job.sink.end(Err(error), start.elapsed());
+                }
+                return Err(goes_on());
             }
-            Err(broken) => broken,
+            Err((_, error)) => return Err(error),
         };
-        if error.reason() != Reason::Timeout {
-            return Err(ConnectionHealth::Broken(error));
-        }
-        if let Some(job) = jobs.remove(index) {
-            let error = Error::new(Reason::Timeout, "the server did not prepare the statement in time");
-            job.sink.end(Err(error), start.elapsed());
-        }
-        Err(ConnectionHealth::OutOfStep)
+        jobs.retain_mut(|job| {
+            let error = refused.iter().find(|(sql, _)| sql.name() == job.sql.name());
+            let Some((sql, error)) = error.filter(|_| !job.parameters.is_empty()) else { return true };
+            job.sink.end(Err(with_position(error.to_error(), sql.text())), start.elapsed());
+            false
+        });
+        Ok(())
     }
 
     /// Ends the jobs that bind fewer parameters than their statements have. Of one that binds none, the server says it.
@@ -529,7 +498,7 @@ impl Pipeline {
         self.client.queue_query(&limits);
         statements.iter().for_each(|sql| self.client.queue_prepare(sql.text()));
         reset.iter().for_each(|sql| self.client.queue_query(sql));
-        self.client.read_done(by).map_err(|error| (0, error.into_error()))?;
+        let mut limits_set = answer(self.client.read_done(by)).map_err(|error| (0, error))?;
         let mut answers = Vec::new();
         for index in 0..statements.len() {
             let prepared = answer(self.client.read_prepared(by)).map_err(|error| (index, error))?;
@@ -537,10 +506,16 @@ impl Pipeline {
         }
         if reset.is_some() {
             let last = statements.len().saturating_sub(1);
-            self.client.read_done(by).map_err(|error| (last, error.into_error()))?;
+            limits_set = limits_set.and(answer(self.client.read_done(by)).map_err(|error| (last, error))?);
         }
-        Ok(answers)
+        // Now that all answers are read, whatever the server said.
+        limits_set.map(|()| answers).map_err(|error| (0, error.to_error()))
     }
+}
+
+/// For the jobs behind one whose statement may go on: what the server still sends is not their answer.
+fn goes_on() -> Error {
+    Error::new(Reason::Lost, "the connection was closed to end the query before")
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ pub(super) struct ProtocolClient {
     joined: usize,
     /// The sequence number that the next packet must have.
     sequence: u8,
-    /// Commands in order; the first `sent` bytes are sent.
-    out: Vec<u8>,
-    sent: usize,
-    /// The lengths of the commands that were not answered; the first `in_flight` of them are sent.
-    unanswered: VecDeque<usize>,
-    in_flight: usize,
+    /// Commands that the server does not answer, to be sent with the next one.
+    unanswerable: Vec<u8>,
+    /// Commands in order, each with the unanswerable ones before it.
+    queued: VecDeque<Vec<u8>>,
+    /// The lengths of those that were sent and not answered.
+    in_flight: VecDeque<usize>,
     /// When a command was sent while no other was in flight, until its answer begins.
     asked: Option<Instant>,
     /// The shortest time between such a command and its answer.
@@ -79,10 +79,9 @@ impl ProtocolClient {
             input: ReadBuffer::default(),
             joined: 0,
             sequence: 0,
-            out: Vec::new(),
-            sent: 0,
-            unanswered: VecDeque::new(),
-            in_flight: 0,
+            unanswerable: Vec::new(),
+            queued: VecDeque::new(),
+            in_flight: VecDeque::new(),
             asked: None,
             round_trip: None,
             tracking: SessionTracking::default(),
@@ -92,10 +91,6 @@ impl ProtocolClient {
     /// What the login has agreed on.
     pub(super) fn set_tracking(&mut self, tracking: SessionTracking) {
         self.tracking = tracking;
-    }
-
-    pub(super) fn tracks_session(&self) -> bool {
-        self.tracking != SessionTracking::Nothing
     }
 
     pub(super) fn stream(&mut self) -> &mut ServerStream {
@@ -114,63 +109,47 @@ impl ProtocolClient {
         self.stream.write_all(&packet, by)
     }
 
-    /// Queues a command that the server answers.
     fn queue_packet(&mut self, payload: &[u8]) {
-        let before: usize = self.sent + self.unanswered.iter().skip(self.in_flight).sum::<usize>();
-        frame(&mut self.out, payload, 0);
-        // Commands without an answer that were queued before it are sent with it.
-        self.unanswered.push_back(self.out.len() - before);
+        let mut bytes = std::mem::take(&mut self.unanswerable);
+        frame(&mut bytes, payload, 0);
+        self.queued.push_back(bytes);
     }
 
     /// Queues a command that the server does not answer; it is sent with the next one.
     fn queue_without_answer(&mut self, payload: &[u8]) {
-        frame(&mut self.out, payload, 0);
+        frame(&mut self.unanswerable, payload, 0);
     }
 
     /// Sends the queued commands that fit into [`MAX_UNANSWERED_BYTES`].
-    fn push(&mut self, by: Deadline) -> io::Result<()> {
-        let was_idle = self.in_flight == 0;
-        let before: usize = self.unanswered.iter().take(self.in_flight).sum();
-        let mut length = 0;
-        while let Some(next) = self.unanswered.get(self.in_flight)
-            && (self.in_flight == 0 || before + length + next <= MAX_UNANSWERED_BYTES)
+    fn send_queued(&mut self, by: Deadline) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let before: usize = self.in_flight.iter().sum();
+        let was_idle = before == 0;
+        while let Some(next) = self.queued.front()
+            && (self.in_flight.is_empty() || before + bytes.len() + next.len() <= MAX_UNANSWERED_BYTES)
         {
-            length += next;
-            self.in_flight += 1;
+            self.in_flight.push_back(next.len());
+            bytes.extend(self.queued.pop_front().unwrap_or_default());
         }
-        if length == 0 {
+        if bytes.is_empty() {
             return Ok(());
         }
         if was_idle {
             self.asked = Some(Instant::now());
         }
-        let bytes = self.out.get(self.sent..self.sent + length).unwrap_or_default();
-        self.stream.write_all(bytes, by)?;
-        self.sent += length;
-        if self.sent == self.out.len() {
-            self.out.clear();
-            self.sent = 0;
-        }
-        Ok(())
-    }
-
-    /// Sends everything that is queued.
-    fn send_all(&mut self, by: Deadline) -> io::Result<()> {
-        let bytes = self.out.get(self.sent..).unwrap_or_default();
-        self.stream.write_all(bytes, by)
+        self.stream.write_all(&bytes, by)
     }
 
     /// The answer to the next command begins.
     pub(super) fn begin_answer(&mut self, by: Deadline) -> io::Result<()> {
-        self.push(by)?;
+        self.send_queued(by)?;
         self.sequence = 1;
         Ok(())
     }
 
     /// The answer to a command was read to its end.
     pub(super) fn end_answer(&mut self) {
-        self.unanswered.pop_front();
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_flight.pop_front();
         self.asked = None;
     }
 
@@ -231,13 +210,12 @@ impl ProtocolClient {
 
     /// True where every command was answered.
     pub(super) fn is_answered(&self) -> bool {
-        self.unanswered.is_empty()
+        self.in_flight.is_empty() && self.queued.is_empty()
     }
 
     /// Frees memory between batches.
     pub(super) fn free_buffers(&mut self) {
         self.input.release();
-        self.out = Vec::new();
     }
 
     /// Queues a statement as text.
@@ -287,10 +265,10 @@ impl ProtocolClient {
     pub(super) fn quit(&mut self, by: Deadline) {
         self.queue_without_answer(&[Command::COM_QUIT as u8]);
         // A server that does not read it finds the connection closed.
-        let _ = self.send_all(by).and_then(|()| self.stream.close(by));
+        let _ = self.stream.write_all(&self.unanswerable, by).and_then(|()| self.stream.close(by));
     }
 
-    /// Queues a command.
+    /// Queues a command that the server answers.
     pub(super) fn queue(&mut self, command: Command, body: &[u8]) {
         self.queue_packet(&[&[command as u8], body].concat());
     }
@@ -319,7 +297,7 @@ impl ProtocolClient {
     }
 
     fn read_end_of_columns(&mut self, by: Deadline) -> Result<(), CallError> {
-        if self.tracks_session() {
+        if self.tracking != SessionTracking::Nothing {
             return Ok(());
         }
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
@@ -613,6 +591,6 @@ mod tests {
             frame(&mut expected, payload, 0);
         }
         assert!(heard == expected);
-        assert!(client.round_trip() > Duration::ZERO && client.out.is_empty());
+        assert!(client.round_trip() > Duration::ZERO && client.queued.is_empty());
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
 use super::packet::{MySqlValueSpans, ResultEnd, ResultHead, RowFormat, RowPacket};
-use super::protocol::ProtocolClient;
+use super::protocol::{MySqlAnswer, ProtocolClient};
 use super::server_info::StatementLimits;
 use super::session_changes::may_have_run;
 use super::time_zone::SessionZone;
@@ -22,27 +22,13 @@ use super::values::{ResultColumns, ResultRow};
 /// How long after its deadline an answer is still read: the server's own error keeps the session usable.
 pub(super) const GRACE: Duration = Duration::from_millis(20);
 
-/// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
-const MAX_DROPPED_ROWS: usize = 1000;
-/// Likewise their bytes.
+/// Bytes of rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
 const MAX_DROPPED_BYTES: usize = 1 << 20;
+/// What a row counts besides its bytes.
+const DROPPED_ROW_BYTES: usize = 1 << 10;
 
 /// `ER_STATEMENT_TIMEOUT`'s SQLSTATE, for a statement that ended at its limit with a result instead of an error.
 const INTERRUPTED: &str = "70100";
-
-/// What is left of the connection after a job.
-pub(super) enum ConnectionHealth {
-    /// The job ended, and so has its statement.
-    InStep,
-    /// The job ended, cancelled: the statement may have left something behind.
-    Spent,
-    /// The server has answered, and the session is not what the next job has to run in.
-    Outdated,
-    /// The job ended, and what the server still sends is not the next one's answer.
-    OutOfStep,
-    /// The connection broke; the job did not end.
-    Broken(Error),
-}
 
 /// What a statement did to its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +45,8 @@ pub(super) enum SessionChange {
 pub(super) struct RowsRead {
     result: Result<()>,
     /// The answer was read to its end.
-    is_complete: bool,
+    pub(super) is_complete: bool,
     change: SessionChange,
-}
-
-impl RowsRead {
-    /// The answer was read to its end.
-    pub(super) fn is_complete(&self) -> bool {
-        self.is_complete
-    }
 }
 
 /// Streams one answer into the sink: the rows of its only result. A value of more than `longest` bytes fails it. Without
@@ -88,8 +67,7 @@ pub(super) fn read_rows<'s>(
         spans: MySqlValueSpans::default(),
         has_columns: false,
         result: Ok(()),
-        dropped_rows: 0,
-        dropped_bytes: 0,
+        dropped: 0,
         changed_session: false,
     };
     client.begin_answer(by)?;
@@ -121,8 +99,7 @@ struct ResultReader<'s> {
     /// The sink has the columns of a result.
     has_columns: bool,
     result: Result<()>,
-    dropped_rows: usize,
-    dropped_bytes: usize,
+    dropped: usize,
     /// The server reports that the session is not what it was before.
     changed_session: bool,
 }
@@ -184,9 +161,8 @@ impl ResultReader<'_> {
                 return Ok(Some(end));
             }
             let Some(sink) = &mut self.sink else {
-                self.dropped_rows += 1;
-                self.dropped_bytes += packet.len();
-                if self.dropped_rows > MAX_DROPPED_ROWS || self.dropped_bytes > MAX_DROPPED_BYTES {
+                self.dropped += packet.len() + DROPPED_ROW_BYTES;
+                if self.dropped > MAX_DROPPED_BYTES {
                     return Ok(None);
                 }
                 continue;
@@ -215,7 +191,7 @@ pub(super) struct SentJob {
 }
 
 impl SentJob {
-    fn too_late(&self) -> Error {
+    pub(super) fn too_late(&self) -> Error {
         let StatementLimits { time, is_administrators, .. } = &self.limits;
         let message = match is_administrators {
             true => format!(
@@ -230,10 +206,9 @@ impl SentJob {
 
 /// What was read for one job, and how late.
 pub(super) struct JobAnswer {
-    result: Result<RowsRead, CallError>,
+    result: MySqlAnswer<RowsRead>,
     /// The server's own time.
     took: Duration,
-    due: Deadline,
     is_late: bool,
     /// The server's limit may have ended the statement.
     may_be_at_limit: bool,
@@ -243,7 +218,7 @@ pub(super) struct JobAnswer {
 impl JobAnswer {
     /// The answer was read just now. `longest`: its statement has not run for longer.
     pub(super) fn new(
-        result: Result<RowsRead, CallError>,
+        result: MySqlAnswer<RowsRead>,
         took: Duration,
         longest: Duration,
         due: Deadline,
@@ -254,29 +229,27 @@ impl JobAnswer {
         let tolerance = (limit / 100).min(Duration::from_millis(1));
         let may_be_at_limit = longest >= limit - tolerance;
         let is_late = due.passed() || took > sent.allowed;
-        JobAnswer { result, took, due, is_late, may_be_at_limit, sent }
+        JobAnswer { result, took, is_late, may_be_at_limit, sent }
     }
 
     /// A result in time that may be incomplete: at the server's limit `SLEEP`, `BENCHMARK` and the like end with a value
     /// instead of an error.
     pub(super) fn is_doubtful(&self) -> bool {
-        let is_complete = self.result.as_ref().is_ok_and(|rows| rows.is_complete);
-        !self.is_late && is_complete && self.may_be_at_limit
+        !self.is_late && self.result.is_ok() && self.is_complete() && self.may_be_at_limit
+    }
+
+    /// The answer was read to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.result.as_ref().map_or(true, |rows| rows.is_complete)
     }
 
     /// The server says that its limit ended the statement. MySQL ends `COUNT(*)` there with the error of a cancel.
     pub(super) fn is_server_timeout(&self) -> bool {
-        match self.server_reason() {
-            Some(Reason::Timeout) => true,
-            Some(Reason::Cancelled) => self.may_be_at_limit,
+        match self.result.as_ref().map_err(|error| error.to_error().reason()) {
+            Err(Reason::Timeout) => true,
+            Err(Reason::Cancelled) => self.may_be_at_limit,
             _ => false,
         }
-    }
-
-    /// The reason of the server's own error.
-    fn server_reason(&self) -> Option<Reason> {
-        let Err(CallError::Server(error)) = &self.result else { return None };
-        Some(error.to_error().reason())
     }
 
     /// A result that came too late: whether the server's limit has ended its statement is not known.
@@ -288,7 +261,7 @@ impl JobAnswer {
         match &self.result {
             Ok(rows) => rows.change,
             // A prepared one is refused as it runs, a function in it by whatever error.
-            Err(CallError::Server(error)) if self.sent.format == RowFormat::Binary || may_have_run(error) => {
+            Err(error) if self.sent.format == RowFormat::Binary || may_have_run(error) => {
                 SessionChange::Possible
             }
             Err(_) => SessionChange::None,
@@ -304,36 +277,21 @@ impl JobAnswer {
         self.sent.limits.is_administrators
     }
 
-    /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.
-    pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionHealth {
+    /// Ends the job, and returns why it failed. `interrupted`: its result is incomplete.
+    pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> Option<Reason> {
         let is_timeout = self.is_late || self.is_server_timeout();
-        let JobAnswer { result, took, due, is_late, sent, .. } = self;
-        let in_step = match &result {
-            Ok(rows) => rows.is_complete,
-            Err(error) => matches!(error, CallError::Server(_)),
-        };
+        let JobAnswer { result, took, is_late, sent, .. } = self;
         let result = match result {
-            Ok(RowsRead { is_complete: true, .. }) if is_late || interrupted => {
+            Ok(rows) if rows.is_complete && (is_late || interrupted) => {
                 Err(sent.too_late().with_sqlstate(INTERRUPTED))
             }
             Ok(rows) => rows.result,
-            Err(CallError::Broken(_)) if due.passed() => Err(sent.too_late()),
-            Err(CallError::Broken(error)) => return ConnectionHealth::Broken(error),
-            Err(CallError::Server(error)) => {
-                let error = error.to_error();
-                // The server's clock may be a little ahead of ours.
-                match is_timeout {
-                    true => Err(error.code_for(sent.too_late())),
-                    false => Err(with_position(error, job.sql.text())),
-                }
-            }
+            // The server's clock may be a little ahead of ours.
+            Err(error) if is_timeout => Err(error.to_error().code_for(sent.too_late())),
+            Err(error) => Err(with_position(error.to_error(), job.sql.text())),
         };
-        let is_cancelled = result.as_ref().is_err_and(|error| error.reason() == Reason::Cancelled);
+        let reason = result.as_ref().err().map(Error::reason);
         job.sink.end(result, took);
-        match (in_step, is_cancelled) {
-            (false, _) => ConnectionHealth::OutOfStep,
-            (true, true) => ConnectionHealth::Spent,
-            (true, false) => ConnectionHealth::InStep,
-        }
+        reason
     }
 }

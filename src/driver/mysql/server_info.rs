@@ -11,10 +11,11 @@ use mysql_common::constants::Command;
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::connection::ConnectionConfig;
 use crate::driver::{ServerFacts, TlsState, bounded_text};
+use crate::error::{Error, Reason};
 
 use super::errors::CallError;
 use super::packet::MySqlError;
-use super::protocol::{MySqlAnswer, ProtocolClient, TextRows};
+use super::protocol::{MySqlAnswer, ProtocolClient, TextRows, answer};
 use super::session_changes::ChangeProbe;
 use super::time_zone;
 use super::time_zone::{SessionZone, YearOffsets};
@@ -37,6 +38,8 @@ pub(super) struct ServerInfo {
     pub(super) has_ambiguous_backslash: bool,
     /// How dates and times are read.
     pub(super) zone: Arc<SessionZone>,
+    /// The server was not ready to tell the zone (a Galera node outside its cluster): it may be later.
+    pub(super) zone_was_refused: bool,
     dialect: ServerDialect,
     state: SessionState,
 }
@@ -52,7 +55,6 @@ struct SessionState {
     has_init_connect: bool,
     /// The query behind each batch, where the server answers it.
     probe: Option<ChangeProbe>,
-    role: &'static str,
 }
 
 /// The variables and statements that a server of a flavour and version knows.
@@ -94,28 +96,28 @@ impl ServerInfo {
     ) -> Result<Self, CallError> {
         let session_sql = &config.session_sql;
         let likely = ServerDialect::of(greeted_version);
-        let mut statements = start_statements(client, session_sql);
+        let mut statements = start_statements(session_sql);
         statements.push("SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)".to_owned());
         statements.push(time_zone::question());
         statements.extend(likely.state_questions(config));
         let answers = &mut client.ask_all(&statements, by)?.into_iter();
-        check_start(client, session_sql, answers)?;
+        check_start(session_sql, answers)?;
         let mut texts = next(answers)?.into_iter().next().unwrap_or_default().into_iter();
         let mut text = || texts.next().flatten().unwrap_or_default();
         let version = bounded_text::name(&text());
         // Whole: what counts may be at its end.
         let has_ambiguous_backslash = has_ambiguous_backslash(&text());
-        let zone = Arc::new(read_zone(next(answers)));
-        let mut state = likely.read_state(config, answers);
+        let (zone, zone_was_refused) = read_zone(next(answers));
+        let mut state_and_role = likely.read_state(config, answers);
         let dialect = ServerDialect::of(&version);
         if dialect != likely {
             let answers = client.ask_all(&dialect.state_questions(config), by)?;
-            state = dialect.read_state(config, &mut answers.into_iter());
+            state_and_role = dialect.read_state(config, &mut answers.into_iter());
         }
-        let state = state?;
-        let (flavor, role) = (dialect.flavor.as_str().to_owned(), state.role.to_owned());
-        let facts = ServerFacts { version, flavor, role, tls };
-        Ok(ServerInfo { facts, has_ambiguous_backslash, zone, dialect, state })
+        let (state, role) = state_and_role?;
+        let flavor = dialect.flavor.as_str().to_owned();
+        let facts = ServerFacts { version, flavor, role: role.to_owned(), tls };
+        Ok(ServerInfo { facts, has_ambiguous_backslash, zone, zone_was_refused, dialect, state })
     }
 
     /// Asks for the role again: a failover changes it under a live connection. One round trip.
@@ -132,6 +134,14 @@ impl ServerInfo {
         Ok(())
     }
 
+    /// Asks for the time zone again. One round trip.
+    pub(super) fn ask_zone(&mut self, client: &mut ProtocolClient, by: Deadline) -> Result<(), Error> {
+        let statements = [self.own_limits(by), time_zone::question()];
+        let answers = &mut client.ask_all(&statements, by)?.into_iter().skip(1);
+        (self.zone, self.zone_was_refused) = read_zone(next(answers));
+        Ok(())
+    }
+
     /// Makes a session what it was after its login, time zone included, and returns how many statements its limit has ended
     /// so far. One round trip.
     pub(super) fn reset(
@@ -140,16 +150,18 @@ impl ServerInfo {
         session_sql: &[String],
         by: Deadline,
     ) -> Result<Option<u64>, CallError> {
-        let mut statements = start_statements(client, session_sql);
+        let mut statements = start_statements(session_sql);
         statements.push(time_zone::question());
         statements.extend(self.dialect.probe_candidates(session_sql));
         statements.push(self.timeout_count_question());
         client.queue(Command::COM_RESET_CONNECTION, &[]);
         client.queue_queries(&statements);
-        client.read_done(by)?;
+        let reset = answer(client.read_done(by))?;
         let answers = &mut client.read_tables(statements.len(), by)?.into_iter();
-        check_start(client, session_sql, answers)?;
-        self.zone = Arc::new(read_zone(next(answers)));
+        // Now that all answers are read, whatever the server said.
+        reset?;
+        check_start(session_sql, answers)?;
+        (self.zone, self.zone_was_refused) = read_zone(next(answers));
         let candidates = self.dialect.probe_candidates(session_sql);
         self.state.probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
         Ok(next(answers).ok().as_ref().and_then(read_count))
@@ -221,32 +233,26 @@ impl ServerInfo {
 }
 
 /// What each session starts with, and starts with again when it was reset.
-fn start_statements(client: &ProtocolClient, session_sql: &[String]) -> Vec<String> {
-    let mut statements = vec!["SET NAMES utf8mb4".to_owned()];
-    if client.tracks_session() {
-        // Which variables is told on MariaDB only: MySQL counts the statements in one, which changes each time. X'' as '' is NULL,
-        // and refused, under MariaDB's EMPTY_STRING_IS_NULL.
-        let track = "SET session_track_state_change=1,\
-            session_track_system_variables=IF(VERSION() LIKE '%MariaDB%','*',X'')";
-        statements.push(track.to_owned());
-    }
-    statements.extend_from_slice(session_sql);
+fn start_statements(session_sql: &[String]) -> Vec<String> {
+    // The server's `sql_select_limit` would leave rows out without a word.
+    let texts = "SET NAMES utf8mb4,sql_select_limit=18446744073709551615";
+    // Which variables is told on MariaDB only: MySQL counts the statements in one, which changes each time. X'' as '' is NULL,
+    // and refused, under MariaDB's EMPTY_STRING_IS_NULL.
+    let track = "SET session_track_state_change=1,\
+        session_track_system_variables=IF(VERSION() LIKE '%MariaDB%','*',X'')";
     // Without autocommit the first SELECT would open a transaction that never sees a later change. Answers are read as UTF-8.
-    statements.push("SET autocommit=1,character_set_results=utf8mb4".to_owned());
-    statements
+    let last = "SET autocommit=1,character_set_results=utf8mb4";
+    [&[texts.to_owned(), track.to_owned()], session_sql, &[last.to_owned()]].concat()
 }
 
 /// Checks the answers to [`start_statements`].
 fn check_start(
-    client: &ProtocolClient,
     session_sql: &[String],
     answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
 ) -> Result<(), CallError> {
     next(answers)?;
-    if client.tracks_session() {
-        // A proxy may not know the variables.
-        let _ = next(answers);
-    }
+    // A proxy, and a server that tells nothing, may not know the variables.
+    let _ = next(answers);
     for number in 1..=session_sql.len() {
         next(answers).map_err(|error| in_session_sql(number, error))?;
     }
@@ -274,12 +280,15 @@ fn only_cell(answer: MySqlAnswer<TextRows>) -> Option<String> {
     answer.ok()?.into_iter().next()?.into_iter().next()?
 }
 
-/// The session's time zone; unknown where the server does not answer.
-fn read_zone(answer: MySqlAnswer<TextRows>) -> SessionZone {
-    let Ok(table) = answer else { return SessionZone::unknown() };
+/// The session's time zone; unknown where the server does not answer, and whether it was not ready to.
+fn read_zone(answer: MySqlAnswer<TextRows>) -> (Arc<SessionZone>, bool) {
+    let table = match answer {
+        Ok(table) => table,
+        Err(error) => return (Arc::new(SessionZone::unknown()), error.to_error().reason() == Reason::Server),
+    };
     let name = table.first().and_then(|row| row.first()?.clone()).unwrap_or_default();
     let years: Option<Vec<YearOffsets>> = table.iter().map(|row| year_offsets(row)).collect();
-    SessionZone::new(&name, &years.unwrap_or_default())
+    (Arc::new(SessionZone::new(&name, &years.unwrap_or_default())), false)
 }
 
 fn year_offsets(row: &[Option<String>]) -> Option<YearOffsets> {
@@ -348,12 +357,12 @@ impl ServerDialect {
         questions
     }
 
-    /// Reads the answers to [`ServerDialect::state_questions`].
+    /// Reads the answers to [`ServerDialect::state_questions`]: the state, and the role.
     fn read_state(
         self,
         config: &ConnectionConfig,
         answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
-    ) -> MySqlAnswer<SessionState> {
+    ) -> MySqlAnswer<(SessionState, &'static str)> {
         let limit = only_cell(next(answers)).and_then(|text| self.flavor.read_limit(&text));
         let lock_wait = only_cell(next(answers)).filter(|text| text.parse::<u64>().is_ok());
         let has_init_connect = only_cell(next(answers)).is_some_and(|length| length != "0");
@@ -361,7 +370,7 @@ impl ServerDialect {
         let probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
         let role = read_role(answers);
         next(answers)?;
-        Ok(SessionState { limit, lock_wait, has_init_connect, probe, role })
+        Ok((SessionState { limit, lock_wait, has_init_connect, probe }, role))
     }
 
     fn set_limits(self, limit: Duration, read_only: bool) -> String {
@@ -434,14 +443,9 @@ mod tests {
             facts: ServerFacts::default(),
             has_ambiguous_backslash: false,
             zone: Arc::new(SessionZone::unknown()),
+            zone_was_refused: false,
             dialect: ServerDialect::of(version),
-            state: SessionState {
-                limit,
-                lock_wait: None,
-                has_init_connect: false,
-                probe: None,
-                role: "primary",
-            },
+            state: SessionState { limit, lock_wait: None, has_init_connect: false, probe: None },
         }
     }
 

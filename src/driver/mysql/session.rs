@@ -9,7 +9,8 @@ use mysql_common::constants::Command;
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::{
-    Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql, too_few_parameters,
+    Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, ServerWork, Session, Sql,
+    too_few_parameters,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -19,7 +20,6 @@ use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;
 use super::protocol::{ProtocolClient, answer};
-use super::result_reader::ConnectionHealth;
 use super::server_info::ServerInfo;
 use super::values::ResultColumns;
 
@@ -36,8 +36,6 @@ pub(super) struct MySqlSession {
     address: MySqlServerAddress,
     /// The number of the server's thread.
     thread: u32,
-    /// The connection was given up: what the server sends is not the answer to the next question.
-    is_given_up: bool,
 }
 
 impl MySqlSession {
@@ -50,7 +48,7 @@ impl MySqlSession {
                 client.stream().set_budget(None);
                 let pipeline = Pipeline::new(client, info, server);
                 let server = Arc::clone(server);
-                Ok(MySqlSession { pipeline, server, address, thread, is_given_up: false })
+                Ok(MySqlSession { pipeline, server, address, thread })
             }
             Err(error) => {
                 if matches!(error, CallError::Server(_)) {
@@ -71,16 +69,10 @@ impl MySqlSession {
             self.pipeline.client.free_buffers();
             return Health::Clean;
         };
-        self.give_up();
         Health::Lost(match error.is_timeout() {
             true => Error::new(Reason::Timeout, format!("the server did not answer {what} in time")),
             false => error.into_error(),
         })
-    }
-
-    fn give_up(&mut self) {
-        self.is_given_up = true;
-        self.pipeline.client.stream().give_up();
     }
 }
 
@@ -93,32 +85,14 @@ impl Session for MySqlSession {
                 Err(error) => job.sink.end(Err(error), Duration::ZERO),
             }
         }
-        let mut spent = false;
-        while !left.is_empty() {
-            match self.pipeline.run_next(&mut left, by) {
-                ConnectionHealth::InStep => {}
-                ConnectionHealth::Spent => spent = true,
-                ConnectionHealth::Broken(error) => {
-                    self.give_up();
-                    return Health::Lost(error);
-                }
-                ConnectionHealth::Outdated if left.is_empty() => return Health::Spent,
-                ConnectionHealth::Outdated => {
-                    let unreset = || Error::new(Reason::Lost, "the session could not be reset");
-                    return Health::Lost(self.pipeline.refused_to_old.take().unwrap_or_else(unreset));
-                }
-                ConnectionHealth::OutOfStep => {
-                    self.give_up();
-                    if left.is_empty() {
-                        return Health::Spent;
-                    }
-                    let why = "the connection was closed to end the query before";
-                    return Health::Lost(Error::new(Reason::Lost, why));
-                }
+        match self.pipeline.run(&mut left, by) {
+            Err(error) if !left.is_empty() => Health::Lost(error),
+            Ok(()) if !self.pipeline.was_cancelled => {
+                self.pipeline.client.free_buffers();
+                Health::Clean
             }
+            _ => Health::Spent,
         }
-        self.pipeline.client.free_buffers();
-        if spent { Health::Spent } else { Health::Clean }
     }
 
     fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
@@ -126,10 +100,7 @@ impl Session for MySqlSession {
             statements.iter().copied().filter(|sql| self.pipeline.check(sql).is_ok()).collect();
         match self.pipeline.prepare_new(&statements, by) {
             Ok(_) => Health::Clean,
-            Err((_, error)) => {
-                self.give_up();
-                Health::Lost(error)
-            }
+            Err((_, error)) => Health::Lost(error),
         }
     }
 
@@ -150,7 +121,6 @@ impl Session for MySqlSession {
             .pipeline
             .prepare_all(&[sql], by, |prepared, columns| (prepared, columns))
             .map_err(|(_, error)| {
-                self.give_up();
                 let message = "the server did not describe the statement in time";
                 if error.reason() == Reason::Timeout { Error::new(Reason::Timeout, message) } else { error }
             })?;
@@ -190,14 +160,14 @@ impl Session for MySqlSession {
         self.pipeline.in_snapshot = open;
         let statements = if open { OPEN } else { &["ROLLBACK AND NO CHAIN NO RELEASE"] };
         let health = self.between_batches("the snapshot's statements", |client, _| {
-            client.queue_queries(statements);
-            statements.iter().try_for_each(|_| client.read_done(by))
+            let answers = client.ask_all(statements, by)?;
+            Ok(answers.into_iter().try_for_each(|answer| answer.map(drop))?)
         });
-        // A reset inside it would have ended the transaction.
-        if open || !matches!(health, Health::Clean) || self.pipeline.reset_if_changed() {
-            return health;
+        match health {
+            // A reset inside it would have ended the transaction.
+            Health::Clean if !open => self.pipeline.reset_if_changed().map_or_else(Health::Lost, |()| health),
+            health => health,
         }
-        Health::Lost(Error::new(Reason::Lost, "the session could not be reset"))
     }
 
     fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
@@ -215,8 +185,6 @@ impl Session for MySqlSession {
                  WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{name}'"
             );
         }
-        // Not cut by the server's `sql_select_limit`.
-        sql += " LIMIT 1000000";
         Some(Sql::of_catalog(&sql))
     }
 
@@ -235,22 +203,19 @@ impl Session for MySqlSession {
 
     /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
     /// reached it. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
-    fn has_ended(&mut self) -> bool {
-        if self.is_answered() {
-            return true;
+    fn server_work(&mut self) -> ServerWork {
+        if self.pipeline.client.is_answered() {
+            return ServerWork::Answered;
         }
-        self.give_up();
-        self.pipeline.client.stream().has_ended()
-    }
-
-    fn is_answered(&self) -> bool {
-        !self.is_given_up && self.pipeline.client.is_answered()
+        let stream = self.pipeline.client.stream();
+        stream.give_up();
+        if stream.has_ended() { ServerWork::Disconnected } else { ServerWork::GoesOn }
     }
 }
 
 impl Drop for MySqlSession {
     fn drop(&mut self) {
-        if !self.is_given_up {
+        if self.pipeline.client.is_answered() {
             self.pipeline.client.quit(Deadline::within(QUIT_TIMEOUT));
         }
     }

@@ -25,7 +25,7 @@ const OF_MYSQL: &str = "performance_schema.user_variables_by_thread WHERE thread
 pub(super) struct ChangeProbe {
     sql: String,
     /// What it returns for the user variables while there are only those of `session_sql`.
-    expected: Option<String>,
+    expected: String,
 }
 
 impl ChangeProbe {
@@ -47,7 +47,7 @@ impl ChangeProbe {
     pub(super) fn chosen(candidates: [String; 2], answers: [MySqlAnswer<TextRows>; 2]) -> Option<Self> {
         let probe = |(sql, answer): (String, MySqlAnswer<TextRows>)| {
             let expected = variables(&answer.ok()?)?;
-            Some(ChangeProbe { sql, expected: Some(expected) })
+            Some(ChangeProbe { sql, expected })
         };
         candidates.into_iter().zip(answers).find_map(probe)
     }
@@ -59,7 +59,7 @@ impl ChangeProbe {
     /// Whether something was left.
     pub(super) fn finds_change(&self, answer: &TextRows) -> bool {
         let released = answer.first().and_then(|row| row.first()?.as_deref());
-        !matches!(released, None | Some("0")) || variables(answer) != self.expected
+        !matches!(released, None | Some("0")) || variables(answer).as_ref() != Some(&self.expected)
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_lock_or_another_variable_is_something() {
-        let probe = ChangeProbe { sql: String::new(), expected: Some("7".to_owned()) };
+        let probe = ChangeProbe { sql: String::new(), expected: "7".to_owned() };
         let row = |locks: Option<&str>, variables: &str| {
             vec![vec![locks.map(str::to_owned), Some(variables.to_owned())]]
         };

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use postgres_protocol::message::{backend as tags, frontend};
 
 use crate::deadline::Deadline;
+use crate::driver::ServerWork;
 use crate::driver::connection::read_buffer::{BUSY_READ_BYTES, ReadBuffer};
 use crate::driver::connection::stream::ServerStream;
 use crate::error::{Error, Reason, Result};
@@ -239,7 +240,7 @@ impl PgConnection {
     ///
     /// # Errors
     /// `TimedOut` at the deadline, `UnexpectedEof`, `InvalidData` for an impossible length; [`TooLong`], after which only
-    /// [`PgConnection::has_ended`] may be called.
+    /// [`PgConnection::server_work`] may be called.
     pub(super) fn next(&mut self, by: Deadline, bounds: RowBounds) -> io::Result<Message> {
         let message = self.await_message(by, bounds);
         match &message {
@@ -305,30 +306,26 @@ impl PgConnection {
         Ok(None)
     }
 
-    /// The server has answered everything that it was sent.
-    pub(super) fn is_answered(&self) -> bool {
-        self.unanswered == 0
-    }
-
-    /// The same, or nothing more will come. Takes what has come, without keeping it, and does not wait. From then on the connection serves for nothing else.
-    pub(super) fn has_ended(&mut self) -> bool {
-        if self.unanswered == 0 || self.is_dead || self.stream.do_not_wait().is_err() {
-            return true;
-        }
+    /// Takes what has come, without keeping it, and does not wait. From then on the connection serves for nothing else.
+    pub(super) fn server_work(&mut self) -> ServerWork {
+        self.is_dead |= self.unanswered > 0 && self.stream.do_not_wait().is_err();
         let before = self.skipped;
         loop {
             self.skip_messages();
+            if self.unanswered == 0 {
+                return ServerWork::Answered;
+            }
             // A server that sends on and on notices that nobody reads any more when the connection closes.
-            if self.unanswered == 0 || self.is_dead || self.skipped > MAX_SKIPPED {
-                return true;
+            if self.is_dead || self.skipped > MAX_SKIPPED {
+                return ServerWork::Disconnected;
             }
             if self.skipped - before > MAX_SKIPPED_AT_ONCE {
-                return false;
+                return ServerWork::GoesOn;
             }
             let soon = Deadline::within(Duration::from_secs(1));
             match self.input.fill(&mut self.stream, BUSY_READ_BYTES, soon) {
                 Ok(count) => self.skipped += count,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return false,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return ServerWork::GoesOn,
                 Err(_) => self.is_dead = true,
             }
         }

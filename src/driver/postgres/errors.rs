@@ -12,8 +12,9 @@ use super::connection::MessageFields;
 
 /// A text is not in its encoding.
 const BROKEN_TEXT: &str = "22021";
-const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, `SET LOCAL client_encoding = 'SQL_ASCII'` in \
-                                session_sql accepts every text: labels that are not UTF-8 are hexadecimal then";
+const BROKEN_TEXT_HINT: &str = "where the database's encoding is SQL_ASCII, or the text is a name that another database of the \
+                                server wrote, `SET LOCAL client_encoding = 'SQL_ASCII'` in session_sql accepts every text: labels \
+                                that are not UTF-8 are hexadecimal then";
 
 /// `invalid_transaction_termination`: since PostgreSQL 18 also where a query calls the procedure outside of a snapshot.
 const COMMIT_INSIDE: &str = "2D000";
@@ -200,12 +201,12 @@ impl ServerError {
                      ALTER ROLE … CONNECTION LIMIT, ALTER DATABASE … CONNECTION LIMIT",
                 ),
             ),
+            "42501" => (Reason::Permission, "", None),
             // PgBouncer has one code for nearly everything it refuses.
             code if code.starts_with("08") => self.pooler_refusal(),
             code => match code.get(..2).unwrap_or_default() {
                 "28" => (Reason::Auth, "", None),
                 "53" | "57" | "58" | "XX" => (Reason::Server, "", None),
-                "42" => (Reason::Permission, "", None),
                 _ => (Reason::Connect, "", None),
             },
         }
@@ -222,6 +223,8 @@ impl ServerError {
             "25P03" | "25P04" => Reason::Timeout,
             // "bind message supplies 0 parameters": the statement has a `$1`. A pooler ends sessions with this code, too.
             "08P01" if !self.fatal => Reason::Sql,
+            // A foreign server that cannot be reached.
+            "HV00N" => Reason::Server,
             code => match code.get(..2).unwrap_or_default() {
                 "40" => Reason::Conflict,
                 "28" => Reason::Auth,
@@ -379,6 +382,8 @@ mod tests {
                 "database \"x\" is not currently accepting connections",
                 Reason::Connect,
             ),
+            // A trigger of the database that runs at the login.
+            ("42P01", "parserOpenTable", "relation \"logins\" does not exist", Reason::Connect),
             ("42704", "find_option", "unrecognized configuration parameter \"x\"", Reason::Connect),
             ("53300", "InitProcess", "sorry, too many clients already", Reason::Server),
             ("57P03", "ProcessStartupPacket", "the database system is starting up", Reason::Server),
@@ -457,6 +462,7 @@ mod tests {
             ("", Reason::Sql),
             ("08P01", Reason::Sql),
             ("08001", Reason::Server),
+            ("HV00N", Reason::Server),
         ];
         let of = |code: &str, fatal| ServerError { code: code.to_owned(), fatal, ..ServerError::default() };
         for (code, expected) in cases {

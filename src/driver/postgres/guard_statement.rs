@@ -146,7 +146,7 @@ impl GuardOptions {
     /// is set again; and locks of the session are released. Where `session_sql` has set up the session for good, it may
     /// hold a lock itself, and the locks are counted.
     pub(super) fn state(&self, resets: bool) -> String {
-        let settings = format!("session_user, {}, {}", current(&READ_BY), current(&TRANSACTION_SETTINGS));
+        let settings = format!("{}, {}", read_by(), current(&TRANSACTION_SETTINGS));
         if resets {
             let names = self.names();
             return format!(
@@ -216,7 +216,12 @@ const FINGERPRINT: &str = "settings";
 /// The settings that the query behind a guard statement is read by, as one text: where it differs behind a query, the
 /// query has changed them.
 fn fingerprint() -> String {
-    format!("pg_catalog.concat_ws('|', '{FINGERPRINT}', {})", current(&READ_BY))
+    format!("pg_catalog.concat_ws('|', '{FINGERPRINT}', {})", read_by())
+}
+
+/// The user, the values of [`READ_BY`], and the schema of the session's temporary tables, which hide others of their names.
+fn read_by() -> String {
+    format!("session_user, {}, pg_catalog.pg_my_temp_schema()", current(&READ_BY))
 }
 
 fn current(names: &[&str]) -> String {
@@ -226,7 +231,7 @@ fn current(names: &[&str]) -> String {
 }
 
 /// What a server is to its clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PgServerRole {
     /// It is in recovery.
     pub(super) standby: bool,

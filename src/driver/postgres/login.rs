@@ -157,20 +157,18 @@ impl ServerRoute {
         mode: TlsMode,
         by: Deadline,
     ) -> Result<(ServerRoute, ServerStream)> {
+        let mut route = ServerRoute { address: address.clone(), peer: None };
         let PgServerAddress::Host { name, address: at, keepalives } = address else {
-            let route = ServerRoute { address: address.clone(), peer: None };
             let stream = route.connect_again(encryption, mode, by)?;
             return Ok((route, stream));
         };
         let failed = |error: io::Error| address.unreachable(&error);
         let at = at.map_or_else(|| name.host.clone(), |at| at.to_string());
         let stream = resolve::connect(&at, name.port, by)?;
-        let peer = stream.peer_addr().map_err(failed)?;
+        route.peer = Some(stream.peer_addr().map_err(failed)?);
         let socket = Socket::from(stream);
         keepalives.apply(&socket).map_err(failed)?;
-        let route = ServerRoute { address: address.clone(), peer: Some(peer) };
-        let stream = ServerStream::new(TimedSocket::new(socket));
-        let stream = route.secure(stream, (&name.host, peer), encryption, mode, by)?;
+        let stream = route.secure(TimedSocket::new(socket), encryption, mode, by)?;
         Ok((route, stream))
     }
 
@@ -185,21 +183,16 @@ impl ServerRoute {
         mode: TlsMode,
         by: Deadline,
     ) -> Result<ServerStream> {
-        let failed = |error: io::Error| self.address.unreachable(&error);
-        match (&self.address, self.peer) {
+        let socket = match (&self.address, self.peer) {
             (PgServerAddress::Unix { folder, port }, _) => {
-                let socket = TimedSocket::to_unix(&socket_path(folder, *port), by);
-                socket.map(ServerStream::new).map_err(failed)
+                TimedSocket::to_unix(&socket_path(folder, *port), by)
             }
-            (PgServerAddress::Host { name, .. }, Some(peer)) => {
-                let socket = resolve::connect_to(peer, by).map_err(failed)?;
-                let stream = ServerStream::new(TimedSocket::new(Socket::from(socket)));
-                self.secure(stream, (&name.host, peer), encryption, mode, by)
+            (PgServerAddress::Host { .. }, Some(peer)) => {
+                resolve::connect_to(peer, by).map(|stream| TimedSocket::new(Socket::from(stream)))
             }
-            (PgServerAddress::Host { .. }, None) => {
-                ServerRoute::connect(&self.address, encryption, mode, by).map(|(_, stream)| stream)
-            }
-        }
+            (PgServerAddress::Host { .. }, None) => Err(io::ErrorKind::NotConnected.into()),
+        };
+        self.secure(socket.map_err(|error| self.address.unreachable(&error))?, encryption, mode, by)
     }
 
     fn is_local(&self) -> bool {
@@ -217,12 +210,15 @@ impl ServerRoute {
 
     fn secure(
         &self,
-        mut stream: ServerStream,
-        (host, peer): (&str, SocketAddr),
+        socket: TimedSocket,
         encryption: &Encryption,
         mode: TlsMode,
         by: Deadline,
     ) -> Result<ServerStream> {
+        let mut stream = ServerStream::new(socket);
+        let (PgServerAddress::Host { name, .. }, Some(peer)) = (&self.address, self.peer) else {
+            return Ok(stream);
+        };
         if mode == TlsMode::Disable || !(encryption.direct || self.offers_tls(&mut stream, mode, by)?) {
             return Ok(stream);
         }
@@ -231,7 +227,7 @@ impl ServerRoute {
         if encryption.direct {
             config.alpn_protocols = vec![ALPN_PROTOCOL.to_vec()];
         }
-        let name = encryption.tls.name_of(host, peer.ip())?;
+        let name = encryption.tls.name_of(&name.host, peer.ip())?;
         stream.encrypt(config, name, by).map_err(|error| {
             let failed = self.address.failed_handshake(&error);
             let is_cut =

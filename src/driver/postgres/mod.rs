@@ -45,7 +45,7 @@ use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
-use self::guard_statement::{GuardOptions, PgServerRole};
+use self::guard_statement::GuardOptions;
 use self::login::{Encryption, PgServerAddress, ServerRoute, log_in};
 use self::options::{PgOptions, PoolerMode, TargetSessionAttrs, user_of};
 use self::request::{QueryProtocol, RequestWriter};
@@ -380,10 +380,11 @@ impl PgEndpoint {
         let server = Arc::clone(&self.server);
         let mut session = PgSession::new(logged_in.connection, requests, server, facts, canceller);
         if !self.is_console() {
-            let role = session.ask_first_question(pooler, token.as_deref(), by)?;
-            check_target_session_attrs(address, attrs, role)?;
+            let (role, read_only) = session.ask_first_question(pooler, token.as_deref(), by)?;
+            check_target_session_attrs(address, attrs, role.standby, read_only)?;
+            session.bound_to = (attrs != TargetSessionAttrs::Any).then_some(role);
         }
-        session.set_up(&self.session_sql, attrs != TargetSessionAttrs::Any, by)?;
+        session.set_up(&self.session_sql, by)?;
         Ok(session)
     }
 }
@@ -391,9 +392,9 @@ impl PgEndpoint {
 fn check_target_session_attrs(
     address: &PgServerAddress,
     wanted: TargetSessionAttrs,
-    role: PgServerRole,
+    standby: bool,
+    read_only: bool,
 ) -> Result<()> {
-    let (standby, read_only) = (role.standby, role.read_only == Some(true));
     let (suits, found) = match wanted {
         TargetSessionAttrs::Any => (true, ""),
         TargetSessionAttrs::Primary => (!standby, "a standby"),

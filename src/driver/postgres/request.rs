@@ -58,10 +58,7 @@ pub(super) struct SentQuery {
 /// What a session's queries have in common.
 pub(super) struct RequestWriter {
     pub(super) protocol: QueryProtocol,
-    guard: GuardOptions,
-    guard_text: String,
-    /// The same for catalog-only queries.
-    catalog_guard_text: String,
+    pub(super) guard: GuardOptions,
     /// What each transaction sets anew.
     pub(super) local: Option<String>,
     /// A transaction is open, and each query is undone after it.
@@ -76,8 +73,6 @@ impl RequestWriter {
     pub(super) fn new(protocol: QueryProtocol, guard: GuardOptions) -> Self {
         RequestWriter {
             protocol,
-            guard_text: guard.text(false),
-            catalog_guard_text: guard.text(true),
             guard,
             local: None,
             in_snapshot: false,
@@ -86,21 +81,12 @@ impl RequestWriter {
         }
     }
 
-    pub(super) fn guard(&self) -> &GuardOptions {
-        &self.guard
-    }
-
     /// From now on each transaction may run on another server connection.
     pub(super) fn expect_pooler(&mut self) {
         self.guard.pooled = true;
-        (self.guard_text, self.catalog_guard_text) = (self.guard.text(false), self.guard.text(true));
         if self.protocol == QueryProtocol::Named {
             self.protocol = QueryProtocol::Unnamed;
         }
-    }
-
-    fn guard_text(&self, sql: &Sql) -> &str {
-        if sql.is_catalog_only() { &self.catalog_guard_text } else { &self.guard_text }
     }
 
     /// Opens the transaction of a snapshot: it sees the database at one moment, and each query starts from a savepoint and
@@ -146,7 +132,7 @@ impl RequestWriter {
         } else if is_named && !sql.is_catalog_only() {
             execute(GUARD, Some(limits), &[], out)?;
         } else {
-            execute_text(self.guard_text(sql), Some(limits), out)?;
+            execute_text(&self.guard.text(sql.is_catalog_only()), Some(limits), out)?;
         }
         Ok(1 + usize::from(local.is_some()))
     }
@@ -240,7 +226,7 @@ impl RequestWriter {
 
     /// What stands before a statement in the simple protocol.
     fn simple_begin(&self, sql: &Sql, limits: QueryLimits) -> String {
-        let guard = limits.written_into(self.guard_text(sql));
+        let guard = limits.written_into(&self.guard.text(sql.is_catalog_only()));
         if self.in_snapshot {
             return format!("{guard};\n");
         }
@@ -284,10 +270,12 @@ impl<'w> GroupWriter<'w> {
         &mut self,
         sql: &Sql,
         parameters: &[Parameter],
-        shape: &ResultShape,
+        known: &KnownStatement,
         span: Duration,
         out: &mut BytesMut,
-    ) -> io::Result<QueryLimits> {
+    ) -> io::Result<SentQuery> {
+        let shape = &known.shape;
+        let mut results_before = 1;
         let limits = QueryLimits::new(span, self.writer.own_limits);
         let is_first = self.catalog_only.replace(sql.is_catalog_only()).is_none();
         if self.portal == Some(limits) && self.limits == Some(limits) {
@@ -295,7 +283,7 @@ impl<'w> GroupWriter<'w> {
         } else {
             // A whole statement: the server counts on from a row with the timeout that was in force at its begin.
             if is_first {
-                self.writer.begin(sql, limits, false, out)?;
+                results_before = self.writer.begin(sql, limits, false, out)?;
             } else {
                 execute(GUARD, Some(limits), &[], out)?;
             }
@@ -307,7 +295,7 @@ impl<'w> GroupWriter<'w> {
         self.limits = Some(limits);
         let values = parameters.get(..shape.parameters).unwrap_or_default();
         execute_values(sql.name(), values, &shape.formats, out)?;
-        Ok(limits)
+        Ok(SentQuery { shape: Some(Arc::clone(shape)), results_before, undone: false, limits })
     }
 
     /// Ends the group: a guard statement that tells the time and the fingerprint, and the `Sync`.
@@ -399,7 +387,8 @@ mod tests {
             let writer = writer(true);
             let (mut group, mut out) = (GroupWriter::new(&writer), BytesMut::new());
             assert!(group.takes(first) && group.takes(other));
-            group.query(first, &[], &ResultShape::default(), Duration::from_secs(1), &mut out).unwrap();
+            let known = KnownStatement::of_types(Vec::new());
+            group.query(first, &[], &known, Duration::from_secs(1), &mut out).unwrap();
             assert!(group.takes(first) && !group.takes(other));
             let sets_path = String::from_utf8_lossy(&out).contains("search_path");
             assert_eq!(sets_path, first.is_catalog_only());
@@ -426,7 +415,8 @@ mod tests {
             let mut group = GroupWriter::new(&writer);
             [long, long, short, long, long].map(|left| {
                 let mut out = BytesMut::new();
-                group.query(&Sql::new("SELECT 1"), &[], &ResultShape::default(), left, &mut out).unwrap();
+                let known = KnownStatement::of_types(Vec::new());
+                group.query(&Sql::new("SELECT 1"), &[], &known, left, &mut out).unwrap();
                 let text = String::from_utf8_lossy(&out).into_owned();
                 (text.contains("sqlexp_guard\0"), text.contains(GUARD_ROWS))
             })

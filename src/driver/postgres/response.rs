@@ -1,6 +1,6 @@
 //! The server's answer to one query, message by message, into the job's sink.
 //!
-//! Knows neither how the query was sent nor what follows from a refusal: that is `session`'s.
+//! Knows neither how a query is sent (`request`) nor what follows from a refusal (`batch`).
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::error::{Error, Reason, Result};
 use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
 use super::guard_statement::{self, GuardRow, PgServerRole};
+use super::request::SentQuery;
 use super::result_shape::{PgRow, PgValueSpans, ResultShape};
 use super::values::TextStyles;
 
@@ -28,21 +29,70 @@ const MAX_NOTICE_BYTES: usize = 1 << 20;
 
 /// A job that is over.
 pub(super) struct JobOutcome {
-    /// What its sink is told.
-    pub(super) verdict: Result<(), JobFailure>,
+    /// The end that its sink, or we, made of it, whatever the server says.
+    pub(super) stopped: Option<Result<()>>,
+    /// The server's own error: what follows it in its group was skipped.
+    pub(super) refusal: Option<ServerError>,
     /// The sink was told of columns: the job cannot be tried another way.
     pub(super) has_begun: bool,
     /// When its last row came.
     pub(super) at: Instant,
-    /// How long it took by the server's clock; unknown after an error.
-    pub(super) took: Option<Duration>,
+    /// The row of the guard statement before it.
+    pub(super) before: Option<GuardRow>,
+    /// The same of the one behind it; there is none after an error.
+    pub(super) behind: Option<GuardRow>,
     /// What is still to be read.
     pub(super) remaining: Remaining,
-    /// The server's own error, whatever its sink is told: what follows it in its group was skipped.
-    pub(super) refusal: Option<ServerError>,
 }
 
 impl JobOutcome {
+    /// Of a statement that the server refuses to prepare.
+    pub(super) fn refused(error: ServerError) -> Self {
+        JobOutcome {
+            stopped: None,
+            refusal: Some(error),
+            has_begun: false,
+            at: Instant::now(),
+            before: None,
+            behind: None,
+            remaining: Remaining::Nothing,
+        }
+    }
+
+    /// How long it took by the server's clock; unknown after an error.
+    pub(super) fn took(&self) -> Option<Duration> {
+        let (before, behind) = self.before.zip(self.behind)?;
+        Duration::try_from_secs_f64((behind.clock - before.clock).max(0.0)).ok()
+    }
+
+    /// Whether it has changed the settings that others read by.
+    pub(super) fn has_changed_settings(&self) -> bool {
+        let [before, behind] = [self.before, self.behind].map(|row| row.and_then(|row| row.fingerprint));
+        before.zip(behind).is_some_and(|(before, behind)| before != behind)
+    }
+
+    /// The end of its transaction failed, and so did the job, unless it had failed before. There is no other try.
+    pub(super) fn fail(&mut self, error: ExchangeError) {
+        self.has_begun = true;
+        let had_failed = match &self.stopped {
+            Some(end) => end.is_err(),
+            None => self.refusal.is_some(),
+        };
+        if had_failed {
+            return;
+        }
+        (self.stopped, self.refusal) = match error {
+            ExchangeError::Refused(error) => (None, Some(error)),
+            error => (Some(Err(error.while_doing("the end of its transaction"))), None),
+        };
+    }
+
+    /// The server's error, where the job can be sent another way.
+    pub(super) fn refused_before_it_began(&self) -> Option<&ServerError> {
+        let can_be_sent = self.stopped.is_none() && !self.has_begun && self.remaining.is_nothing();
+        self.refusal.as_ref().filter(|_| can_be_sent)
+    }
+
     /// The server has run it, and nothing is left to be read of it.
     pub(super) fn has_run(&self) -> bool {
         let is_read = matches!(self.remaining, Remaining::Group | Remaining::Nothing);
@@ -52,11 +102,6 @@ impl JobOutcome {
     /// A statement of the session's own is gone behind its result, within one transaction: no pooler does that.
     pub(super) fn has_deallocated(&self) -> bool {
         self.has_begun && self.is_of_a_pooler()
-    }
-
-    /// A statement of the session's own was gone before it.
-    pub(super) fn lacks_statement(&self) -> bool {
-        !self.has_begun && self.is_of_a_pooler()
     }
 
     /// Its failure looks like that of a pooler.
@@ -98,42 +143,42 @@ impl Remaining {
     }
 }
 
-/// Whose fault a failure is.
-pub(super) enum JobFailure {
-    /// The server's.
-    Server(ServerError),
-    /// The sink's, or ours.
-    Ours(Error),
+/// Which result of the answer comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// One of so many before the job's own.
+    Before(usize),
+    /// The job's own.
+    Own,
+    /// One behind it, whose last message came at this moment.
+    Behind(Instant),
 }
 
-/// What the answer looks like.
-pub(super) struct ExpectedResponse {
-    /// Unknown until the server describes the rows where it was not asked before.
-    pub(super) shape: Option<Arc<ResultShape>>,
-    /// Results before the job's own: those of the guard statement.
-    pub(super) results_before: usize,
-    /// The row of its own guard statement, where the job before it in its group has read that.
-    pub(super) began: Option<GuardRow>,
-    /// Others of its group come before the next `ReadyForQuery`: a good answer ends with the row of the next one's guard
-    /// statement.
-    pub(super) leads: bool,
-    /// Only a server with this role may answer.
-    pub(super) bound_to: Option<PgServerRole>,
+impl Stage {
+    fn before_own(results: usize) -> Self {
+        if results == 0 { Stage::Own } else { Stage::Before(results) }
+    }
 }
 
 /// The answer being read.
 pub(super) struct ResponseReader<'r, 'q> {
     job: &'r mut Job<'q>,
-    expected: ExpectedResponse,
-    /// The row of the guard statement behind it.
-    ended: Option<GuardRow>,
+    /// Unknown until the server describes the rows where it was not asked before.
+    shape: Option<Arc<ResultShape>>,
+    stage: Stage,
+    /// The row of the guard statement before it.
+    before: Option<GuardRow>,
+    /// The same of the one behind it.
+    behind: Option<GuardRow>,
+    /// Others of its group come before the next `ReadyForQuery`.
+    leads: bool,
+    /// Only a server with this role may answer.
+    bound_to: Option<PgServerRole>,
     /// How the server writes texts, where a guard statement told.
     styles: TextStyles,
     bounds: RowBounds,
     /// The sink knows its columns.
     has_begun: bool,
-    /// When the last message of its own result came.
-    complete: Option<Instant>,
     /// The sink's own end.
     stopped: Option<Result<()>>,
     error: Option<ServerError>,
@@ -142,50 +187,41 @@ pub(super) struct ResponseReader<'r, 'q> {
 }
 
 impl<'r, 'q> ResponseReader<'r, 'q> {
-    pub(super) fn new(job: &'r mut Job<'q>, expected: ExpectedResponse) -> Self {
+    /// `before`: the row of its guard statement, where the job before it in its group has read that. `leads`: others of its
+    /// group follow, and a good answer ends with the row of the next one's guard statement.
+    pub(super) fn new(
+        job: &'r mut Job<'q>,
+        sent: SentQuery,
+        before: Option<GuardRow>,
+        leads: bool,
+        bound_to: Option<PgServerRole>,
+    ) -> Self {
         let bounds = RowBounds::of_query(job.max_cell_bytes);
         ResponseReader {
             job,
-            expected,
-            ended: None,
+            shape: sent.shape,
+            stage: Stage::before_own(sent.results_before),
+            before,
+            behind: None,
+            leads,
+            bound_to,
             styles: TextStyles::default(),
             bounds,
             has_begun: false,
-            complete: None,
             stopped: None,
             error: None,
             rest: 0,
         }
     }
 
-    /// The row of the guard statement behind it.
-    pub(super) fn ended(&self) -> Option<GuardRow> {
-        self.ended
-    }
-
     /// What the server is by the latest guard statement.
     pub(super) fn role(&self) -> Option<PgServerRole> {
-        self.ended.or(self.expected.began).and_then(|row| row.role)
-    }
-
-    /// A fingerprint of the settings that others read by, where the guard statement before the query told.
-    pub(super) fn settings_before(&self) -> Option<u64> {
-        self.expected.began.and_then(|row| row.fingerprint)
-    }
-
-    /// The same of the guard statement behind it.
-    pub(super) fn settings_behind(&self) -> Option<u64> {
-        self.ended.and_then(|row| row.fingerprint)
-    }
-
-    /// Whether the query has changed them.
-    pub(super) fn has_changed_settings(&self) -> bool {
-        self.settings_before().zip(self.settings_behind()).is_some_and(|(before, behind)| before != behind)
+        self.behind.or(self.before).and_then(|row| row.role)
     }
 
     /// Ends the session of a server that has another role now: its answer is not from the server that was asked for.
     fn check_role(&self) -> Result<(), ExchangeError> {
-        match (self.expected.bound_to, self.expected.began.and_then(|row| row.role)) {
+        match (self.bound_to, self.before.and_then(|row| row.role)) {
             (Some(wanted), Some(found)) if wanted != found => Err(role_has_changed(found)),
             _ => Ok(()),
         }
@@ -223,7 +259,8 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 }
                 Err(error) => {
                     let Some(too_long) = TooLong::of(&error) else { return Err(error.into()) };
-                    let shape = self.expected.shape.as_deref().filter(|_| self.expected.results_before == 0);
+                    let is_own = !matches!(self.stage, Stage::Before(_));
+                    let shape = self.shape.as_deref().filter(|_| is_own);
                     self.stopped.get_or_insert_with(|| Err(too_long.of_query(shape)));
                     self.has_begun = true;
                     return Ok(self.outcome(Remaining::Unread));
@@ -246,16 +283,15 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     }
 
     fn outcome(&mut self, remaining: Remaining) -> JobOutcome {
-        let refusal = self.error.take();
-        let verdict = match (self.stopped.take(), &refusal) {
-            (Some(end), _) => end.map_err(JobFailure::Ours),
-            (None, Some(error)) => Err(JobFailure::Server(error.clone())),
-            (None, None) => Ok(()),
-        };
-        let clocks = self.expected.began.zip(self.ended).map(|(began, ended)| ended.clock - began.clock);
-        let took = clocks.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-        let at = self.complete.unwrap_or_else(Instant::now);
-        JobOutcome { verdict, has_begun: self.has_begun, at, took, remaining, refusal }
+        JobOutcome {
+            stopped: self.stopped.take(),
+            refusal: self.error.take(),
+            has_begun: self.has_begun,
+            at: if let Stage::Behind(at) = self.stage { at } else { Instant::now() },
+            before: self.before,
+            behind: self.behind,
+            remaining,
+        }
     }
 
     /// One message; `Some` at the end of the answer.
@@ -265,41 +301,43 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         spans: &mut PgValueSpans,
         message: &Message,
     ) -> Result<Option<Remaining>, ExchangeError> {
-        let is_before = self.expected.results_before > 0;
-        let is_open = !is_before && self.complete.is_none() && self.error.is_none();
-        let is_wanted = is_open && self.stopped.is_none();
+        let is_wanted = self.error.is_none() && self.stopped.is_none();
         match message.tag {
-            tags::DATA_ROW_TAG if is_wanted => self.row(connection, spans, message),
-            tags::DATA_ROW_TAG if is_before => {
-                let body = connection.body(message);
-                self.expected.began = GuardRow::read(body).or(self.expected.began);
-                match &mut self.expected.shape {
-                    None => self.styles = guard_statement::styles(body).unwrap_or_default(),
-                    Some(shape) if shape.has_money() => {
-                        Arc::make_mut(shape).styles = guard_statement::styles(body).unwrap_or_default();
+            tags::DATA_ROW_TAG => match self.stage {
+                Stage::Before(_) => {
+                    let body = connection.body(message);
+                    self.before = GuardRow::read(body).or(self.before);
+                    match &mut self.shape {
+                        None => self.styles = guard_statement::styles(body).unwrap_or_default(),
+                        Some(shape) if shape.has_money() => {
+                            Arc::make_mut(shape).styles = guard_statement::styles(body).unwrap_or_default();
+                        }
+                        Some(_) => {}
                     }
-                    Some(_) => {}
+                    self.check_role()?;
                 }
-                self.check_role()?;
-            }
-            tags::DATA_ROW_TAG if self.complete.is_some() => {
-                self.ended = self.ended.or_else(|| GuardRow::read(connection.body(message)));
-                if self.expected.leads {
-                    return Ok(Some(Remaining::Group));
+                Stage::Own if is_wanted => self.row(connection, spans, message),
+                Stage::Own => {}
+                Stage::Behind(_) => {
+                    self.behind = self.behind.or_else(|| GuardRow::read(connection.body(message)));
+                    if self.leads {
+                        return Ok(Some(Remaining::Group));
+                    }
                 }
-            }
-            tags::ROW_DESCRIPTION_TAG if is_wanted => {
+            },
+            tags::ROW_DESCRIPTION_TAG if self.stage == Stage::Own && is_wanted => {
                 self.describe(ResultShape::read(connection.body(message)), connection)?;
             }
-            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG | tags::PORTAL_SUSPENDED_TAG
-                if is_before =>
-            {
-                self.expected.results_before -= 1;
-            }
-            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if is_open => {
-                self.complete = Some(Instant::now());
-                if is_wanted {
-                    self.begin();
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG | tags::PORTAL_SUSPENDED_TAG => {
+                match self.stage {
+                    Stage::Before(results) => self.stage = Stage::before_own(results - 1),
+                    Stage::Own if self.error.is_none() => {
+                        self.stage = Stage::Behind(Instant::now());
+                        if is_wanted {
+                            self.begin();
+                        }
+                    }
+                    Stage::Own | Stage::Behind(_) => {}
                 }
             }
             tags::ERROR_RESPONSE_TAG => {
@@ -336,7 +374,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             self.error.get_or_insert_with(ServerError::of_changed_types);
         }
         shape.styles = std::mem::take(&mut self.styles);
-        self.expected.shape = Some(Arc::new(shape));
+        self.shape = Some(Arc::new(shape));
         Ok(())
     }
 
@@ -345,14 +383,14 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             return;
         }
         self.has_begun = true;
-        let shape = self.expected.shape.as_ref();
+        let shape = self.shape.as_ref();
         let columns = shape.map(|shape| shape.columns.as_slice()).unwrap_or_default();
         self.stopped = self.job.sink.columns(columns).err().map(Err);
     }
 
     fn row(&mut self, connection: &mut PgConnection, spans: &mut PgValueSpans, message: &Message) {
         self.begin();
-        let (None, Some(shape)) = (&self.stopped, &self.expected.shape) else { return };
+        let (None, Some(shape)) = (&self.stopped, &self.shape) else { return };
         let flow = spans.find(connection.body_mut(message), shape, self.bounds).and_then(|()| {
             let row = PgRow { body: connection.body(message), spans, shape };
             self.job.sink.row(&row)

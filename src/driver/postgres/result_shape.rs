@@ -49,7 +49,8 @@ impl ResultShape {
             if value_type.is_none() {
                 shape.unknown.push((column, oid));
             }
-            let value_type = value_type.unwrap_or(ValueType::Other);
+            // Its category tells what its text means, where that is asked: a query of the simple protocol has no time to.
+            let value_type = value_type.unwrap_or(ValueType::Text);
             let (type_name, content) = (type_name(oid).into(), value_type.content());
             shape.value_types.push(value_type);
             shape.formats.push(i16::from(format == 1));

@@ -16,8 +16,8 @@ use postgres_protocol::message::frontend;
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
 use crate::driver::{
-    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, ServerFacts, Session, Sql,
-    too_few_parameters,
+    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, ServerFacts, ServerWork, Session,
+    Sql, too_few_parameters,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -37,7 +37,7 @@ use super::request::{
 use super::response::role_has_changed;
 use super::result_shape::{PgValueSpans, ResultShape};
 use super::session_sql::{self, SessionSql, SessionStatement};
-use super::statement_cache::{PgServerInfo, StatementCache};
+use super::statement_cache::{KnownStatement, PgServerInfo, StatementCache};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
 /// fit the buffers on the way.
@@ -54,16 +54,14 @@ pub(super) struct PgSession {
     pub(super) requests: RequestWriter,
     pub(super) statements: StatementCache,
     pub(super) spans: PgValueSpans,
-    /// `session_sql` has set something for the whole session.
-    has_lasting_sql: bool,
+    /// The first entry of `session_sql` that sets something for the whole session.
+    lasting_entry: Option<usize>,
     /// A pooler may hand the server connection to other clients, and other ones to us.
     may_be_shared: bool,
     /// What a backslash in a text means, where the session knows: `standard_conforming_strings`.
     conforming_strings: Option<bool>,
-    /// What the server is.
-    role: PgServerRole,
-    /// `target_session_attrs` asked for such a server: the session ends when it is another.
-    is_bound: bool,
+    /// What `target_session_attrs` asked for: the session ends when the server is something else.
+    pub(super) bound_to: Option<PgServerRole>,
     /// What it prepares for itself waits to be sent.
     is_unprepared: bool,
     /// The answer to [`guard_statement::GuardOptions::state`] of a session that no query has changed; each batch ends with
@@ -84,14 +82,13 @@ impl PgSession {
     ) -> Self {
         PgSession {
             connection,
-            statements: StatementCache::new(requests.guard().read_only, server),
+            statements: StatementCache::new(requests.guard.read_only, server),
             requests,
             spans: PgValueSpans::default(),
-            has_lasting_sql: false,
+            lasting_entry: None,
             may_be_shared: false,
             conforming_strings: None,
-            role: PgServerRole::default(),
-            is_bound: false,
+            bound_to: None,
             is_unprepared: false,
             initial_state: None,
             facts,
@@ -99,9 +96,9 @@ impl PgSession {
         }
     }
 
-    /// Asks the first question. The session then knows its server's role, and whether there is a pooler: where the mode is not
-    /// known, there is none before a session that has the token of its login. The answer says of `read_only` whether the
-    /// session's own transactions are.
+    /// Asks the first question: what the server is, and whether the session's own transactions may only read. The session
+    /// then knows whether there is a pooler: where the mode is not known, there is none before a session that has the token
+    /// of its login.
     ///
     /// # Errors
     /// What the server says; `timeout`, `lost`.
@@ -110,14 +107,14 @@ impl PgSession {
         pooler: PoolerMode,
         token: Option<&str>,
         by: Deadline,
-    ) -> Result<PgServerRole> {
+    ) -> Result<(PgServerRole, bool)> {
         let asked = self.connection.ask(&guard_statement::first_question(), by);
         let asked =
             asked.map_err(|error| of_first_question(error.while_doing("the first question to the server")));
         let row = asked?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
-        self.role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
-        self.role.label().clone_into(&mut self.facts.role);
+        let role = PgServerRole::of_row(&row, self.requests.guard.tells_read_only);
+        self.note_role(Some(role));
         let is_ours = match pooler {
             PoolerMode::Auto => token.is_some() && value(3) == token,
             PoolerMode::Session => true,
@@ -129,19 +126,16 @@ impl PgSession {
         } else {
             self.expect_pooler();
         }
-        Ok(PgServerRole { read_only: Some(value(2) == Some("on")), ..self.role })
+        Ok((role, value(2) == Some("on")))
     }
 
-    /// Runs `session_sql` and prepares what surrounds queries. `is_bound`: the server was chosen for what it is.
+    /// Runs `session_sql` and prepares what surrounds queries.
     ///
     /// # Errors
     /// What the server says to `session_sql`, or that a pooler would pass it on; `timeout`, `lost`.
-    pub(super) fn set_up(&mut self, session_sql: &SessionSql, is_bound: bool, by: Deadline) -> Result<()> {
-        self.is_bound = is_bound;
-        if let (true, Some(first)) = (self.may_be_shared, session_sql.lasting.first()) {
-            return Err(would_be_shared(first.entry));
-        }
-        self.has_lasting_sql = !session_sql.lasting.is_empty();
+    pub(super) fn set_up(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
+        self.lasting_entry = session_sql.lasting.first().map(|first| first.entry);
+        self.check_sharing()?;
         self.requests.local = session_sql.local.as_ref().map(|local| local.sql.clone());
         self.run_session_sql(session_sql, by)?;
         match self.requests.protocol {
@@ -156,7 +150,7 @@ impl PgSession {
         if self.may_be_shared {
             return Ok(());
         }
-        let question = self.requests.guard().state(!self.has_lasting_sql);
+        let question = self.requests.guard.state(self.can_be_reset());
         match self.connection.ask(&question, by) {
             Ok(state) => self.initial_state = Some(state),
             // Not everything that speaks PostgreSQL's protocol has all of this.
@@ -169,7 +163,7 @@ impl PgSession {
     /// Runs `session_sql`, each statement in a message of its own; all are sent together.
     fn run_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
         let is_extended = matches!(self.requests.protocol, QueryProtocol::Named | QueryProtocol::Unnamed);
-        let naming = (is_extended && self.has_lasting_sql).then(|| self.requests.guard().naming());
+        let naming = (is_extended && !self.can_be_reset()).then(|| self.requests.guard.naming());
         let statements = || session_sql.lasting.iter().chain(&session_sql.local);
         // The name comes first, so that `session_sql` may set another.
         for sql in naming.iter().chain(statements().map(|statement| &statement.sql)) {
@@ -188,7 +182,7 @@ impl PgSession {
     fn queue_preparations(&mut self) -> io::Result<()> {
         self.is_unprepared = true;
         let unlimited = QueryLimits::new(Duration::MAX, SessionLimits::default());
-        let (guard, resets) = (self.requests.guard(), !self.has_lasting_sql);
+        let (guard, resets) = (&self.requests.guard, self.can_be_reset());
         let out = &mut self.connection.out;
         if resets {
             execute_text(&guard.naming(), None, out)?;
@@ -249,7 +243,9 @@ impl PgSession {
         let value = |column: usize| own.get(column).and_then(Option::as_deref);
         let millis = |column| value(column).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.requests.own_limits = SessionLimits { statement: millis(0), lock: millis(1) };
-        self.role.read_only = self.role.read_only.map(|_| value(2) == Some("on"));
+        if let Some(PgServerRole { read_only: Some(read_only), .. }) = &mut self.bound_to {
+            *read_only = value(2) == Some("on");
+        }
         self.conforming_strings = Some(value(3) == Some("on"));
         self.requests.has_guard_rows = match guard_rows {
             Ok(rows) => rows.len() == 3,
@@ -275,22 +271,23 @@ impl PgSession {
         self.requests.expect_pooler();
     }
 
-    /// An error where `session_sql` has run on what turned out to be a pooler's server connection.
+    /// An error where `session_sql` sets what other clients of a pooler would get.
     pub(super) fn check_sharing(&self) -> Result<()> {
-        if self.has_lasting_sql && self.may_be_shared { Err(would_be_shared(1)) } else { Ok(()) }
+        match self.lasting_entry {
+            Some(entry) if self.may_be_shared => Err(would_be_shared(entry)),
+            _ => Ok(()),
+        }
     }
 
-    /// The role that the server must have for its answers to count.
-    pub(super) fn bound_to(&self) -> Option<PgServerRole> {
-        self.is_bound.then_some(self.role)
+    /// True where a reset of all settings undoes nothing that `session_sql` has set.
+    fn can_be_reset(&self) -> bool {
+        self.lasting_entry.is_none()
     }
 
-    /// What the server was found to be. What a session is bound to stays.
+    /// What the server was found to be.
     pub(super) fn note_role(&mut self, role: Option<PgServerRole>) {
-        let Some(found) = role.filter(|role| *role != self.role) else { return };
-        found.label().clone_into(&mut self.facts.role);
-        if !self.is_bound {
-            self.role = found;
+        if let Some(label) = role.map(PgServerRole::label).filter(|label| *label != self.facts.role) {
+            label.clone_into(&mut self.facts.role);
         }
     }
 
@@ -299,11 +296,15 @@ impl PgSession {
         if self.requests.protocol == QueryProtocol::Console {
             return self.connection.ask("SHOW VERSION", by).map(drop);
         }
-        let tells = self.requests.guard().tells_read_only;
+        let tells = self.requests.guard.tells_read_only;
         let row = self.connection.ask(&guard_statement::role_question(tells), by)?.pop().unwrap_or_default();
         let found = PgServerRole::of_row(&row, tells);
         self.note_role(Some(found));
-        if self.is_bound && found != self.role { Err(role_has_changed(found)) } else { Ok(()) }
+        if self.bound_to.is_some_and(|wanted| wanted != found) {
+            Err(role_has_changed(found))
+        } else {
+            Ok(())
+        }
     }
 
     /// The checks before a statement is sent for the first time.
@@ -316,7 +317,7 @@ impl PgSession {
             return Err(Error::new(Reason::Sql, "the statement contains a zero byte"));
         }
         for dialect in self.dialects(sql) {
-            if self.requests.guard().read_only {
+            if self.requests.guard.read_only {
                 check_read_only(sql.text(), *dialect)?;
             }
             // The one message of the simple protocol would let a second statement end our transaction.
@@ -351,7 +352,7 @@ impl PgSession {
     pub(super) fn is_harmless(&self, sql: &Sql) -> bool {
         self.requests.protocol == QueryProtocol::Named
             && !self.requests.in_snapshot
-            && self.statements.is_harmless(sql)
+            && self.statements.get(sql).is_some_and(KnownStatement::is_harmless)
     }
 
     /// Finds another way to send what the server refuses; false when there is none.
@@ -367,8 +368,10 @@ impl PgSession {
         }
         // After DDL. A statement that was prepared anew has not run well yet, and is not tried without end.
         let has_old_parameters = error.may_be_of_old_parameters()
-            && self.statements.get(sql).is_some_and(|known| known.shape.parameters > 0)
-            && self.statements.is_harmless(sql);
+            && self
+                .statements
+                .get(sql)
+                .is_some_and(|known| known.shape.parameters > 0 && known.is_harmless());
         if !(error.is_of_another_shape() || has_old_parameters) || !self.statements.remove(sql) {
             return false;
         }
@@ -492,12 +495,12 @@ impl PgSession {
     }
 
     /// Resets the session, and asks what it is like.
-    fn queue_reset(&mut self) -> io::Result<()> {
-        let resets = !self.has_lasting_sql;
+    pub(super) fn queue_reset(&mut self) -> io::Result<()> {
+        let resets = self.can_be_reset();
         let out = &mut self.connection.out;
         if self.requests.protocol == QueryProtocol::Simple {
             let reset = if resets { guard_statement::RESET_ALL } else { "" };
-            return frontend::query(&format!("{reset};{}", self.requests.guard().state(resets)), out);
+            return frontend::query(&format!("{reset};{}", self.requests.guard.state(resets)), out);
         }
         if resets {
             execute(RESET, None, &[], out)?;
@@ -522,14 +525,13 @@ impl PgSession {
         self.read_reset(by)
     }
 
-    /// Ends a batch by what its reset says: a session that is not as it was serves no more. `again`: the reset was lost in a
-    /// transaction that was left open.
-    pub(super) fn end_batch(&mut self, again: bool, by: Deadline) -> Result<(), Health> {
-        match if again { self.reset(by) } else { self.read_reset(by) } {
+    /// Ends a batch by what its reset says: a session that is not as it was serves no more.
+    pub(super) fn end_batch(&mut self, by: Deadline) -> Result<(), Health> {
+        match self.read_reset(by) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Health::Spent),
             // The pooler that was just found does not know these statements either.
-            Err(ExchangeError::Refused(_)) if !again && !self.is_ours_alone() => Ok(()),
+            Err(ExchangeError::Refused(_)) if !self.is_ours_alone() => Ok(()),
             Err(error) => Err(lost(error)),
         }
     }
@@ -569,10 +571,6 @@ impl Session for PgSession {
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
-        self.between_batches("ping", |session| session.ask_role(by), by)
-    }
-
-    fn refresh(&mut self, by: Deadline) -> Health {
         self.between_batches("the question for its role", |session| session.ask_role(by), by)
     }
 
@@ -638,12 +636,8 @@ impl Session for PgSession {
         Arc::clone(&self.canceller) as Arc<dyn Canceller>
     }
 
-    fn has_ended(&mut self) -> bool {
-        self.connection.has_ended()
-    }
-
-    fn is_answered(&self) -> bool {
-        self.connection.is_answered()
+    fn server_work(&mut self) -> ServerWork {
+        self.connection.server_work()
     }
 }
 

@@ -44,7 +44,14 @@ pub(super) struct KnownStatement {
     /// It runs in a transaction that is rolled back.
     pub(super) undone: bool,
     /// It was seen to leave the session as it was.
-    is_harmless: bool,
+    leaves_no_trace: bool,
+}
+
+impl KnownStatement {
+    /// It has run on this session and left it as it was, and may share the guard statement of others.
+    pub(super) fn is_harmless(&self) -> bool {
+        self.leaves_no_trace && !self.undone && !self.shape.has_money()
+    }
 }
 
 #[cfg(test)]
@@ -53,7 +60,7 @@ impl KnownStatement {
     pub(super) fn of_types(value_types: Vec<ValueType>) -> Self {
         let mut shape = ResultShape::default();
         shape.value_types.extend(value_types);
-        KnownStatement { shape: Arc::new(shape), undone: false, is_harmless: true }
+        KnownStatement { shape: Arc::new(shape), undone: false, leaves_no_trace: true }
     }
 }
 
@@ -90,7 +97,7 @@ impl StatementCache {
     /// The server has accepted it.
     pub(super) fn insert(&mut self, sql: &Sql, shape: ResultShape) {
         let undone = self.read_only && (sets_something(sql.text()) || self.changes_settings(sql));
-        let known = KnownStatement { shape: Arc::new(shape), undone, is_harmless: undone };
+        let known = KnownStatement { shape: Arc::new(shape), undone, leaves_no_trace: false };
         self.known.insert(sql.name().to_owned(), known);
     }
 
@@ -99,15 +106,10 @@ impl StatementCache {
         self.known.remove(sql.name()).is_some()
     }
 
-    /// It has run on this session and left it as it was, and may share the guard statement of others.
-    pub(super) fn is_harmless(&self, sql: &Sql) -> bool {
-        self.get(sql).is_some_and(|known| !known.undone && known.is_harmless && !known.shape.has_money())
-    }
-
     /// A good run of `sql` left the session as it was: that need not be asked again.
     pub(super) fn mark_harmless(&mut self, sql: &Sql) {
         if let Some(known) = self.known.get_mut(sql.name()) {
-            known.is_harmless = true;
+            known.leaves_no_trace = true;
         }
     }
 
@@ -116,7 +118,7 @@ impl StatementCache {
     pub(super) fn mark_changing_settings(&mut self, sql: &Sql) {
         self.server.changing_settings.lock().insert(sql.name().to_owned());
         if let Some(known) = self.known.get_mut(sql.name()) {
-            (known.undone, known.is_harmless) = (self.read_only, false);
+            (known.undone, known.leaves_no_trace) = (self.read_only, false);
         }
     }
 

@@ -157,7 +157,10 @@ fn coded(code: i32, message: String, file: Option<&Path>) -> Error {
     let find = |wanted: i32| CODES.iter().find(|known| known.code == wanted);
     let Some(known) = find(code).or_else(|| find(code & 0xff)) else {
         let number = if code == ffi::SQLITE_ERROR { String::new() } else { format!(" {code}") };
-        return Error::new(Reason::Sql, message).with_sqlstate(format!("SQLITE_ERROR{number}"));
+        let hint = (message == "integer overflow").then_some("write `total(x)` for a sum beyond 64 bits");
+        return Error::new(Reason::Sql, message)
+            .with_sqlstate(format!("SQLITE_ERROR{number}"))
+            .with_hint_if_any(hint);
     };
     let is_exact = known.code == code;
     let message = if is_exact && !known.what.is_empty() { filled(known.what, file) } else { message };

@@ -2,16 +2,19 @@
 //!
 //! Owns how a database is opened, a file or one in memory for query tests. `keys` reads the configuration, `session` runs
 //! the jobs, `stop_signal` ends them in time, `authorizer` refuses what read-only mode lets through, `errors` knows result
-//! codes. `file_access` decides how a file is read so that the numbers are true and its owner is not locked out, with
-//! `database_file`, its lock and header, and `side_files`, the files beside it.
+//! codes. `file_access` has the files of a session: `open_database` decides how one is read so that the numbers are true and its
+//! owner is not locked out, with `database_file`, its lock and header, and `side_files`, the files beside it; `attached` has
+//! those of `session_sql`.
 
 pub mod advice;
+mod attached;
 mod authorizer;
 mod database_file;
 mod errors;
 mod file_access;
 mod in_memory;
 mod keys;
+mod open_database;
 mod session;
 mod side_files;
 mod stop_signal;
@@ -31,7 +34,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 use crate::yaml::keys::Keys;
 
-use self::file_access::{AttachedFiles, FileAccess};
+use self::attached::AttachedFiles;
+use self::file_access::FileAccess;
 use self::session::{SqliteSession, probe};
 use self::stop_signal::StopSignal;
 use self::user_tables::SqliteTables;
@@ -107,7 +111,7 @@ impl SqliteFile {
         let authorize = move |context: AuthContext<'_>| match context.action {
             AuthAction::Attach { filename } if !seen.lock().admit(filename) => Authorization::Deny,
             AuthAction::Unknown { code: ffi::SQLITE_ATTACH, .. } => {
-                seen.lock().refused = Some(file_access::attached_by_expression());
+                seen.lock().refused = Some(attached::attached_by_expression());
                 Authorization::Deny
             }
             action if authorizer::maps_file(&action) => Authorization::Ignore,

@@ -14,6 +14,8 @@ use super::database_file::{FileIdentity, WalIdentity};
 
 /// A `-wal` that is not longer than its header has no changes.
 const WAL_HEADER: u64 = 32;
+/// A `-shm` that is in use is as long as this, or a multiple of it.
+const SHM_REGION: u64 = 32 << 10;
 /// Bits of a mode: a group's and others' right to write, and a folder whose files get its own group.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
@@ -46,10 +48,12 @@ impl SideFiles {
         &self.shm
     }
 
-    /// Which `-wal` and `-shm` are there; `None` where one is missing.
+    /// Which `-wal` and `-shm` are there; `None` where one is missing, or the `-shm` was cut. SQLite maps it into memory: a
+    /// read of what is no longer in the file ends the process (SIGBUS).
     pub(super) fn wal_identity(&self) -> Option<WalIdentity> {
-        let of = |path: &Path| std::fs::symlink_metadata(path).ok().map(|found| FileIdentity::of(&found));
-        Some([of(&self.wal)?, of(&self.shm)?])
+        let (wal, shm) =
+            (std::fs::symlink_metadata(&self.wal).ok()?, std::fs::symlink_metadata(&self.shm).ok()?);
+        (shm.len() >= SHM_REGION).then(|| [FileIdentity::of(&wal), FileIdentity::of(&shm)])
     }
 
     /// One that is a pipe, a device or a socket, and what it is: SQLite would wait for it forever.

@@ -14,6 +14,7 @@ mod relay;
 mod systemd_sockets;
 mod tls;
 pub(super) mod web_config;
+mod web_config_keys;
 
 pub(super) use self::connections::{RESERVED_SLOTS, within_descriptors};
 pub(super) use self::listen::Listener;

@@ -63,15 +63,16 @@ fn a_file_speaks_for_its_queries_between_the_entry_and_the_defaults() {
 }
 
 #[test]
-fn conditions_are_those_of_the_entry_or_its_file_and_what_the_defaults_add() {
+fn conditions_are_those_of_the_entry_or_its_file_and_what_the_defaults_say_of_others() {
     let config = Folder::new()
         .with("main.yaml", "databases: {a: {driver: paper}}\ndefaults: {query: {when: {version: '>=14', role: primary}}}\ninclude: [more.yaml, plain.yaml]\n")
         .with(
             "more.yaml",
             &format!(
-                "when: {{role: replica}}\nqueries:\n{}{}",
+                "when: {{role: replica}}\nqueries:\n{}{}{}",
                 entry("q", ""),
-                entry("r", "when: {flavor: mariadb},")
+                entry("r", "when: {flavor: mariadb},"),
+                entry("t", "when: {role: any, version: '', flavor: []},")
             ),
         )
         .with("plain.yaml", &format!("queries:\n{}", entry("s", "")))
@@ -83,6 +84,7 @@ fn conditions_are_those_of_the_entry_or_its_file_and_what_the_defaults_add() {
     assert_eq!(when("q"), (1, Some("replica"), vec![]));
     assert_eq!(when("r"), (1, Some("primary"), vec!["mariadb"]));
     assert_eq!(when("s"), (1, Some("primary"), vec![]));
+    assert_eq!(when("t"), (0, None, vec![]));
 }
 
 #[test]

@@ -486,11 +486,11 @@ fn a_statement_that_goes_on_is_noticed_and_so_is_its_end() {
     assert!(matches!(session.run(&mut [job], Deadline::within(SOON)), Health::Spent));
     assert_eq!(sink.reason(), Reason::Timeout);
     for _ in 0..3 {
-        assert!(!session.has_ended());
+        assert!(!session.server_work().has_ended());
         assert_eq!(session.canceller().cancel(Deadline::within(PATIENCE)).unwrap_err().reason(), Reason::Sql);
     }
     drop(done);
-    crate::process::wait_for("the server to be done", || session.has_ended().then_some(()));
+    crate::process::wait_for("the server to be done", || session.server_work().has_ended().then_some(()));
 }
 
 /// One that sends on and on is not listened to for ever: it ends when its socket is closed.
@@ -503,11 +503,11 @@ fn a_result_without_an_end_is_not_read_after_its_deadline() {
             false
         }
     });
-    assert!(session.has_ended(), "nothing was asked");
+    assert!(session.server_work().has_ended(), "nothing was asked");
     let (sink, health) = run(&mut *session, "SELECT 1", SOON);
     assert_eq!(sink.reason(), Reason::Timeout);
     assert!(matches!(health, Health::Spent), "{health:?}");
-    crate::process::wait_for("the session to be let go", || session.has_ended().then_some(()));
+    crate::process::wait_for("the session to be let go", || session.server_work().has_ended().then_some(()));
 }
 
 /// MySQL ends `COUNT(*)` of a large InnoDB table at its limit with the error of a cancel, and counts it among the statements

@@ -30,11 +30,16 @@ fn only(session: &mut dyn Session, sql: &str) -> String {
 }
 
 #[test]
-fn a_limit_on_rows_does_not_cut_what_the_driver_asks() {
+fn a_limit_on_rows_cuts_no_result() {
     let server = OwnMariaDb::start(&[]);
     let endpoint = sql_exporter::driver::mysql::endpoint(plain(&server));
     server.access().run("SET GLOBAL sql_select_limit = 1");
     let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    for change in ["SELECT 1", "SELECT @a := 1"] {
+        only(&mut *session, change);
+        let rows = run(&mut *session, "SELECT 1 UNION ALL SELECT 2", LONG).0;
+        assert_eq!(rows.good().len(), 2, "after {change}");
+    }
     let date = only(&mut *session, "SELECT DATE '2026-01-02'");
     assert_eq!(date, "LocalDate { days: 20455, moment: Ok(1767312000000000) }");
     server.access().run("CREATE DATABASE second;\nGRANT SELECT ON second.* TO plain@'%'");

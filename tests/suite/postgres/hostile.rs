@@ -307,7 +307,7 @@ fn an_answer_without_bounds_fails_its_query() {
         };
         assert_eq!(told.reason(), reason, "{place}: {told}");
         // Whatever still comes, it is not kept, and the session ends.
-        poll("the end", PATIENCE, || session.has_ended().then_some(()));
+        poll("the end", PATIENCE, || session.server_work().has_ended().then_some(()));
     }
 }
 

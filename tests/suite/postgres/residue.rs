@@ -170,6 +170,60 @@ fn a_function_that_closes_all_portals_costs_one_session() {
     }
 }
 
+/// Where the one who logs in is a superuser, a function can become anybody.
+#[test]
+fn a_function_that_takes_another_user_leaves_it_to_no_other_query() {
+    let server = Postgres::fresh("authorization");
+    make_function(&server, "becomes", "EXECUTE 'SET SESSION AUTHORIZATION pg_monitor'");
+    let statements = ["SELECT 1", "SELECT becomes()", "SELECT session_user::text"].map(Sql::new);
+    let endpoint = endpoint(login(&server));
+    let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    for _ in 0..4 {
+        let mut sinks = [(); 3].map(|()| Recorder::new());
+        let mut jobs: Vec<_> =
+            statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        drop(jobs);
+        let [_, _, user] = sinks;
+        if !matches!(health, Health::Clean) {
+            assert!(user.verdict.is_none(), "it is to run again: {:?}", user.verdict);
+            session = endpoint.connect(Deadline::within(LONG)).unwrap();
+        } else {
+            assert_eq!(user.good(), [["Text(\"postgres\")"]]);
+        }
+    }
+    assert_eq!(value(&mut *session, "SELECT session_user::text"), "Text(\"postgres\")");
+}
+
+/// It would hide a table of the same name. Where a query may write, one session is lost before that is known.
+#[test]
+fn a_temporary_table_of_a_function_hides_no_table_from_other_queries() {
+    let server = Postgres::fresh("temporary");
+    server.run("CREATE TABLE orders AS SELECT generate_series(1, 3) AS id");
+    make_function(&server, "reports", "CREATE TEMP TABLE IF NOT EXISTS orders (id int)");
+    let statements = ["SELECT reports()", "SELECT count(*) FROM orders"].map(Sql::new);
+    for login in [login(&server), simple(login(&server))] {
+        let endpoint = endpoint(ConnectionConfig { read_only: false, ..login });
+        for round in 0..3 {
+            let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+            let mut sinks = [(); 2].map(|()| Recorder::new());
+            let mut jobs: Vec<_> =
+                statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
+            let health = session.run(&mut jobs, Deadline::within(LONG));
+            drop(jobs);
+            let [reported, counted] = sinks;
+            assert_eq!(reported.good(), [["Int(1)"]]);
+            if round == 0 {
+                assert!(matches!(health, Health::Lost(_)), "{health:?}");
+                assert_eq!(counted.verdict, None, "it is to run again");
+            } else {
+                assert!(matches!(health, Health::Spent), "{health:?}");
+                assert_eq!(counted.good(), [["Int(3)"]]);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_flood_of_notices_is_kept_in_the_server_as_the_error_says() {
     let server = Postgres::fresh("notices");

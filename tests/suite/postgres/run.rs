@@ -40,7 +40,7 @@ fn a_value_that_is_too_long_fails_its_query_before_it_is_held() {
         assert!(said.starts_with("column huge (") && said.contains("exporter.max_cell_bytes"), "{said}");
         if !matches!(health, Health::Clean) {
             session.canceller().cancel(Deadline::within(LONG)).unwrap();
-            poll("the end in the server", LONG, || session.has_ended().then_some(()));
+            poll("the end in the server", LONG, || session.server_work().has_ended().then_some(()));
         }
     }
     let mut session = session(&server);

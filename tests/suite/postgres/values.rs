@@ -78,3 +78,14 @@ fn text_that_is_not_utf8_is_an_error_that_says_so() {
     let cells = rows(&mut *open(login).expect("a session"), "SELECT chr(233)::text || 'x', 'x'");
     assert_eq!(cells, [["Bytes([233, 120])", "Text(\"x\")"]]);
 }
+
+/// The type of an enum or of citext is a text, which `map` and a number in it make a value; nobody asks for it there.
+#[test]
+fn a_text_of_a_type_that_somebody_made_is_text_in_the_simple_protocol_too() {
+    let server = Postgres::fresh("made");
+    server.run("CREATE TYPE mood AS ENUM ('sad', '7')");
+    let mut login = login(&server);
+    login.params = vec![("protocol".to_owned(), "simple".to_owned())];
+    let cells = rows(&mut *open(login).expect("a session"), "SELECT 'sad'::mood, '7'::mood");
+    assert_eq!(cells, [["Text(\"sad\")", "Text(\"7\")"]]);
+}

@@ -506,6 +506,23 @@ fn a_backup_that_is_restored_beside_open_sessions_is_read() {
     assert_eq!(run(&mut *shop.session(), query, LONG).0.good(), [["Int(1)"]]);
 }
 
+/// SQLite maps the `-shm` into memory: a read of what was cut off is the end of the process.
+#[test]
+fn a_shm_that_is_cut_costs_its_session_and_not_the_process() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let _application = OtherProcess::open(&shop);
+    let mut session = shop.session();
+    assert_eq!(run(&mut *session, COUNT, LONG).0.good(), [["Int(3)"]]);
+    let shm = format!("{}-shm", shop.path().display());
+    // Not by this process: closing the file would take its sessions' locks.
+    let cut = std::process::Command::new("truncate").args(["-s", "0", &shm]).status();
+    assert!(cut.expect("truncate").success());
+    assert!(matches!(run(&mut *session, COUNT, LONG).1, Health::Lost(_)));
+    drop(session);
+    assert_eq!(run(&mut *shop.session(), COUNT, LONG).0.good(), [["Int(3)"]]);
+}
+
 /// A new session waits for the end of those that have the old `-wal` open, and nobody uses the idle ones.
 #[test]
 fn a_target_whose_database_is_restored_needs_no_more_than_its_own_sessions() {

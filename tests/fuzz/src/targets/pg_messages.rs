@@ -91,7 +91,7 @@ fn talk(port: u16, way: u8) {
         (Health::Lost(error), _) | (_, Some(Err(error))) => is_short(error),
         (_, verdict) => assert!(verdict.is_some(), "a job without an end"),
     }
-    let _ = session.has_ended();
+    let _ = session.server_work();
 }
 
 pub(crate) fn run(data: &[u8]) {
