@@ -91,9 +91,10 @@ fn drop_byte_order_mark(bytes: &mut Vec<u8>) {
     }
 }
 
-/// The folder that a file lies in; the current one where its path has none.
+/// The folder that a file lies in; the current one where its path has none, and for stdin and other descriptors.
 pub fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !is_descriptor(path));
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Opens a file for reading without waiting for the other end of a pipe, and without taking a terminal over.

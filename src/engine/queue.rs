@@ -142,11 +142,15 @@ impl Queue {
         self.waiting.iter().any(|run| !run.is_over())
     }
 
-    /// True where a lane that is in time had its worker before `by`. One that gets it later comes too late for runs until
-    /// then.
+    /// True where a lane for runs until `by` had its worker before then, also one that is late by now.
     pub fn had_worker_before(&self, by: Deadline) -> bool {
         let before = |lane: &Lane| lane.started.get().is_some_and(|started| *started < by.moment());
-        self.lanes.iter().any(|lane| before(lane) && !lane.is_late())
+        self.lanes.iter().any(|lane| by <= lane.by && before(lane))
+    }
+
+    /// True while a lane waits for a worker.
+    pub fn has_lane_without_worker(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.started.get().is_none())
     }
 
     /// True while a lane opens a session.

@@ -255,6 +255,12 @@ impl BoundMember {
         allowed > 0
     }
 
+    /// True while no target has a place for one more session: all are taken, or the server has refused one.
+    pub fn is_full(&self) -> bool {
+        let state = self.bound.state.lock();
+        state.allowed().map_or(true, |allowed| state.taken >= allowed)
+    }
+
     /// It has one lane less: idle sessions may be for others that wait.
     pub fn no_longer_busy(&self) {
         self.bound.state.lock().wake_first();

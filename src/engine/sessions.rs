@@ -303,6 +303,7 @@ impl TargetSessions {
     pub fn waited_in_line(&self, how_long: &str, by: Deadline) -> Error {
         let queue = self.queue.lock();
         let (had_worker, logs_in) = (queue.had_worker_before(by), queue.logs_in());
+        let lacks_workers = queue.has_lane_without_worker();
         drop(queue);
         if !had_worker {
             return self.waited_for_worker(how_long);
@@ -310,12 +311,16 @@ impl TargetSessions {
         if logs_in {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
-        let most = self.owner().database.max_connections;
-        Error::new(
-            Reason::Timeout,
-            format!("waited {how_long} in line: all {most} sessions of the target were busy"),
-        )
-        .with_hint("raise max_connections")
+        let all = format!("all {} sessions of the target", self.owner().database.max_connections);
+        let (busy, hint) = match () {
+            () if lacks_workers => ("the workers that the target had", "raise exporter.max_workers"),
+            () if self.on_server.is_full() => (
+                "the sessions that the target got on its server",
+                "raise max_server_connections, or what the server allows",
+            ),
+            () => (&*all, "raise max_connections"),
+        };
+        Error::new(Reason::Timeout, format!("waited {how_long} in line: {busy} were busy")).with_hint(hint)
     }
 
     fn waited_for_worker(&self, how_long: &str) -> Error {
@@ -426,7 +431,16 @@ impl TargetSessions {
             }
             (end, _) => end,
         };
+        let (age, worked) = (run.began.elapsed(), run.worked());
         let end = match end {
+            // Else the time that it had seems to be all of the scrape's.
+            RunEnd::Failed(error)
+                if error.reason() == Reason::Timeout && !worked.is_zero() && worked < age / 2 =>
+            {
+                let waited = age.saturating_sub(worked);
+                let message = format!("{}; it had waited {waited:.1?} for a session", error.message());
+                RunEnd::Failed(owner.named(query, error.with_message(message)))
+            }
             RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
             RunEnd::Partial(rendered, error) => RunEnd::Partial(rendered, owner.named(query, error)),
             RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),

@@ -178,8 +178,8 @@ impl Target {
         let stop = if run.by.passed() { run.take_stop() } else { None };
         let timeout = |text| Error::new(Reason::Timeout, text);
         let error = match stop {
-            None if run.is_connecting() => timeout(format!("no session within {budget:.1?}")),
             None if run.by.passed() => self.sessions.waited_in_line(&format!("{budget:.1?}"), run.by),
+            None if run.is_connecting() => timeout(format!("no session within {budget:.1?}")),
             _ => timeout(format!("no end within {budget:.1?}")),
         };
         let error = self.owner.named(run.query(), error);
