@@ -314,6 +314,9 @@ impl TargetSessions {
         let all = format!("all {} sessions of the target", self.owner().database.max_connections);
         let (busy, hint) = match () {
             () if lacks_workers => ("the workers that the target had", "raise exporter.max_workers"),
+            () if self.discovered.as_ref().is_some_and(|databases| databases.is_full()) => {
+                ("the sessions of the discovered databases", "raise discover.max_connections")
+            }
             () if self.on_server.is_full() => (
                 "the sessions that the target got on its server",
                 "raise max_server_connections, or what the server allows",
