@@ -91,10 +91,14 @@ fn drop_byte_order_mark(bytes: &mut Vec<u8>) {
     }
 }
 
-/// The folder that a file lies in; the current one where its path has none, and for stdin and other descriptors.
+/// The folder that a file lies in; the current one where its path has none.
 pub fn folder(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !is_descriptor(path));
-    folder.unwrap_or(Path::new("."))
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where relative paths in a file begin: in its folder, and in the current one for stdin and other descriptors.
+pub fn base_folder(path: &Path) -> &Path {
+    if is_descriptor(path) { Path::new(".") } else { folder(path) }
 }
 
 /// Opens a file for reading without waiting for the other end of a pipe, and without taking a terminal over.
