@@ -96,6 +96,11 @@ pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Where relative paths in a file begin: in its folder, and in the current one for stdin and other descriptors.
+pub fn base_folder(path: &Path) -> &Path {
+    if is_descriptor(path) { Path::new(".") } else { folder(path) }
+}
+
 /// Opens a file for reading without waiting for the other end of a pipe, and without taking a terminal over.
 ///
 /// # Errors

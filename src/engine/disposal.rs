@@ -31,7 +31,7 @@ const POLL_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::f
 /// How long after its cancel the server is first asked on another connection whether a session goes on, and the longest
 /// pause between two such questions. Each is a login.
 const ASK_SERVER_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// How long after its cancel a session is given up where its server cannot be asked, such as behind a pooler.
+/// How long after its cancel a session is given up where its server cannot be asked: MySQL and MariaDB, or behind a pooler.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 /// How many threads ask servers at once: the others are for cancels.
 const MAX_ASKING: usize = 4;

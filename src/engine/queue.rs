@@ -158,6 +158,11 @@ impl Queue {
         self.lanes.iter().any(|lane| before(lane) && (lane.by >= by || !lane.is_late()))
     }
 
+    /// True while a lane waits for a worker.
+    pub fn has_lane_without_worker(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.started.get().is_none())
+    }
+
     /// True while a lane opens a session.
     pub fn logs_in(&self) -> bool {
         self.lanes.iter().any(|lane| lane.logs_in())

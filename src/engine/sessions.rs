@@ -303,6 +303,7 @@ impl TargetSessions {
     pub fn waited_in_line(&self, how_long: &str, by: Deadline) -> Error {
         let queue = self.queue.lock();
         let (had_worker, logs_in) = (queue.had_worker_before(by), queue.logs_in());
+        let lacks_workers = queue.has_lane_without_worker();
         drop(queue);
         if !had_worker {
             return self.waited_for_worker(how_long);
@@ -311,16 +312,19 @@ impl TargetSessions {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
         let most = self.owner().database.max_connections;
-        let shares = self.pool.open() < most as usize;
-        if let Some(taken) = self.bounds().find_map(|member| member.refusal()).filter(|_| shares) {
-            let text = format!("waited {how_long} in line: {}", taken.message());
-            return taken.with_message(text);
-        }
-        Error::new(
-            Reason::Timeout,
-            format!("waited {how_long} in line: all {most} sessions of the target were busy"),
-        )
-        .with_hint("raise max_connections")
+        let busy =
+            |what: &str, hint| Error::new(Reason::Timeout, format!("{what} were busy")).with_hint(hint);
+        let cause = if lacks_workers {
+            busy("the workers that the target had", "raise exporter.max_workers")
+        } else if self.pool.open() < most as usize
+            && let Some(taken) = self.bounds().find_map(|member| member.refusal())
+        {
+            taken
+        } else {
+            busy(&format!("all {most} sessions of the target"), "raise max_connections")
+        };
+        let text = format!("waited {how_long} in line: {}", cause.message());
+        cause.with_message(text)
     }
 
     /// Where its sessions take places.
@@ -436,7 +440,16 @@ impl TargetSessions {
             }
             (end, _) => end,
         };
+        let (age, worked) = (run.began.elapsed(), run.worked());
         let end = match end {
+            // Else the time that it had seems to be all of the scrape's.
+            RunEnd::Failed(error)
+                if error.reason() == Reason::Timeout && !worked.is_zero() && worked < age / 2 =>
+            {
+                let waited = age.saturating_sub(worked);
+                let message = format!("{}; it had waited {waited:.1?} for a session", error.message());
+                RunEnd::Failed(owner.named(query, error.with_message(message)))
+            }
             RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
             RunEnd::Partial(rendered, error) => RunEnd::Partial(rendered, owner.named(query, error)),
             RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),

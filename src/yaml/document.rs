@@ -158,7 +158,7 @@ impl Document {
     /// A configuration error: the file cannot be read, is too large, is no UTF-8, or is no YAML.
     pub fn open(file: &str, path: &Path) -> Result<Document> {
         let text = Document::text_of(file, path)?;
-        Document::parse(file, file::folder(path), text)
+        Document::parse(file, file::base_folder(path), text)
     }
 
     /// The text of the file at `path`; `file` is its name in messages.

@@ -274,6 +274,25 @@ fn scrapes_at_once_share_one_list() {
     assert!(joined.is_some_and(|count| count >= 7.0), "{joined:?}");
 }
 
+/// The databases share their sessions: a query that waits for them is not told to raise `max_connections`.
+#[test]
+fn a_query_that_waited_for_a_session_of_the_databases_is_told_which_bound_to_raise() {
+    let server = server_with(&["one"]);
+    let entry = "discover: {sql: \"SELECT 'one' AS database\", max_connections: 1}";
+    let slow = |number: u32| {
+        format!(
+            "  - {{name: q{number}, databases: ['srv/*'], sql: 'SELECT 1 AS value FROM pg_sleep(0.6)', metrics: [{{name: m{number}}}]}}\n"
+        )
+    };
+    let queries: String = (0..6).map(slow).collect();
+    let entry = server.access().entry_with(entry);
+    let exporter = Exporter::serve(&format!("databases:\n  srv: {entry}\nqueries:\n{queries}"));
+    exporter.get_with("/probe?target=srv/one", &[("X-Prometheus-Scrape-Timeout-Seconds", "2")]);
+    let log = exporter.log();
+    assert!(log.contains("in line: ") && log.contains("; raise discover.max_connections"), "{log}");
+    assert!(!log.contains("; raise max_connections"), "{log}");
+}
+
 /// Sessions on the databases of the list: all but that of the parent, and the one that asks.
 #[test]
 fn all_databases_together_have_no_more_sessions_than_allowed() {

@@ -453,6 +453,51 @@ fn a_query_that_waited_for_a_worker_says_so() {
     frozen.release();
 }
 
+/// What to raise is what keeps the sessions few, and not `max_connections` whatever the cause.
+#[test]
+fn a_query_that_waited_in_line_is_told_what_keeps_its_sessions_few() {
+    for (target, exporter, hint) in [
+        ("max_connections: 1", "", "raise max_connections"),
+        ("max_connections: 3, max_server_connections: 1", "", "raise max_server_connections"),
+        ("max_connections: 3", "exporter: {max_workers: 1}\n", "raise exporter.max_workers"),
+    ] {
+        let slow = Fault::new(move |call| {
+            if let Call::Run(_) = call {
+                std::thread::sleep(SHORT.mul_f64(1.1));
+            }
+            Act::Rows(1)
+        });
+        let queries: String = ["p", "q", "r"].map(|name| query(name, "a", "")).concat();
+        let queries = format!("queries:\n{queries}{exporter}");
+        let fleet = fleet_with(&format!("host: one, {target}"), &[("a", &slow)], &queries);
+        let time = ScrapeTime { began: Instant::now(), budget: SHORT };
+        let page = scrape::scrape(&fleet, &ScrapeSelection::default(), time).expect("no name is asked for");
+        let failures: Vec<String> = page.failures.iter().map(|error| error.headline()).collect();
+        let told = |failure: &String| failure.contains(" in line: ") && failure.contains(hint);
+        assert!(failures.iter().any(told), "{target}: {failures:?}");
+    }
+}
+
+/// A query that has only the rest of the scrape's time is not told as one that is slow.
+#[test]
+fn a_query_that_began_late_says_how_long_it_had_waited() {
+    let slow = Fault::new(|call| match call {
+        Call::Run(1) => {
+            std::thread::sleep(SHORT.mul_f64(0.5));
+            Act::Rows(1)
+        }
+        Call::Run(_) => Act::Fail(Reason::Timeout),
+        _ => Act::Rows(1),
+    });
+    let queries: String = ["p", "q"].map(|name| query(name, "a", "")).concat();
+    let fleet = fleet_with("max_connections: 1", &[("a", &slow)], &format!("queries:\n{queries}"));
+    let time = ScrapeTime { began: Instant::now(), budget: LONG };
+    let page = scrape::scrape(&fleet, &ScrapeSelection::default(), time).expect("no name is asked for");
+    let failures: Vec<String> = page.failures.iter().map(|error| error.headline()).collect();
+    let told = |failure: &String| failure.contains("; it had waited ") && failure.contains(" for a session");
+    assert!(failures.iter().any(told), "{failures:?}");
+}
+
 fn page(exporter: &Exporter) -> Page {
     checked(exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "60")]).text())
 }

@@ -126,18 +126,19 @@ fn a_pipe_as_a_database_or_beside_one_fails_its_target_alone() {
     assert!(output.errors().contains("of which pipe is a named pipe"), "{}", output.errors());
 }
 
-/// What a shell hands over by name is read to its end.
+/// What a shell hands over by name is read to its end. Its relative paths start in the current folder.
 #[test]
 fn stdin_and_a_substituted_process_may_be_the_configuration() {
-    // Relative paths would start where the descriptors are.
     let setup = setup("");
     let database = setup.path().join("shop.db").display().to_string();
-    let setup = setup.file("kept", &lite("").replace("shop.db", &database));
+    let setup = setup.file("kept", &lite("").replace("shop.db", &database)).file("relative", &lite(""));
     let exporter = program();
     for script in [
         "cat kept | \"$0\" -c /dev/stdin --once --no-self-metrics",
         "\"$0\" -c <(sleep 0.2; cat kept) --once --no-self-metrics",
         "\"$0\" -c /dev/fd/5 --once --no-self-metrics 5< kept",
+        "cat relative | \"$0\" -c /dev/stdin --once --no-self-metrics",
+        "\"$0\" -c <(cat relative) --once --no-self-metrics",
     ] {
         let run = Command::new("bash").args(["-c", script, &exporter]).current_dir(setup.path()).output();
         let output = run.expect("bash");

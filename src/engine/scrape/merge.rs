@@ -401,7 +401,7 @@ fn head_bytes(family: &Family) -> u64 {
 fn duplicate(series: &[u8]) -> Error {
     let series = String::from_utf8_lossy(series);
     Error::new(Reason::Duplicate, format!("an earlier query has the series {series} too"))
-        .with_hint("add a label that differs (`static_labels`), or give the metric another name")
+        .with_hint("add a label that differs to both metrics (`static_labels`), or give one another name")
 }
 
 fn limit(what: &str) -> Error {
