@@ -4,12 +4,24 @@
 use std::time::Duration;
 
 use super::durations;
+use super::section::Section;
+use crate::deadline::duration_text;
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
 
+/// How long a result of queries with the schedule under a key is reused; one that is not a schedule is reported.
+pub(super) fn interval(section: &Section<'_>, key: &str) -> Option<String> {
+    let pause = section.parsed(key, "a schedule: the queries run at every scrape", shortest_pause)?;
+    section.note(
+        key,
+        "the clock times of the schedule are not kept: a scrape reuses a result as long as the shortest pause between two",
+    );
+    Some(duration_text(pause))
+}
+
 /// The shortest pause between two runs; `None` for what is not a schedule.
-pub(super) fn shortest_pause(schedule: &str) -> Option<Duration> {
+fn shortest_pause(schedule: &str) -> Option<Duration> {
     let schedule = schedule.trim();
     let seconds = match schedule {
         "@hourly" => 60 * MINUTE,

@@ -10,6 +10,10 @@ use super::report::Report;
 /// become a long one.
 pub(super) const MOST_LABELS: usize = 64;
 
+/// The bounds of a histogram without any in Prometheus' client for Python.
+pub(super) const PYTHON_BUCKETS: [&str; 14] =
+    ["0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "5", "7.5", "10"];
+
 /// All metrics of one name.
 #[derive(Default)]
 struct UnitedFamily {

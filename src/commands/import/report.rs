@@ -2,14 +2,17 @@
 //!
 //! Shared by reference while a source is read; the command prints it at the end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use super::unique_names::UniqueNames;
 use crate::commands::settings::{variable_name, variables, variables_without_default};
 use crate::commands::terminal::{BOLD, PLAIN, TerminalText, TextTable, WARNING, message};
 use crate::error::{Error, SourcePosition};
+use crate::yaml::document::MAX_BYTES;
 
+/// Why a text is not copied.
+pub(super) const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
 /// The most lines of each kind that are printed.
 const MOST: usize = 1000;
 
@@ -70,9 +73,17 @@ pub(super) struct Report {
     /// Where each note is among the lines.
     notes: RefCell<HashMap<String, usize>>,
     variables: RefCell<ReportedVariables>,
+    /// How many bytes the result has more than the source: a source may name one long text a thousand times.
+    copied: Cell<usize>,
 }
 
 impl Report {
+    /// Whether so many bytes may be copied; never again after the first time that they may not.
+    pub(super) fn may_copy(&self, bytes: usize) -> bool {
+        self.copied.set(self.copied.get().saturating_add(bytes));
+        self.copied.get() <= MAX_BYTES
+    }
+
     /// Notes a change of meaning. The same note at several places is one line, with the first place.
     pub(super) fn note(&self, place: impl Into<Option<SourcePosition>>, message: impl Into<String>) {
         self.add(LineKind::Note, place.into(), message.into());

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
+use super::dburl;
 use super::drivers::SourceDriver;
 use super::layout;
 use super::model::{Entry, ImportedQuery, OutputFile, Value};
@@ -239,10 +240,7 @@ fn replace_address(
     let scheme = entry.text("driver").or(entry.text("url").and_then(|url| url.split(':').next()));
     let driver = SourceDriver::of_scheme(scheme.unwrap_or_default());
     ADDRESS.iter().for_each(|key| drop(entry.remove(key)));
-    let what = format!("the URL of {target}, such as {}", driver.sample());
-    let variable = report.variable(&format!("{target}_URL"), &what, driver.sample());
-    entry.set("url", Value::Expanded(variable));
-    entry.set_if("driver", Some("pgbouncer").filter(|_| driver == SourceDriver::Ours("pgbouncer")));
+    dburl::set_variable(entry, None, target, &driver, "", report);
     report.left_out(entry.origin.clone(), format!("{}; a variable stands for the address", fault.message));
     true
 }

@@ -1,6 +1,7 @@
 //! `dsn`: an address of SQLAlchemy, or its parts → the keys of a target.
 
 use super::tags::{self, TaggedText};
+use crate::commands::import::dburl;
 use crate::commands::import::dialect::entries;
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
@@ -53,12 +54,8 @@ pub(super) fn read<'h>(
     };
     let driver =
         SourceDriver::told([variable.as_str(), name], hints()).unwrap_or(SourceDriver::Ours("postgres"));
-    if driver == SourceDriver::Ours("pgbouncer") {
-        entry.set("driver", "pgbouncer");
-    }
     if matches!(driver, SourceDriver::Ours(_)) {
-        let what = format!("the URL of {name}, such as {}, without `+DRIVER`", driver.sample());
-        entry.set("url", Value::Expanded(database.report.of_source(&variable, &what, driver.sample())));
+        dburl::set_variable(entry, Some(&variable), name, &driver, ", without `+DRIVER`", database.report);
     }
     Some(driver)
 }
@@ -148,6 +145,6 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<SourceDrive
         Some(TaggedText::Plain(password)) => Some(Value::Expanded(dsn.report.password(name, &password, ""))),
     };
     entry.set_if("password", password);
-    super::dead_keys(dsn);
+    dsn.dead_keys();
     Some(driver)
 }
