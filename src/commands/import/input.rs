@@ -10,7 +10,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::dialect::{child, entries};
+use super::dialect::{child, entries, scalar};
 use super::url;
 use crate::config;
 use crate::error::{Error, SourcePosition};
@@ -183,9 +183,10 @@ impl Input {
     }
 }
 
-/// The text of a comment line: without `#`, one blank, and passwords.
+/// The text of a comment line: without its first `#`, one blank, and passwords.
 fn comment(line: &str) -> String {
-    let text = line.trim().trim_start_matches('#');
+    let text = line.trim();
+    let text = text.strip_prefix('#').unwrap_or(text);
     url::without_secrets(text.strip_prefix(' ').unwrap_or(text))
 }
 
@@ -443,10 +444,7 @@ impl Position {
 
 /// The wrapper that a mapping is, where it is an object of Kubernetes.
 fn object(node: &Node) -> Option<Wrapper> {
-    let text = |key: &str| match &child(node, key)?.value {
-        NodeValue::Scalar(text) => Some(text.clone()),
-        _ => None,
-    };
+    let text = |key: &str| scalar(child(node, key)?).map(str::to_owned);
     text("apiVersion")?;
     let labels = child(node, "metadata").and_then(|metadata| child(metadata, "labels"));
     let labels = labels.map(entries).unwrap_or_default().iter().map(|label| label.key.clone());

@@ -116,7 +116,8 @@ impl FileLayout {
     fn comments(&mut self, comments: &[String], depth: usize) {
         for comment in comments {
             let comment = writer::comment(comment);
-            let text = if comment.is_empty() { "#".to_owned() } else { format!("# {comment}") };
+            let is_apart = !comment.is_empty() && !comment.starts_with('#');
+            let text = format!("#{}{comment}", if is_apart { " " } else { "" });
             self.line(depth, &text);
         }
     }

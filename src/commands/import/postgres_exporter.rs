@@ -1,5 +1,5 @@
 //! postgres_exporter's `queries.yaml` and `auth_modules`, and what speaks the same dialect: CloudNativePG's custom queries and
-//! pgMonitor's files.
+//! pgMonitor's files, and the custom queries of Percona's mysqld_exporter.
 //!
 //! Facts, from postgres_exporter dbb1987 and cloudnative-pg (2026): a column that is not a label makes the metric
 //! NAMESPACE_COLUMN. NULL is NaN. Text that is not a number leaves out its sample alone, and so does an interval, also where
@@ -10,7 +10,9 @@
 use std::collections::HashSet;
 
 use super::assemble;
-use super::dialect::{ImportDialect, ImportSource, child, entries, is_custom_query, items, signs_of_query};
+use super::dialect::{
+    ImportDialect, ImportSource, child, entries, is_custom_query, items, scalar, signs_of_query,
+};
 use super::drivers::{SourceDriver, quoted_column};
 use super::input::Input;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
@@ -115,6 +117,8 @@ struct PostgresExporterConversion<'s> {
     keep_labels: bool,
     /// CloudNativePG's rules hold.
     is_cloud_native_pg: bool,
+    /// The statements are for MySQL.
+    is_mysql: bool,
     /// Some queries run in databases that a target discovers.
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
@@ -155,15 +159,28 @@ impl<'s> PostgresExporterConversion<'s> {
         let is_cloud_native_pg = input.wrapper.labels.iter().any(|label| label == "cnpg.io/reload")
             || input.wrapper.key == "customQueries"
             || OF_CLOUD_NATIVE_PG.iter().any(|key| has(key));
+        let statements = || namespaces().filter_map(|namespace| scalar(child(namespace, "query")?));
+        let url = source.options.url.as_deref();
+        let driver = match url.and_then(|url| url.split(':').next()) {
+            Some(scheme) => SourceDriver::known(scheme),
+            None => {
+                SourceDriver::told([], statements()).filter(|_| statements().all(|sql| !sql.contains("pg_")))
+            }
+        };
         PostgresExporterConversion {
             input,
             report: source.report,
-            url: source.options.url.as_deref(),
+            url,
+            is_mysql: driver == Some(SourceDriver::Ours("mysql")),
             keep_labels: source.options.keep_labels,
             is_cloud_native_pg,
             discovers: has("target_databases"),
             pack: pack(),
         }
+    }
+
+    fn is_postgres_exporter(&self) -> bool {
+        !self.is_cloud_native_pg && !self.is_mysql
     }
 
     fn file(&self, names: &mut UniqueNames, main: &mut OutputFile) -> OutputFile {
@@ -174,7 +191,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
         match self.discovers {
             true => file.top.set("databases", Value::list([target.as_str()])),
-            false => file.top.set("driver", "postgres"),
+            false => file.top.set("driver", if self.is_mysql { "mysql" } else { "postgres" }),
         }
         for (name, section) in self.namespaces() {
             for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
@@ -204,13 +221,13 @@ impl<'s> PostgresExporterConversion<'s> {
             "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` and a number",
             "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack `builtin:compat/postgres_exporter`",
         ];
-        let more = if self.is_cloud_native_pg { &[][..] } else { &of_postgres_exporter };
+        let more = if self.is_postgres_exporter() { &of_postgres_exporter[..] } else { &[] };
         of_all.iter().chain(more).for_each(|message| self.report.note(None, *message));
     }
 
     /// The label that postgres_exporter adds to every sample.
     fn label(&self, main: &mut OutputFile) {
-        if self.is_cloud_native_pg {
+        if !self.is_postgres_exporter() {
             return;
         }
         let place = self.input.document.place(self.input.at, "");
@@ -261,7 +278,8 @@ impl<'s> PostgresExporterConversion<'s> {
         }
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
-        let returned = column_names(sql);
+        // MySQL does not tell upper from lower case.
+        let returned = column_names(sql).filter(|_| !self.is_mysql);
         let mut columns = columns(section);
         columns.retain(|column| column.is_in(returned.as_deref()));
         section.dead_keys();
@@ -325,7 +343,7 @@ impl<'s> PostgresExporterConversion<'s> {
 
     /// A namespace of postgres_exporter's own name replaces the built-in one there.
     fn of_the_pack(&self, section: &Section<'_>, queries: &[ImportedQuery]) {
-        if self.is_cloud_native_pg {
+        if !self.is_postgres_exporter() {
             return;
         }
         let names = queries.iter().flat_map(|query| &query.metrics).filter_map(|metric| metric.text("name"));

@@ -25,7 +25,8 @@ const AROUND: &str = ".around.yaml";
 const SETTINGS: [&str; 5] = ["exporter", "defaults", "interval", "timeout", "up"];
 
 /// Keys of a target that say where its server is, and who asks.
-const ADDRESS: [&str; 8] = ["url", "driver", "host", "port", "socket", "database", "username", "password"];
+const ADDRESS: [&str; 9] =
+    ["url", "driver", "host", "port", "socket", "database", "username", "password", "params"];
 
 /// The result.
 pub(super) struct SettledFiles {
@@ -182,7 +183,10 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
         let mut file = files.iter_mut().find(|file| file.name == fault.file);
         if let Some(entry) = file.as_deref_mut().and_then(|file| entry_at(file, &fault.path)) {
             is_any = true;
-            if replace_address(entry, &fault, &mut replaced, report) || entry.is_faulty {
+            if without_parameter(entry, &fault, report)
+                || replace_address(entry, &fault, &mut replaced, report)
+                || entry.is_faulty
+            {
                 continue;
             }
             entry.is_faulty = true;
@@ -221,6 +225,19 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
         files.iter_mut().for_each(|file| without_targets(file, &targets, report));
     }
     Ok(())
+}
+
+/// Takes a parameter out of a URL that is one of another client only: the rest of the address is right. False for other
+/// faults.
+fn without_parameter(entry: &mut Entry, fault: &LoadFinding, report: &Report) -> bool {
+    let name = fault.message.strip_prefix("unknown parameter \"").and_then(|rest| rest.split('"').next());
+    let url = entry.text("url").and_then(|url| url.split_once('?'));
+    let (Some(name), Some((place, query))) = (name, url) else { return false };
+    let kept: Vec<&str> = query.split('&').filter(|pair| pair.split('=').next() != Some(name)).collect();
+    let kept = if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) };
+    entry.set("url", Value::Expanded(kept));
+    report.left_out(entry.origin.clone(), fault.message.clone());
+    true
 }
 
 /// Puts a variable in place of an address that does not load, such as one that another program would have filled in: what

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use regex_lite::Regex;
 
 use super::super::dburl::{self, SeparateLogin};
-use super::super::dialect::{ImportOptions, entries};
+use super::super::dialect::{ImportOptions, entries, scalar};
 use super::super::drivers::SourceDriver;
 use super::super::model::{Entry, ImportedTarget, Value};
 use super::super::report::Report;
@@ -14,7 +14,7 @@ use super::super::unique_names::UniqueNames;
 use super::super::url;
 use super::{SourceParts, duration};
 use crate::config::glob;
-use crate::yaml::document::{MapEntry, NodeValue};
+use crate::yaml::document::MapEntry;
 
 /// A target of the source.
 pub(super) struct FoundTarget {
@@ -94,10 +94,7 @@ impl TargetFinder<'_, '_> {
                     second_name: Some(format!("{}_{name}", pair.key)),
                     name: pair.key.clone(),
                     entry,
-                    address: match &pair.node.value {
-                        NodeValue::Scalar(address) => address.clone(),
-                        _ => String::new(),
-                    },
+                    address: scalar(&pair.node).unwrap_or_default().to_owned(),
                     labels: labels.clone(),
                     collectors: collectors.clone(),
                     login: SeparateLogin::default(),

@@ -15,12 +15,12 @@ use std::collections::HashMap;
 use self::metrics::Metrics;
 use self::tags::{Includes, TaggedText};
 use super::cron;
-use super::dialect::{ImportDialect, ImportSource, child, entries, items};
+use super::dialect::{ImportDialect, ImportSource, child, entries, items, scalar};
 use super::drivers::SourceDriver;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::section::{Section, without_semicolon};
 use super::unique_names::UniqueNames;
-use crate::yaml::document::{Node, NodeValue};
+use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "query-exporter", signs, convert };
 
@@ -31,9 +31,8 @@ const ENDS: &str = "a series ends when its row does: there it stays, or until it
 
 fn signs(tree: &Node) -> Vec<String> {
     let below = |key: &str| child(tree, key).map(entries).unwrap_or_default().iter().map(|entry| &entry.node);
-    let is_text = |node: &Node| matches!(node.value, NodeValue::Scalar(_));
-    let is_type =
-        |node: &Node| matches!(&node.value, NodeValue::Scalar(kind) if TYPES.contains(&kind.as_str()));
+    let is_text = |node: &Node| scalar(node).is_some();
+    let is_type = |node: &Node| scalar(node).is_some_and(|kind| TYPES.contains(&kind));
     let mut signs = Vec::new();
     if below("databases").any(|database| child(database, "dsn").is_some()) {
         signs.push("`databases` have a `dsn`".to_owned());
@@ -136,15 +135,15 @@ struct Statement<'d> {
 
 impl<'d> Statement<'d> {
     fn new((name, section): (&'d str, Section<'d>)) -> Option<Statement<'d>> {
-        let sql = if section.take("sql").is_some_and(|sql| matches!(sql.node.value, NodeValue::Scalar(_))) {
+        let sql = if section.take("sql").is_some_and(|sql| scalar(&sql.node).is_some()) {
             section.sql("sql")?
         } else {
             match tags::text(&section, "sql") {
                 Some(TaggedText::File(file)) => {
-                    // Files count before the next one is read.
-                    let text = Some(())
-                        .filter(|()| section.may_copy(1))
-                        .and_then(|()| tags::file(&section, "sql", &file))?;
+                    if !section.may_copy(1) {
+                        return None;
+                    }
+                    let text = tags::file(&section, "sql", &file)?;
                     if !section.may_copy(text.len()) {
                         return None;
                     }
