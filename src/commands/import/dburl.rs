@@ -12,72 +12,28 @@ use super::url::{AS_IN_URL, AddressParts, encoded};
 use crate::deadline::duration_text;
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
+#[rustfmt::skip]
 const DEAD_POSTGRES: [&str; 8] = [
-    "binary_parameters",
-    "disable_prepared_binary_result",
-    "default_query_exec_mode",
-    "statement_cache_capacity",
-    "statement_cache_mode",
-    "description_cache_capacity",
-    "prefer_simple_protocol",
+    "binary_parameters", "disable_prepared_binary_result", "default_query_exec_mode",
+    "statement_cache_capacity", "statement_cache_mode", "description_cache_capacity", "prefer_simple_protocol",
     "pool_max_conns",
 ];
 /// Parameters of PostgreSQL addresses that are the same here. Others are settings of the session there.
+#[rustfmt::skip]
 const POSTGRES: [&str; 29] = [
-    "host",
-    "port",
-    "hostaddr",
-    "dbname",
-    "user",
-    "password",
-    "passfile",
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "sslnegotiation",
-    "sslsni",
-    "sslcrl",
-    "channel_binding",
-    "target_session_attrs",
-    "options",
-    "connect_timeout",
-    "load_balance_hosts",
-    "application_name",
-    "fallback_application_name",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-    "client_encoding",
-    "krbsrvname",
-    "service",
+    "host", "port", "hostaddr", "dbname", "user", "password", "passfile", "sslmode", "sslrootcert", "sslcert",
+    "sslkey", "sslnegotiation", "sslsni", "sslcrl", "channel_binding", "target_session_attrs", "options",
+    "connect_timeout", "load_balance_hosts", "application_name", "fallback_application_name", "keepalives",
+    "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "client_encoding",
+    "krbsrvname", "service",
 ];
 /// Parameters of the Go driver for MySQL that are not variables of the session and mean nothing here.
+#[rustfmt::skip]
 const DEAD_MYSQL: [&str; 22] = [
-    "allowAllFiles",
-    "allowCleartextPasswords",
-    "allowFallbackToPlaintext",
-    "allowNativePasswords",
-    "allowOldPasswords",
-    "charset",
-    "checkConnLiveness",
-    "clientFoundRows",
-    "collation",
-    "columnsWithAlias",
-    "compress",
-    "connectionAttributes",
-    "interpolateParams",
-    "loc",
-    "maxAllowedPacket",
-    "multiStatements",
-    "parseTime",
-    "readTimeout",
-    "rejectReadOnly",
-    "serverPubKey",
-    "timeTruncate",
-    "writeTimeout",
+    "allowAllFiles", "allowCleartextPasswords", "allowFallbackToPlaintext", "allowNativePasswords",
+    "allowOldPasswords", "charset", "checkConnLiveness", "clientFoundRows", "collation", "columnsWithAlias",
+    "compress", "connectionAttributes", "interpolateParams", "loc", "maxAllowedPacket", "multiStatements",
+    "parseTime", "readTimeout", "rejectReadOnly", "serverPubKey", "timeTruncate", "writeTimeout",
 ];
 /// Folders in which PostgreSQL's sockets usually are.
 const SOCKET_FOLDERS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
+
 use super::model::{Entry, ImportedQuery, Value};
 use super::report::Report;
 
@@ -17,11 +19,11 @@ pub(super) const PYTHON_BUCKETS: [&str; 14] =
 /// All metrics of one name.
 #[derive(Default)]
 struct UnitedFamily {
-    types: Vec<String>,
+    types: IndexSet<String>,
     /// Of the first metric that has one.
     help: Option<Value>,
     /// In the order of the source.
-    labels: Vec<String>,
+    labels: IndexSet<String>,
 }
 
 /// Brings metrics of one name together.
@@ -31,13 +33,12 @@ pub(super) fn unite<'q>(queries: impl IntoIterator<Item = &'q mut ImportedQuery>
     let mut families: HashMap<String, UnitedFamily> = HashMap::new();
     for metric in &metrics {
         let family = families.entry(name(metric)).or_default();
-        let add = |list: &mut Vec<String>, text: String| {
-            if list.len() <= MOST_LABELS && !list.contains(&text) {
-                list.push(text);
+        family.types.insert(kind(metric).to_owned());
+        for label in labels(metric) {
+            if family.labels.len() <= MOST_LABELS {
+                family.labels.insert(label);
             }
-        };
-        add(&mut family.types, kind(metric).to_owned());
-        labels(metric).into_iter().for_each(|label| add(&mut family.labels, label));
+        }
         family.help = family.help.take().or_else(|| metric.get("help").cloned());
     }
     for metric in &mut metrics {

@@ -320,7 +320,8 @@ impl<'s> Branch<'s> {
     fn conditions(&self, entry: &mut Entry) -> bool {
         let mut when: Vec<(&str, Value)> = Vec::new();
         let bound = |key: &str, operator: &str| {
-            let number = self.section.number(key).filter(|number| *number >= 1.0)?;
+            let number = self.section.parsed(key, "a version", |text| text.trim().parse().ok());
+            let number = number.filter(|number| *number > 0)?;
             Some(format!("{operator}{}", version(number)))
         };
         let bounds: Vec<String> =
@@ -527,10 +528,7 @@ fn seconds(number: f64) -> Option<String> {
 }
 
 /// 90604 is 9.6.4, 150004 is 15.4.
-fn version(number: f64) -> String {
-    // A version has few digits; what has more is none that a server has.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-    let number = number.clamp(0.0, 99_999_999.0) as u32;
+fn version(number: u32) -> String {
     let mut parts = match number {
         100_000.. => vec![number / 10_000, number % 10_000],
         _ => vec![number / 10_000, number / 100 % 100, number % 100],
@@ -547,13 +545,9 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_the_servers_number_them() {
-        for (number, expected) in [
-            (90_400.0, "9.4"),
-            (90_604.0, "9.6.4"),
-            (100_000.0, "10"),
-            (150_004.0, "15.4"),
-            (10_800.0, "1.8"),
-        ] {
+        for (number, expected) in
+            [(90_400, "9.4"), (90_604, "9.6.4"), (100_000, "10"), (150_004, "15.4"), (10_800, "1.8")]
+        {
             assert_eq!(version(number), expected);
         }
     }

@@ -102,26 +102,21 @@ impl LevelSettings {
                 section.note(key, "attempts to connect have a back-off of their own: 1 s, doubling to 30 s");
             }
         }
+        let path = |key: &str, above: &Option<Value>| {
+            let own = section.text(key).map(|path| certificate(path, key, section));
+            own.or_else(|| above.clone())
+        };
+        let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
+        let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
         LevelSettings {
             interval: time("scrape_interval", self.interval),
             timeout: time("query_timeout", self.timeout),
             expiration: time("metric_expiration_time", self.expiration),
             prefix: section.text("metric_prefix").or_else(|| self.prefix.clone()),
-            ..self.clone()
-        }
-    }
-
-    /// With the certificates as well.
-    fn with_tls(&self, section: &Section<'_>) -> LevelSettings {
-        let path = |key: &str| section.text(key).map(|path| certificate(path, key, section));
-        let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
-        let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
-        LevelSettings {
             mode: mode.unwrap_or(self.mode),
-            root_certificate: path("sslrootcert").or_else(|| self.root_certificate.clone()),
-            certificate: path("sslcert").or_else(|| self.certificate.clone()),
-            key: path("sslkey").or_else(|| self.key.clone()),
-            ..self.with(section)
+            root_certificate: path("sslrootcert", &self.root_certificate),
+            certificate: path("sslcert", &self.certificate),
+            key: path("sslkey", &self.key),
         }
     }
 
@@ -163,7 +158,7 @@ impl PsqlConversion<'_> {
         let defaults = root.section("defaults");
         let level = defaults
             .as_ref()
-            .map_or_else(LevelSettings::default, |section| LevelSettings::default().with_tls(section));
+            .map_or_else(LevelSettings::default, |section| LevelSettings::default().with(section));
         defaults.iter().for_each(unknown);
         let sources = root.section("sources");
         for (name, source) in sources.iter().flat_map(Section::named) {
@@ -173,7 +168,7 @@ impl PsqlConversion<'_> {
     }
 
     fn source(&mut self, name: &str, source: &Section<'_>, level: &LevelSettings) {
-        let level = level.with_tls(source);
+        let level = level.with(source);
         let mut server = Entry::default();
         server.set("driver", "postgres");
         for (key, theirs) in [("host", "host"), ("port", "port"), ("username", "user")] {
@@ -186,13 +181,6 @@ impl PsqlConversion<'_> {
         let is_only = databases.len() == 1;
         for (index, database) in databases.iter().enumerate() {
             let level = level.with(database);
-            // Here nothing is replaced.
-            let own = |key: &str| database.text(key).map(Value::Text);
-            let level = LevelSettings {
-                certificate: own("sslcert").or_else(|| level.certificate.clone()),
-                key: own("sslkey").or_else(|| level.key.clone()),
-                ..level
-            };
             let dbname = database.text("dbname").unwrap_or_default();
             let of_server = server.keys().iter().filter_map(|(key, _)| server.text(key));
             if !database.may_copy(of_server.map(str::len).sum()) {

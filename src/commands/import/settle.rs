@@ -230,11 +230,16 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
 /// Takes a parameter out of a URL that is one of another client only: the rest of the address is right. False for other
 /// faults.
 fn without_parameter(entry: &mut Entry, fault: &LoadFinding, report: &Report) -> bool {
-    let name = fault.message.strip_prefix("unknown parameter \"").and_then(|rest| rest.split('"').next());
+    let name = fault.message.trim_start_matches("unknown ").strip_prefix("parameter ");
+    let name = name.and_then(|rest| rest.trim_start_matches('"').split(['"', ':', ' ']).next());
     let url = entry.text("url").and_then(|url| url.split_once('?'));
     let (Some(name), Some((place, query))) = (name, url) else { return false };
     let kept: Vec<&str> = query.split('&').filter(|pair| pair.split('=').next() != Some(name)).collect();
-    let kept = if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) };
+    let kept = kept.join("&");
+    if kept == query {
+        return false;
+    }
+    let kept = if kept.is_empty() { place.to_owned() } else { format!("{place}?{kept}") };
     entry.set("url", Value::Expanded(kept));
     report.left_out(entry.origin.clone(), fault.message.clone());
     true

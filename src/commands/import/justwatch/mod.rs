@@ -90,18 +90,8 @@ struct ConnectionTargets {
     keep_labels: bool,
     list: Vec<ImportedTarget>,
     names: UniqueNames,
-    /// Equal connections with equal `startup_sql` are one target.
-    known: HashMap<(String, usize), Option<FoundConnection>>,
-    /// The numbers of lists of `startup_sql`.
-    startups: HashMap<Vec<String>, usize>,
-}
-
-/// `startup_sql` of a job.
-struct StartupSql {
-    /// Equal ones have the same.
-    number: usize,
-    bytes: usize,
-    statements: Vec<String>,
+    /// By address and `startup_sql`: equal ones are one target.
+    known: HashMap<String, HashMap<Vec<String>, Option<FoundConnection>>>,
 }
 
 /// A connection that was seen.
@@ -140,23 +130,15 @@ struct JobIterator<'d> {
 }
 
 impl ConnectionTargets {
-    fn startup(&mut self, statements: Vec<String>) -> StartupSql {
-        let number = self.startups.len();
-        let bytes = statements.iter().map(String::len).sum();
-        let number = *self.startups.entry(statements.clone()).or_insert(number);
-        StartupSql { number, bytes, statements }
-    }
-
     /// The target of a connection.
     fn find<'h>(
         &mut self,
         text: &str,
-        startup: &StartupSql,
+        startup: &[String],
         job: &Section<'_>,
         hints: impl FnOnce() -> Vec<&'h str>,
     ) -> Option<FoundConnection> {
-        let key = (text.to_owned(), startup.number);
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(text).and_then(|known| known.get(startup)) {
             return known.clone();
         }
         let mut written = WrittenConnection {
@@ -166,7 +148,7 @@ impl ConnectionTargets {
             address: connection::with_variables(text),
         };
         written.name = self.names.take_first(&written.names());
-        if !job.report.may_copy(startup.bytes) {
+        if !job.report.may_copy(startup.iter().map(String::len).sum()) {
             job.left_out("startup_sql", TOO_LARGE);
             return None;
         }
@@ -178,11 +160,11 @@ impl ConnectionTargets {
             let found =
                 FoundConnection { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
             if matches!(driver, SourceDriver::Ours(_)) {
-                self.list.push(target(connection, written, &startup.statements, self.keep_labels));
+                self.list.push(target(connection, written, startup, self.keep_labels));
             }
             found
         });
-        self.known.insert(key, found.clone());
+        self.known.entry(text.to_owned()).or_default().insert(startup.to_owned(), found.clone());
         found
     }
 }
@@ -252,7 +234,7 @@ impl JustwatchConversion<'_> {
 
     fn job(&mut self, section: &Section<'_>) {
         let name = section.text("name").unwrap_or_default();
-        let startup = self.targets.startup(section.texts("startup_sql"));
+        let startup = section.texts("startup_sql");
         let queries = section.sections("queries");
         let statements: Vec<Option<String>> = queries.iter().map(|query| self.statement(query)).collect();
         let hints = || statements.iter().flatten().map(String::as_str).take(HINTS).collect::<Vec<_>>();

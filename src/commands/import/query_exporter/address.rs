@@ -62,22 +62,20 @@ pub(super) fn read<'h>(
 
 /// `dialect[+driver]://user:password@host:port/database?option=value`
 fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) -> Option<SourceDriver> {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((scheme, _)) = text.split_once("://") else {
         database.left_out("dsn", "the address is not DIALECT://USER:PASSWORD@HOST/DATABASE");
         return None;
     };
     let driver = SourceDriver::of_scheme(scheme);
     match &driver {
         SourceDriver::Ours("sqlite") => {
-            let path = rest.split('?').next().unwrap_or_default().strip_prefix('/').unwrap_or_default();
-            // Four slashes begin an absolute path there.
-            let path = if path.starts_with('/') { format!("//{path}") } else { path.to_owned() };
-            if path.is_empty() || path == ":memory:" {
+            let url = url::of_sqlalchemy(text.split('?').next().unwrap_or_default());
+            if matches!(url.as_str(), "sqlite://" | "sqlite:" | "sqlite::memory:") {
                 database
                     .left_out("dsn", "a database in memory is a new, empty one in each session: name a file");
                 return None;
             }
-            entry.set("url", format!("sqlite:{path}"));
+            entry.set("url", url);
         }
         SourceDriver::Ours(ours) => {
             let (address, options) = url::split_query(text);
