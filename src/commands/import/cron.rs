@@ -43,7 +43,8 @@ fn of_fields(schedule: &str) -> Option<u64> {
     let words: Vec<&str> = schedule.split_whitespace().skip_while(is_zone).collect();
     let [minutes, hours, day, month, weekday] = words.as_slice() else { return None };
     let (minutes, hours) = (values(minutes, 0, 59)?, values(hours, 0, 23)?);
-    if [day, month, weekday].iter().any(|field| field.chars().any(|c| !is_of_a_day(c))) {
+    let is_of_a_day = |c: char| c.is_ascii_alphanumeric() || "*?,-/#".contains(c);
+    if ![day, month, weekday].iter().all(|field| field.chars().all(is_of_a_day)) {
         return None;
     }
     let times = || hours.iter().flat_map(|hour| minutes.iter().map(move |minute| hour * 60 + minute));
@@ -59,10 +60,6 @@ fn of_fields(schedule: &str) -> Option<u64> {
         () if is_one(day) && is_any(weekday) => 28 * DAY,
         () => DAY,
     })
-}
-
-fn is_of_a_day(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '*' | '?' | ',' | '-' | '/' | '#')
 }
 
 /// The values of a field, in their order.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::drivers::SourceDriver;
+use super::durations::seconds;
 use super::families::PYTHON_BUCKETS;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
@@ -138,11 +139,6 @@ fn query(section: &Section<'_>) -> Option<ImportedQuery> {
         return None;
     }
     Some(ImportedQuery { entry, metrics })
-}
-
-/// A number of seconds, with its unit.
-fn seconds(text: String) -> String {
-    if text.chars().all(|c| c.is_ascii_digit()) { format!("{text}s") } else { text }
 }
 
 fn metric(section: &Section<'_>) -> Entry {

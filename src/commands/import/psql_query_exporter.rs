@@ -302,7 +302,8 @@ impl MetricTemplate {
     /// The statement and the metrics of its rows.
     fn metrics(&self, section: &Section<'_>, sql: String) -> (String, Vec<Entry>) {
         let values = section.section("values");
-        let of = |key: &str| values.as_ref().filter(|values| values.has(key));
+        let listed =
+            |key: &str| values.as_ref().filter(|values| values.has(key)).map(|values| values.sections(key));
         let field = |value: &Section<'_>| {
             value.take("type");
             let field = value.text("field");
@@ -311,42 +312,34 @@ impl MetricTemplate {
             }
             field
         };
-        let mut metrics = Vec::new();
-        if let Some(values) = of("multi_labels") {
-            for value in values.sections("multi_labels") {
+        if let Some(list) = listed("multi_labels").or_else(|| listed("multi_suffixes")) {
+            let mut metrics = Vec::new();
+            for value in list {
                 let mut labels = value.pairs("labels");
                 labels.retain(|(name, _)| self.constant.iter().all(|(constant, _)| constant != name));
                 labels.extend(self.constant.iter().cloned());
-                metrics.extend(
-                    field(&value).map(|field| self.metric(&value, &self.name, &self.help, &field, labels)),
-                );
-                unknown(&value);
-            }
-        } else if let Some(values) = of("multi_suffixes") {
-            for value in values.sections("multi_suffixes") {
-                let suffix = value.text("suffix").unwrap_or_default();
-                let (name, help) = (format!("{}_{suffix}", self.name), format!("{}: {suffix}", self.help));
-                let labels = self.constant.clone();
+                let (name, help) = match value.text("suffix") {
+                    Some(suffix) => (format!("{}_{suffix}", self.name), format!("{}: {suffix}", self.help)),
+                    None => (self.name.clone(), self.help.clone()),
+                };
                 metrics.extend(field(&value).map(|field| self.metric(&value, &name, &help, &field, labels)));
                 unknown(&value);
             }
-        } else {
-            let single = values.as_ref().and_then(|values| values.section("single"));
-            let given = single.as_ref().and_then(|single| {
-                single.take("type");
-                single.text("field")
-            });
-            single.iter().for_each(unknown);
             values.iter().for_each(unknown);
-            let (sql, field) = match given.or_else(|| first_column(&sql)) {
-                Some(field) => (sql, field),
-                None => (with_first_column(&sql), "value".to_owned()),
-            };
-            let metric = self.metric(section, &self.name, &self.help, &field, self.constant.clone());
-            return (sql, vec![metric]);
+            return (sql, metrics);
         }
-        values.iter().for_each(unknown);
-        (sql, metrics)
+        let single = values.as_ref().and_then(|values| values.section("single"));
+        let given = single.as_ref().and_then(|single| {
+            single.take("type");
+            single.text("field")
+        });
+        single.iter().chain(&values).for_each(unknown);
+        let (sql, field) = match given.or_else(|| first_column(&sql)) {
+            Some(field) => (sql, field),
+            None => (with_first_column(&sql), "value".to_owned()),
+        };
+        let metric = self.metric(section, &self.name, &self.help, &field, self.constant.clone());
+        (sql, vec![metric])
     }
 
     fn metric(

@@ -17,6 +17,7 @@ use self::tags::{Includes, TaggedText};
 use super::cron;
 use super::dialect::{ImportDialect, ImportSource, child, entries, items, scalar};
 use super::drivers::SourceDriver;
+use super::durations;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::section::{Section, without_semicolon};
 use super::unique_names::UniqueNames;
@@ -303,7 +304,7 @@ fn without_comments(query: &mut Entry, metrics: &mut [Entry]) {
 /// `timeout`, `interval` and `schedule`.
 fn pace(section: &Section<'_>, entry: &mut Entry) {
     let seconds = |value: Value| match value {
-        Value::Text(text) if text.ends_with(|c: char| c.is_ascii_digit()) => Value::Text(format!("{text}s")),
+        Value::Text(text) => Value::Text(durations::seconds(text)),
         other => other,
     };
     entry.set_if("timeout", tags::value(section, "timeout").map(seconds));
