@@ -296,7 +296,7 @@ fn explain(code: &str) -> Result<TerminalText, Error> {
     for rule in lint::RULES.iter().filter(|rule| rule.code == lint.code) {
         out.end_line();
         let width = width().clamp(DEFAULT_WIDTH / 2, MAX_TEXT_WIDTH);
-        wrap(rule.why, Some(width), "").iter().for_each(|line| out.line(line));
+        wrap(&rule.why, Some(width), "").iter().for_each(|line| out.line(line));
         for (style, heading, yaml) in [(BAD, "Instead of", rule.bad), (GOOD, "write", rule.good)] {
             out.end_line();
             out.styled_line(style, heading);

@@ -69,8 +69,8 @@ const DECIMAL: &str = r"([0-9]+\.?[0-9]*|\.[0-9]+)";
 fn schema_text(record: &MappingRecord, name: &str, title: &str) -> String {
     let scope = if name == "config" { "" } else { name };
     let mut schema = mapping(record, scope, &KeyDocs::new());
-    insert(&mut schema, "$schema", json!("http://json-schema.org/draft-07/schema#"));
-    insert(&mut schema, "title", json!(title));
+    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    schema["title"] = json!(title);
     format!("{schema:#}\n")
 }
 
@@ -89,22 +89,16 @@ fn mapping(record: &MappingRecord, scope: &str, docs: &KeyDocs) -> Value {
         }
     }
     if !required.is_empty() {
-        insert(&mut schema, "required", json!(required));
+        schema["required"] = json!(required);
     }
     let one_of = |group: &&[&str]| {
         let keys: Vec<Value> = group.iter().map(|key| json!({"required": [key]})).collect();
         json!({"oneOf": keys})
     };
     if !groups.is_empty() {
-        insert(&mut schema, "allOf", groups.iter().map(one_of).collect());
+        schema["allOf"] = groups.iter().map(one_of).collect();
     }
     schema
-}
-
-fn insert(schema: &mut Value, key: &str, value: Value) {
-    if let Value::Object(map) = schema {
-        map.insert(key.to_owned(), value);
-    }
 }
 
 fn property(key: &KeyRecord, scope: &str, docs: &KeyDocs) -> Value {
@@ -122,7 +116,7 @@ fn property(key: &KeyRecord, scope: &str, docs: &KeyDocs) -> Value {
         Err(kinds) => json!({"anyOf": kinds}),
     };
     if let Some(about) = docs.about(scope, key.name) {
-        insert(&mut schema, "description", json!(about));
+        schema["description"] = json!(about);
     }
     schema
 }
@@ -186,7 +180,7 @@ fn form(kind: &str, text: &str, hint: &str) -> Value {
 
 fn with(mut schema: Value, more: Value) -> Value {
     if let Value::Object(more) = more {
-        more.into_iter().for_each(|(key, value)| insert(&mut schema, &key, value));
+        more.into_iter().for_each(|(key, value)| schema[key.as_str()] = value);
     }
     schema
 }

@@ -125,7 +125,7 @@ fn found(part: &str) -> LintFindings {
 
 #[test]
 fn what_an_explanation_shows_is_found_and_its_better_form_is_not() {
-    for LintRule { code, bad, good, .. } in RULES {
+    for LintRule { code, bad, good, .. } in RULES.iter() {
         let finds = |part| found(part).findings.iter().any(|finding| finding.code == Some(*code));
         assert!(finds(bad), "{code}: nothing is found in\n{bad}");
         assert!(!finds(good), "{code}: something is found in\n{good}");

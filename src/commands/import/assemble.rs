@@ -10,8 +10,7 @@ use crate::error::Error;
 /// The main file in a folder.
 const MAIN: &str = "sql-exporter.yaml";
 /// Keys of an included file that each of its queries may have itself.
-const INHERITED: [&str; 7] =
-    ["database", "databases", "driver", "when", "timeout", "interval", "without_privilege"];
+const INHERITED: [&str; 4] = ["databases", "driver", "timeout", "interval"];
 
 /// The files to write, the main one first.
 ///
@@ -28,13 +27,8 @@ pub(super) fn files(
     if options.url.is_some() && main.as_ref().is_some_and(is_named) {
         report.left_out(None, "--url: the source names its databases, so this one is not used");
     }
-    let mut main = match (main, &options.url) {
-        (Some(main), _) => Some(main),
-        (None, Some(url)) => {
-            Some(OutputFile { databases: vec![target(url, report)], ..OutputFile::default() })
-        }
-        (None, None) => None,
-    };
+    let of_url = |url: &String| OutputFile { databases: vec![target(url, report)], ..OutputFile::default() };
+    let mut main = main.or_else(|| options.url.as_ref().map(of_url));
     if options.is_folder {
         let mut names = UniqueNames::default();
         for file in &mut included {

@@ -4,12 +4,24 @@
 use std::time::Duration;
 
 use super::durations;
+use super::section::Section;
+use crate::deadline::duration_text;
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
 
+/// How long a result of queries with the schedule under a key is reused; one that is not a schedule is reported.
+pub(super) fn interval(section: &Section<'_>, key: &str) -> Option<String> {
+    let pause = section.parsed(key, "a schedule: the queries run at every scrape", shortest_pause)?;
+    section.note(
+        key,
+        "the clock times of the schedule are not kept: a scrape reuses a result as long as the shortest pause between two",
+    );
+    Some(duration_text(pause))
+}
+
 /// The shortest pause between two runs; `None` for what is not a schedule.
-pub(super) fn shortest_pause(schedule: &str) -> Option<Duration> {
+fn shortest_pause(schedule: &str) -> Option<Duration> {
     let schedule = schedule.trim();
     let seconds = match schedule {
         "@hourly" => 60 * MINUTE,
@@ -31,7 +43,8 @@ fn of_fields(schedule: &str) -> Option<u64> {
     let words: Vec<&str> = schedule.split_whitespace().skip_while(is_zone).collect();
     let [minutes, hours, day, month, weekday] = words.as_slice() else { return None };
     let (minutes, hours) = (values(minutes, 0, 59)?, values(hours, 0, 23)?);
-    if [day, month, weekday].iter().any(|field| field.chars().any(|c| !is_of_a_day(c))) {
+    let is_of_a_day = |c: char| c.is_ascii_alphanumeric() || "*?,-/#".contains(c);
+    if ![day, month, weekday].iter().all(|field| field.chars().all(is_of_a_day)) {
         return None;
     }
     let times = || hours.iter().flat_map(|hour| minutes.iter().map(move |minute| hour * 60 + minute));
@@ -47,10 +60,6 @@ fn of_fields(schedule: &str) -> Option<u64> {
         () if is_one(day) && is_any(weekday) => 28 * DAY,
         () => DAY,
     })
-}
-
-fn is_of_a_day(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '*' | '?' | ',' | '-' | '/' | '#')
 }
 
 /// The values of a field, in their order.

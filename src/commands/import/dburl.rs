@@ -8,76 +8,32 @@ use super::drivers::SourceDriver;
 use super::durations;
 use super::model::{Entry, Value};
 use super::report::Report;
-use super::url::{AS_IN_URL, encoded, split_query};
+use super::url::{AS_IN_URL, AddressParts, encoded};
 use crate::deadline::duration_text;
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
+#[rustfmt::skip]
 const DEAD_POSTGRES: [&str; 8] = [
-    "binary_parameters",
-    "disable_prepared_binary_result",
-    "default_query_exec_mode",
-    "statement_cache_capacity",
-    "statement_cache_mode",
-    "description_cache_capacity",
-    "prefer_simple_protocol",
+    "binary_parameters", "disable_prepared_binary_result", "default_query_exec_mode",
+    "statement_cache_capacity", "statement_cache_mode", "description_cache_capacity", "prefer_simple_protocol",
     "pool_max_conns",
 ];
 /// Parameters of PostgreSQL addresses that are the same here. Others are settings of the session there.
+#[rustfmt::skip]
 const POSTGRES: [&str; 29] = [
-    "host",
-    "port",
-    "hostaddr",
-    "dbname",
-    "user",
-    "password",
-    "passfile",
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "sslnegotiation",
-    "sslsni",
-    "sslcrl",
-    "channel_binding",
-    "target_session_attrs",
-    "options",
-    "connect_timeout",
-    "load_balance_hosts",
-    "application_name",
-    "fallback_application_name",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-    "client_encoding",
-    "krbsrvname",
-    "service",
+    "host", "port", "hostaddr", "dbname", "user", "password", "passfile", "sslmode", "sslrootcert", "sslcert",
+    "sslkey", "sslnegotiation", "sslsni", "sslcrl", "channel_binding", "target_session_attrs", "options",
+    "connect_timeout", "load_balance_hosts", "application_name", "fallback_application_name", "keepalives",
+    "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "client_encoding",
+    "krbsrvname", "service",
 ];
 /// Parameters of the Go driver for MySQL that are not variables of the session and mean nothing here.
-pub(super) const DEAD_MYSQL: [&str; 22] = [
-    "allowAllFiles",
-    "allowCleartextPasswords",
-    "allowFallbackToPlaintext",
-    "allowNativePasswords",
-    "allowOldPasswords",
-    "charset",
-    "checkConnLiveness",
-    "clientFoundRows",
-    "collation",
-    "columnsWithAlias",
-    "compress",
-    "connectionAttributes",
-    "interpolateParams",
-    "loc",
-    "maxAllowedPacket",
-    "multiStatements",
-    "parseTime",
-    "readTimeout",
-    "rejectReadOnly",
-    "serverPubKey",
-    "timeTruncate",
-    "writeTimeout",
+#[rustfmt::skip]
+const DEAD_MYSQL: [&str; 22] = [
+    "allowAllFiles", "allowCleartextPasswords", "allowFallbackToPlaintext", "allowNativePasswords",
+    "allowOldPasswords", "charset", "checkConnLiveness", "clientFoundRows", "collation", "columnsWithAlias",
+    "compress", "connectionAttributes", "interpolateParams", "loc", "maxAllowedPacket", "multiStatements",
+    "parseTime", "readTimeout", "rejectReadOnly", "serverPubKey", "timeTruncate", "writeTimeout",
 ];
 /// Folders in which PostgreSQL's sockets usually are.
 const SOCKET_FOLDERS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
@@ -100,22 +56,6 @@ pub(super) struct AddressReader<'s> {
     /// What to take an address for that a variable or a secret manager holds.
     pub(super) fallback: SourceDriver,
     pub(super) login: SeparateLogin,
-}
-
-/// The parts of an address.
-struct AddressParts<'a> {
-    scheme: String,
-    has_slashes: bool,
-    is_socket: bool,
-    user: &'a str,
-    password: &'a str,
-    /// With its port; the socket in `unix(…)`.
-    host: &'a str,
-    /// The database. With a socket in a URL, the whole path; of SQLite, the file.
-    path: &'a str,
-    query: Vec<(&'a str, &'a str)>,
-    /// The host stood in `tcp(…)` or `unix(…)`: nothing is percent-encoded.
-    is_raw: bool,
 }
 
 impl<'s> AddressReader<'s> {
@@ -166,24 +106,13 @@ impl<'s> AddressReader<'s> {
     /// A variable for an address that the environment or a secret manager holds, or something else puts there.
     fn variable(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
         let driver = self.fallback.ours()?;
-        let sample = self.fallback.sample();
-        let what = format!("the URL of {}, such as {sample}", self.target);
-        let url = match whole_variable(address) {
-            Some(name) => self.report.of_source(name, &what, sample),
-            None => {
-                let scheme = address.split(':').next().unwrap_or_default();
-                if !address.is_empty() && !is_secret_manager(scheme) {
-                    let message =
-                        format!("the address of {} is not a URL: a variable stands for it", self.target);
-                    self.report.left_out(entry.origin.clone(), message);
-                }
-                self.report.variable(&format!("{}_URL", self.target), &what, sample)
-            }
-        };
-        if driver == "pgbouncer" {
-            entry.set("driver", driver);
+        let name = whole_variable(address);
+        let scheme = address.split(':').next().unwrap_or_default();
+        if name.is_none() && !address.is_empty() && !is_secret_manager(scheme) {
+            let message = format!("the address of {} is not a URL: a variable stands for it", self.target);
+            self.report.left_out(entry.origin.clone(), message);
         }
-        entry.set("url", Value::Expanded(url));
+        set_variable(entry, name, self.target, &self.fallback, "", self.report);
         Ok(driver)
     }
 
@@ -321,7 +250,7 @@ impl<'s> AddressReader<'s> {
     }
 
     /// The variable in place of a password; the source's own where it has one.
-    fn password(&self, text: &str, form: &str) -> String {
+    pub(super) fn password(&self, text: &str, form: &str) -> String {
         // `$ecret` is a password, too: there it stays where no variable has the name.
         let is_upper = |name: &str| !name.contains(|c: char| c.is_ascii_lowercase());
         if whole_variable(text).is_some_and(|name| text.starts_with("${") || is_upper(name)) {
@@ -330,7 +259,8 @@ impl<'s> AddressReader<'s> {
         self.report.password(self.target, text, form)
     }
 
-    fn expanded(&self, text: &str) -> Value {
+    /// As a value.
+    pub(super) fn expanded(&self, text: &str) -> Value {
         Value::Expanded(self.text(text))
     }
 
@@ -354,6 +284,25 @@ impl<'s> AddressReader<'s> {
         out.push_str(rest);
         out
     }
+}
+
+/// A variable as the address of a target: the source's own one of this name, else one named after the target. `form` says more
+/// about its value.
+pub(super) fn set_variable(
+    entry: &mut Entry,
+    name: Option<&str>,
+    target: &str,
+    driver: &SourceDriver,
+    form: &str,
+    report: &Report,
+) {
+    let what = format!("the URL of {target}, such as {}{form}", driver.sample());
+    let url = match name {
+        Some(name) => report.of_source(name, &what, driver.sample()),
+        None => report.variable(&format!("{target}_URL"), &what, driver.sample()),
+    };
+    entry.set("url", Value::Expanded(url));
+    entry.set_if("driver", Some("pgbouncer").filter(|_| *driver == SourceDriver::Ours("pgbouncer")));
 }
 
 fn is_secret_manager(scheme: &str) -> bool {
@@ -412,61 +361,6 @@ fn option_value(text: &str) -> String {
 
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-impl<'a> AddressParts<'a> {
-    /// Takes an address apart; `None` where it has no scheme.
-    fn of(address: &'a str) -> Option<AddressParts<'a>> {
-        let (address, query) = split_query(address);
-        let (scheme, rest) = address.split_once(':')?;
-        let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
-        if scheme.is_empty() || !scheme.chars().all(is_legal) {
-            return None;
-        }
-        let scheme = scheme.to_ascii_lowercase();
-        let (scheme, transport) = scheme.split_once('+').unwrap_or((&scheme, ""));
-        let has_slashes = rest.starts_with("//");
-        let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let query = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "true"))).collect();
-        // A password in the form of the Go driver may hold anything.
-        let raw = ["@tcp(", "@unix("].into_iter().find_map(|form| Some((rest.rfind(form)?, form)));
-        let (login, host) = match raw {
-            Some((at, _)) => (rest.get(..at)?, rest.get(at + 1..)?),
-            None => {
-                let end = rest.find('/').unwrap_or(rest.len());
-                match rest.get(..end)?.rfind('@') {
-                    Some(at) => (rest.get(..at)?, rest.get(at + 1..)?),
-                    None => ("", rest),
-                }
-            }
-        };
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        let in_brackets = host.strip_prefix("tcp(").or_else(|| host.strip_prefix("unix("));
-        let parts = |is_socket, host, path, is_raw| AddressParts {
-            scheme: scheme.to_owned(),
-            has_slashes,
-            is_socket,
-            user,
-            password,
-            host,
-            path,
-            query,
-            is_raw,
-        };
-        if let Some(inside) = in_brackets {
-            let (inside, after) = inside.split_once(')')?;
-            return Some(parts(host.starts_with("unix("), inside, after.trim_start_matches('/'), true));
-        }
-        if SourceDriver::known(scheme) == Some(SourceDriver::Ours("sqlite")) {
-            return Some(parts(false, "", host, false));
-        }
-        let end = host.find('/').unwrap_or(host.len());
-        let (name, path) = host.split_at_checked(end)?;
-        let is_socket = transport == "unix" || (name.is_empty() && path.len() > 1);
-        let path = if is_socket { path } else { path.strip_prefix('/').unwrap_or(path) };
-        Some(parts(is_socket, name, path, false))
-    }
 }
 
 #[cfg(test)]

@@ -146,6 +146,14 @@ pub(super) fn items(node: &Node) -> &[Node] {
     }
 }
 
+/// The text of a scalar; none for anything else.
+pub(super) fn scalar(node: &Node) -> Option<&str> {
+    match &node.value {
+        NodeValue::Scalar(text) => Some(text),
+        _ => None,
+    }
+}
+
 /// The value of a key of a mapping.
 pub(super) fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     entries(node).iter().find(|entry| entry.key == key).map(|entry| &entry.node)

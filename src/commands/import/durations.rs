@@ -43,6 +43,11 @@ pub(super) fn humantime(text: &str) -> Option<Duration> {
     sum(text, HUMANTIME)
 }
 
+/// A number of seconds, with its unit.
+pub(super) fn seconds(text: String) -> String {
+    if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text}s") } else { text }
+}
+
 fn sum(text: &str, units: &Units) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds = 0.0;

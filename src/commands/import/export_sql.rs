@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::drivers::SourceDriver;
+use super::durations::seconds;
+use super::families::PYTHON_BUCKETS;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
@@ -19,9 +21,6 @@ pub(super) const DIALECT: ImportDialect = ImportDialect { name: "export-sql", si
 
 /// The port that it listens on without a key.
 const PORT: &str = "9090";
-/// The buckets of prometheus_client.
-const BUCKETS: [&str; 14] =
-    ["0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "5", "7.5", "10"];
 
 fn signs(tree: &Node) -> Vec<String> {
     let databases = child(tree, "databases").map(entries).unwrap_or_default();
@@ -65,7 +64,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
             }
         }
         main.top.set("exporter", exporter(root.section("exporter").as_ref()));
-        dead_keys(&root);
+        root.dead_keys();
         changes(report);
     }
     Imported { main: Some(main).filter(|main| !main.databases.is_empty()), ..Imported::default() }
@@ -82,11 +81,6 @@ fn changes(report: &Report) {
     ] {
         report.note(None, message);
     }
-}
-
-/// Notes keys that it does not read.
-fn dead_keys(section: &Section<'_>) {
-    section.note_untaken("export-sql does not use this key");
 }
 
 fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
@@ -116,7 +110,7 @@ fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
         }
     }
     section.describe(&mut entry);
-    dead_keys(section);
+    section.dead_keys();
     ImportedTarget { name: name.to_owned(), entry }
 }
 
@@ -139,7 +133,7 @@ fn query(section: &Section<'_>) -> Option<ImportedQuery> {
     if let Some(name) = section.text("metric_name") {
         metrics.push(short_metric(section, name));
     }
-    dead_keys(section);
+    section.dead_keys();
     if metrics.is_empty() {
         section.leave_out("the query has no metrics");
         return None;
@@ -147,15 +141,10 @@ fn query(section: &Section<'_>) -> Option<ImportedQuery> {
     Some(ImportedQuery { entry, metrics })
 }
 
-/// A number of seconds, with its unit.
-fn seconds(text: String) -> String {
-    if text.chars().all(|c| c.is_ascii_digit()) { format!("{text}s") } else { text }
-}
-
 fn metric(section: &Section<'_>) -> Entry {
     let mut entry = short_metric(section, section.text("name").unwrap_or_default());
     section.describe(&mut entry);
-    dead_keys(section);
+    section.dead_keys();
     entry
 }
 
@@ -175,7 +164,7 @@ fn short_metric(section: &Section<'_>, name: String) -> Entry {
         "histogram" => {
             section.note("type", "a histogram counts the rows of one result; there each run added its rows");
             entry.set("type", "histogram");
-            entry.set("buckets", Value::list(BUCKETS));
+            entry.set("buckets", Value::list(PYTHON_BUCKETS));
         }
         other => entry.set("type", other),
     }
@@ -193,6 +182,6 @@ fn exporter(section: Option<&Section<'_>>) -> Value {
     let port = text("port").unwrap_or_else(|| PORT.to_owned());
     let host = text("host").filter(|host| host != "0.0.0.0").map(|host| ("host", host));
     let level = text("log_level").map(|level| ("log_level", level.to_ascii_lowercase()));
-    section.into_iter().for_each(dead_keys);
+    section.into_iter().for_each(Section::dead_keys);
     Value::map(host.into_iter().chain([("port", port)]).chain(level))
 }

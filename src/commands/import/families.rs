@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
+
 use super::model::{Entry, ImportedQuery, Value};
 use super::report::Report;
 
@@ -10,14 +12,18 @@ use super::report::Report;
 /// become a long one.
 pub(super) const MOST_LABELS: usize = 64;
 
+/// The bounds of a histogram without any in Prometheus' client for Python.
+pub(super) const PYTHON_BUCKETS: [&str; 14] =
+    ["0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "5", "7.5", "10"];
+
 /// All metrics of one name.
 #[derive(Default)]
 struct UnitedFamily {
-    types: Vec<String>,
+    types: IndexSet<String>,
     /// Of the first metric that has one.
     help: Option<Value>,
     /// In the order of the source.
-    labels: Vec<String>,
+    labels: IndexSet<String>,
 }
 
 /// Brings metrics of one name together.
@@ -27,13 +33,12 @@ pub(super) fn unite<'q>(queries: impl IntoIterator<Item = &'q mut ImportedQuery>
     let mut families: HashMap<String, UnitedFamily> = HashMap::new();
     for metric in &metrics {
         let family = families.entry(name(metric)).or_default();
-        let add = |list: &mut Vec<String>, text: String| {
-            if list.len() <= MOST_LABELS && !list.contains(&text) {
-                list.push(text);
+        family.types.insert(kind(metric).to_owned());
+        for label in labels(metric) {
+            if family.labels.len() <= MOST_LABELS {
+                family.labels.insert(label);
             }
-        };
-        add(&mut family.types, kind(metric).to_owned());
-        labels(metric).into_iter().for_each(|label| add(&mut family.labels, label));
+        }
         family.help = family.help.take().or_else(|| metric.get("help").cloned());
     }
     for metric in &mut metrics {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::dialect::{child, entries};
+use super::dialect::{child, entries, scalar};
 use super::url;
 use crate::config;
 use crate::error::{Error, SourcePosition};
@@ -183,9 +183,10 @@ impl Input {
     }
 }
 
-/// The text of a comment line: without `#`, one blank, and passwords.
+/// The text of a comment line: without its first `#`, one blank, and passwords.
 fn comment(line: &str) -> String {
-    let text = line.trim().trim_start_matches('#');
+    let text = line.trim();
+    let text = text.strip_prefix('#').unwrap_or(text);
     url::without_secrets(text.strip_prefix(' ').unwrap_or(text))
 }
 
@@ -382,8 +383,8 @@ impl Unwrap<'_> {
                     match &entry.node.value {
                         NodeValue::Scalar(text) => {
                             let text = if encoded { decode(text) } else { Some(text.clone()) };
-                            let path = position.key(entry).path;
-                            self.text(entry, &text.unwrap_or_default(), &path, &wrapper)?;
+                            let position = position.key(entry);
+                            self.text(entry, &text.unwrap_or_default(), &position, &wrapper)?;
                         }
                         _ => self.search(&entry.node, &position.key(entry), &wrapper)?,
                     }
@@ -399,20 +400,31 @@ impl Unwrap<'_> {
         Ok(())
     }
 
-    /// A text that may hold a document.
-    fn text(&mut self, entry: &MapEntry, text: &str, path: &str, wrapper: &Wrapper) -> Result<(), Error> {
+    /// A text that may hold a document, or values of Helm with one in them.
+    fn text(
+        &mut self,
+        entry: &MapEntry,
+        text: &str,
+        position: &Position,
+        wrapper: &Wrapper,
+    ) -> Result<(), Error> {
         if !text.trim_end().contains('\n') {
             return Ok(());
         }
         let document = &self.whole.document;
         let (text, lines_before, name) = match self.whole.literal_block(entry) {
             Some((raw, line)) => (raw, document.lines_before() + line, document.file.clone()),
-            None => (text.to_owned(), 0, format!("{} ({path})", document.file)),
+            None => (text.to_owned(), 0, format!("{} ({})", document.file, position.path)),
         };
         // What does not parse is a text of another kind.
         let parsed = parsed(&name, &document.folder, &text, lines_before);
-        let Some(inner) = parsed.ok().filter(|inner| (self.recognises)(&inner.tree)) else { return Ok(()) };
+        let Ok(inner) = parsed else { return Ok(()) };
         let mut input = Input::new(inner);
+        if !(self.recognises)(&input.tree) {
+            let inside = Position { depth: position.depth, ..Position::default() };
+            let mut search = Unwrap { recognises: self.recognises, whole: &input, found: self.found };
+            return search.search(&input.tree, &inside, wrapper);
+        }
         input.wrapper = Wrapper {
             kind: if wrapper.kind.is_empty() { "values".to_owned() } else { wrapper.kind.clone() },
             ..wrapper.clone()
@@ -443,10 +455,7 @@ impl Position {
 
 /// The wrapper that a mapping is, where it is an object of Kubernetes.
 fn object(node: &Node) -> Option<Wrapper> {
-    let text = |key: &str| match &child(node, key)?.value {
-        NodeValue::Scalar(text) => Some(text.clone()),
-        _ => None,
-    };
+    let text = |key: &str| scalar(child(node, key)?).map(str::to_owned);
     text("apiVersion")?;
     let labels = child(node, "metadata").and_then(|metadata| child(metadata, "labels"));
     let labels = labels.map(entries).unwrap_or_default().iter().map(|label| label.key.clone());

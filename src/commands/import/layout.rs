@@ -15,41 +15,12 @@ const WIDTH: usize = 110;
 /// The order of keys in an entry; other keys come last. Those of targets and metrics are in the order of their tables.
 type Order = [&'static str];
 
-const TOP: &Order = &[
-    "collector",
-    "driver",
-    "database",
-    "databases",
-    "up",
-    "help",
-    "last_scrape",
-    "scrapes",
-    "when",
-    "timeout",
-    "interval",
-    "without_privilege",
-    "defaults",
-];
+const TOP: &Order = &["collector", "driver", "databases", "up", "timeout", "interval", "defaults"];
 /// Keys at the top that come after the queries.
-const TOP_LAST: &Order = &["include", "overrides", "exporter"];
+const TOP_LAST: &Order = &["include", "exporter"];
+#[rustfmt::skip]
 const QUERY: &Order = &[
-    "name",
-    "database",
-    "databases",
-    "driver",
-    "when",
-    "foreach",
-    "sql",
-    "sql_file",
-    "timeout",
-    "interval",
-    "keep_last",
-    "enabled",
-    "max_rows",
-    "max_series",
-    "max_families",
-    "without_privilege",
-    "lint_off",
+    "name", "database", "databases", "driver", "when", "foreach", "sql", "timeout", "interval", "keep_last", "enabled",
 ];
 /// The tables of `docs/configuration.md`.
 static DOCS: LazyLock<KeyDocs> = LazyLock::new(KeyDocs::new);
@@ -116,7 +87,8 @@ impl FileLayout {
     fn comments(&mut self, comments: &[String], depth: usize) {
         for comment in comments {
             let comment = writer::comment(comment);
-            let text = if comment.is_empty() { "#".to_owned() } else { format!("# {comment}") };
+            let is_apart = !comment.is_empty() && !comment.starts_with('#');
+            let text = format!("#{}{comment}", if is_apart { " " } else { "" });
             self.line(depth, &text);
         }
     }

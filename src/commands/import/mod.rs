@@ -5,7 +5,6 @@
 //! in the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
 
 mod assemble;
-mod budget;
 mod burningalchemist;
 mod compare;
 mod cron;
@@ -27,6 +26,7 @@ mod query_exporter;
 mod report;
 mod section;
 mod settle;
+mod shared_queries;
 mod unique_names;
 mod url;
 mod version_range;

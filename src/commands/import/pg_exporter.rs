@@ -10,7 +10,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::assemble;
-use super::budget::CopyBudget;
 use super::dialect::{ImportDialect, ImportSource, child, entries, is_custom_query, items, signs_of_query};
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, ImportedQuery, OutputFile, Value};
@@ -18,7 +17,7 @@ use super::negative_columns::negative_columns;
 use super::report::Report;
 use super::section::{Section, indented};
 use super::unique_names::UniqueNames;
-use super::url::UrlParts;
+use super::url::AddressParts;
 use crate::deadline::{duration_text, parse_duration};
 use crate::error::SourcePosition;
 use crate::inspect::sql_compare::column_names;
@@ -43,7 +42,6 @@ const OF_BRANCH: [&str; 10] = [
 const OF_COLUMN: [&str; 4] = ["rename", "scale", "default", "bucket"];
 /// The timeout of a branch that has none.
 const TIMEOUT: &str = "100ms";
-const UNREAD: &str = "pg_exporter does not read this key";
 /// The databases that pg_exporter finds.
 const DATABASES: &str = "SELECT datname AS database\nFROM pg_database\n\
                          WHERE datallowconn AND NOT datistemplate AND datname NOT IN ('postgres', current_database())";
@@ -153,9 +151,8 @@ impl BranchFile<'_> {
         if is_one_limit && branches.iter().any(has_default) {
             output.top.set("timeout", TIMEOUT);
         }
-        let budget = CopyBudget::default();
         for branch in &branches {
-            let Some(mut query) = branch.query(&budget) else { continue };
+            let Some(mut query) = branch.query() else { continue };
             query.entry.set("name", names.take(branch.name));
             if !is_one_limit && has_default(branch) {
                 query.entry.set("timeout", TIMEOUT);
@@ -197,7 +194,7 @@ fn without_replaced(files: &mut [BranchFile<'_>], report: &Report) {
 
 /// Whether an address is that of PgBouncer's console: pg_exporter knows it by the name of the database.
 fn is_console(url: &str) -> bool {
-    UrlParts::of(url).is_some_and(|address| address.path == "pgbouncer")
+    AddressParts::of(url).is_some_and(|address| address.path == "pgbouncer")
 }
 
 /// The address with the scheme of PgBouncer's console, where it is one.
@@ -260,7 +257,7 @@ impl<'s> Branch<'s> {
         self.section.note("tags", message);
     }
 
-    fn query(&self, budget: &CopyBudget) -> Option<ImportedQuery> {
+    fn query(&self) -> Option<ImportedQuery> {
         let Branch { section, .. } = self;
         let sql = section.sql("query").unwrap_or_default();
         if sql.is_empty() {
@@ -291,7 +288,7 @@ impl<'s> Branch<'s> {
         let prefix =
             section.text("name").filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.to_owned());
         let columns = self.columns();
-        section.note_untaken(UNREAD);
+        section.dead_keys();
         let negative = negative_columns(&sql);
         let returned: Option<HashSet<String>> = column_names(&sql).map(|names| names.into_iter().collect());
         entry.set("sql", Value::Sql(sql));
@@ -302,7 +299,7 @@ impl<'s> Branch<'s> {
         let labels = labels(&columns);
         let of_labels =
             columns.iter().filter(|column| column.usage == "LABEL").map(|column| column.name.len());
-        if !budget.take_for(section, (prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
+        if !section.may_copy((prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
             return None;
         }
         let metric = |column: &BranchColumn<'_>| column.metric(&prefix, labels.as_ref(), &negative);
@@ -323,7 +320,8 @@ impl<'s> Branch<'s> {
     fn conditions(&self, entry: &mut Entry) -> bool {
         let mut when: Vec<(&str, Value)> = Vec::new();
         let bound = |key: &str, operator: &str| {
-            let number = self.section.number(key).filter(|number| *number >= 1.0)?;
+            let number = self.section.parsed(key, "a version", |text| text.trim().parse().ok());
+            let number = number.filter(|number| *number > 0)?;
             Some(format!("{operator}{}", version(number)))
         };
         let bounds: Vec<String> =
@@ -495,7 +493,7 @@ impl<'s> BranchColumn<'s> {
             _ if default.is_none() => metric.set("null", "nan"),
             _ => {}
         }
-        section.note_untaken(UNREAD);
+        section.dead_keys();
         Some(metric)
     }
 
@@ -530,10 +528,7 @@ fn seconds(number: f64) -> Option<String> {
 }
 
 /// 90604 is 9.6.4, 150004 is 15.4.
-fn version(number: f64) -> String {
-    // A version has few digits; what has more is none that a server has.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-    let number = number.clamp(0.0, 99_999_999.0) as u32;
+fn version(number: u32) -> String {
     let mut parts = match number {
         100_000.. => vec![number / 10_000, number % 10_000],
         _ => vec![number / 10_000, number / 100 % 100, number % 100],
@@ -550,13 +545,9 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_the_servers_number_them() {
-        for (number, expected) in [
-            (90_400.0, "9.4"),
-            (90_604.0, "9.6.4"),
-            (100_000.0, "10"),
-            (150_004.0, "15.4"),
-            (10_800.0, "1.8"),
-        ] {
+        for (number, expected) in
+            [(90_400, "9.4"), (90_604, "9.6.4"), (100_000, "10"), (150_004, "15.4"), (10_800, "1.8")]
+        {
             assert_eq!(version(number), expected);
         }
     }

@@ -1,5 +1,5 @@
 //! postgres_exporter's `queries.yaml` and `auth_modules`, and what speaks the same dialect: CloudNativePG's custom queries and
-//! pgMonitor's files.
+//! pgMonitor's files, and the custom queries of Percona's mysqld_exporter.
 //!
 //! Facts, from postgres_exporter dbb1987 and cloudnative-pg (2026): a column that is not a label makes the metric
 //! NAMESPACE_COLUMN. NULL is NaN. Text that is not a number leaves out its sample alone, and so does an interval, also where
@@ -10,8 +10,9 @@
 use std::collections::HashSet;
 
 use super::assemble;
-use super::budget::CopyBudget;
-use super::dialect::{ImportDialect, ImportSource, child, entries, is_custom_query, items, signs_of_query};
+use super::dialect::{
+    ImportDialect, ImportSource, child, entries, is_custom_query, items, scalar, signs_of_query,
+};
 use super::drivers::{SourceDriver, quoted_column};
 use super::input::Input;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
@@ -99,18 +100,13 @@ fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
         let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
         entry.set("url", Value::Expanded(format!("postgres://{user}{address}{query}")));
         module.describe(&mut entry);
-        dead_keys(&module, "postgres_exporter");
+        module.dead_keys();
         let message =
             "an authentication module has no server, which the URL of `/probe` names: set the variable";
         report.note(module.place(), message);
         ImportedTarget { name: name.to_owned(), entry }
     };
     modules.named().into_iter().map(target).collect()
-}
-
-/// Notes keys that the other exporter does not read.
-fn dead_keys(section: &Section<'_>, exporter: &str) {
-    section.note_untaken(&format!("{exporter} does not use this key"));
 }
 
 /// One input on its way.
@@ -121,11 +117,12 @@ struct PostgresExporterConversion<'s> {
     keep_labels: bool,
     /// CloudNativePG's rules hold.
     is_cloud_native_pg: bool,
+    /// The statements are for MySQL.
+    is_mysql: bool,
     /// Some queries run in databases that a target discovers.
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
     pack: HashSet<&'static str>,
-    budget: CopyBudget,
 }
 
 /// One column of a namespace.
@@ -135,6 +132,26 @@ struct NamespaceColumn<'s> {
     section: Section<'s>,
 }
 
+impl NamespaceColumn<'_> {
+    /// The columns of the result that it needs.
+    fn of_result(&self) -> impl Iterator<Item = String> {
+        let parts = if self.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
+        parts.iter().map(|part| format!("{}{part}", self.name))
+    }
+
+    /// False, reported, where the statement does not return it: there it makes no metric, here the query would fail.
+    fn is_in(&self, returned: Option<&[String]>) -> bool {
+        let Some(returned) = returned.filter(|_| self.usage != "DISCARD") else { return true };
+        let missing = self.of_result().find(|name| !returned.contains(name));
+        if let Some(name) = &missing {
+            let message =
+                format!("the statement does not return the column {name}: it makes no metric and no label");
+            self.section.leave_out(message);
+        }
+        missing.is_none()
+    }
+}
+
 impl<'s> PostgresExporterConversion<'s> {
     fn new(input: &'s Input, source: &ImportSource<'s>) -> PostgresExporterConversion<'s> {
         let namespaces = || entries(&input.tree).iter().map(|entry| &entry.node).chain(items(&input.tree));
@@ -142,20 +159,28 @@ impl<'s> PostgresExporterConversion<'s> {
         let is_cloud_native_pg = input.wrapper.labels.iter().any(|label| label == "cnpg.io/reload")
             || input.wrapper.key == "customQueries"
             || OF_CLOUD_NATIVE_PG.iter().any(|key| has(key));
+        let statements = || namespaces().filter_map(|namespace| scalar(child(namespace, "query")?));
+        let url = source.options.url.as_deref();
+        let driver = match url.and_then(|url| url.split(':').next()) {
+            Some(scheme) => SourceDriver::known(scheme),
+            None => {
+                SourceDriver::told([], statements()).filter(|_| statements().all(|sql| !sql.contains("pg_")))
+            }
+        };
         PostgresExporterConversion {
             input,
             report: source.report,
-            url: source.options.url.as_deref(),
+            url,
+            is_mysql: driver == Some(SourceDriver::Ours("mysql")),
             keep_labels: source.options.keep_labels,
             is_cloud_native_pg,
             discovers: has("target_databases"),
             pack: pack(),
-            budget: CopyBudget::default(),
         }
     }
 
-    fn exporter(&self) -> &'static str {
-        if self.is_cloud_native_pg { "CloudNativePG" } else { "postgres_exporter" }
+    fn is_postgres_exporter(&self) -> bool {
+        !self.is_cloud_native_pg && !self.is_mysql
     }
 
     fn file(&self, names: &mut UniqueNames, main: &mut OutputFile) -> OutputFile {
@@ -166,7 +191,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
         match self.discovers {
             true => file.top.set("databases", Value::list([target.as_str()])),
-            false => file.top.set("driver", "postgres"),
+            false => file.top.set("driver", if self.is_mysql { "mysql" } else { "postgres" }),
         }
         for (name, section) in self.namespaces() {
             for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
@@ -196,13 +221,13 @@ impl<'s> PostgresExporterConversion<'s> {
             "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` and a number",
             "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack `builtin:compat/postgres_exporter`",
         ];
-        let more = if self.is_cloud_native_pg { &[][..] } else { &of_postgres_exporter };
+        let more = if self.is_postgres_exporter() { &of_postgres_exporter[..] } else { &[] };
         of_all.iter().chain(more).for_each(|message| self.report.note(None, *message));
     }
 
     /// The label that postgres_exporter adds to every sample.
     fn label(&self, main: &mut OutputFile) {
-        if self.is_cloud_native_pg {
+        if !self.is_postgres_exporter() {
             return;
         }
         let place = self.input.document.place(self.input.at, "");
@@ -253,9 +278,12 @@ impl<'s> PostgresExporterConversion<'s> {
         }
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
-        let columns = returned(sql, columns(section));
-        dead_keys(section, self.exporter());
-        let unlisted = self.unlisted(section, sql, &columns);
+        // MySQL does not tell upper from lower case.
+        let returned = column_names(sql).filter(|_| !self.is_mysql);
+        let mut columns = columns(section);
+        columns.retain(|column| column.is_in(returned.as_deref()));
+        section.dead_keys();
+        let unlisted = self.unlisted(section, returned, &columns);
         // What makes no metric has its comments at the query.
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
         entry.comments.extend(others.flat_map(|column| column.section.comments()));
@@ -265,7 +293,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let of_histogram = sql.len() + entry.comments.iter().map(String::len).sum::<usize>();
         let histograms = with_usage(&columns, "HISTOGRAM").count();
         let metrics = columns.len() + unlisted.len();
-        if !self.budget.take_for(section, of_metric * metrics + of_histogram * histograms) {
+        if !section.may_copy(of_metric * metrics + of_histogram * histograms) {
             return Vec::new();
         }
         let mut queries = Vec::new();
@@ -292,29 +320,30 @@ impl<'s> PostgresExporterConversion<'s> {
     }
 
     /// The columns of the result that `metrics` does not list, each of which makes an untyped metric.
-    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[NamespaceColumn<'_>]) -> Vec<String> {
+    fn unlisted(
+        &self,
+        section: &Section<'_>,
+        returned: Option<Vec<String>>,
+        columns: &[NamespaceColumn<'_>],
+    ) -> Vec<String> {
         if self.is_cloud_native_pg {
             return Vec::new();
         }
-        let Some(mut names) = column_names(sql) else {
+        let Some(mut names) = returned else {
             section.note(
                 "query",
                 "columns that `metrics` does not list make no metrics; there they made untyped ones",
             );
             return Vec::new();
         };
-        let parts = |column: &NamespaceColumn<'_>| {
-            let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
-            parts.iter().map(|part| format!("{}{part}", column.name)).collect::<Vec<_>>()
-        };
-        let mut known: HashSet<String> = columns.iter().flat_map(parts).collect();
+        let mut known: HashSet<String> = columns.iter().flat_map(NamespaceColumn::of_result).collect();
         names.retain(|name| MetricName::new(name).is_ok() && known.insert(name.clone()));
         names
     }
 
     /// A namespace of postgres_exporter's own name replaces the built-in one there.
     fn of_the_pack(&self, section: &Section<'_>, queries: &[ImportedQuery]) {
-        if self.is_cloud_native_pg {
+        if !self.is_postgres_exporter() {
             return;
         }
         let names = queries.iter().flat_map(|query| &query.metrics).filter_map(|metric| metric.text("name"));
@@ -415,7 +444,7 @@ impl<'s> PostgresExporterConversion<'s> {
             }
             _ => return None,
         }
-        dead_keys(section, self.exporter());
+        section.dead_keys();
         Some(metric)
     }
 
@@ -441,7 +470,7 @@ impl<'s> PostgresExporterConversion<'s> {
         ] {
             metric.set(key, format!("{name}{suffix}"));
         }
-        dead_keys(&column.section, self.exporter());
+        column.section.dead_keys();
         metric
     }
 }
@@ -451,27 +480,6 @@ fn pack() -> HashSet<&'static str> {
     let text = packs::text("compat/postgres_exporter").unwrap_or_default();
     let after = text.split("name: ").skip(1);
     after.filter_map(|rest| rest.split([',', '}', '\n']).next()).map(str::trim).collect()
-}
-
-/// Without the columns that the statement does not return, where its text tells: there they make no metric, here they would
-/// fail the query.
-fn returned<'s>(sql: &str, mut columns: Vec<NamespaceColumn<'s>>) -> Vec<NamespaceColumn<'s>> {
-    let Some(names) = column_names(sql) else { return columns };
-    let names: HashSet<String> = names.into_iter().collect();
-    columns.retain(|column| {
-        let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
-        let is_missing = |part: &&str| !names.contains(&format!("{}{part}", column.name));
-        let missing = parts.iter().find(|part| is_missing(part)).filter(|_| column.usage != "DISCARD");
-        if let Some(part) = missing {
-            let message = format!(
-                "the statement does not return the column {}{part}: it makes no metric and no label",
-                column.name
-            );
-            column.section.leave_out(message);
-        }
-        missing.is_none()
-    });
-    columns
 }
 
 /// The metric of a column that `metrics` does not list.

@@ -7,18 +7,18 @@
 //! failures the last values stay for `metric_expiration_time`, for ever where that is 0. `verify-ca` and `verify-full` trust
 //! the system's authorities beside `sslrootcert`; the other modes verify nothing.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::budget::CopyBudget;
 use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::durations;
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::{Section, indented};
+use super::shared_queries::SharedQueries;
 use super::unique_names::UniqueNames;
+use super::url;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
@@ -48,9 +48,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
         report: source.report,
         main: OutputFile::default(),
         targets: UniqueNames::default(),
-        queries: Vec::new(),
-        last: HashMap::new(),
-        budget: CopyBudget::default(),
+        queries: SharedQueries::default(),
     };
     for input in source.inputs {
         let Some(root) = Section::root(input, source.report) else { continue };
@@ -58,15 +56,9 @@ fn convert(source: &ImportSource<'_>) -> Imported {
         conversion.file(&root);
     }
     let PsqlConversion { mut main, mut queries, report, .. } = conversion;
-    families::unite(queries.iter_mut().map(|found| &mut found.query), report);
-    common(&mut main.top, &mut queries);
-    let is_only_target = main.databases.len() == 1;
-    let mut names = UniqueNames::default();
-    for FoundQuery { mut query, targets, name } in queries {
-        query.entry.set("name", names.take(&name));
-        query.entry.run_on(&targets, is_only_target);
-        main.queries.push(query);
-    }
+    families::unite(queries.queries(), report);
+    common(&mut main.top, queries.queries().collect());
+    main.queries = queries.finish(main.databases.len() == 1);
     Imported { main: Some(main), ..Imported::default() }
 }
 
@@ -110,26 +102,21 @@ impl LevelSettings {
                 section.note(key, "attempts to connect have a back-off of their own: 1 s, doubling to 30 s");
             }
         }
+        let path = |key: &str, above: &Option<Value>| {
+            let own = section.text(key).map(|path| certificate(path, key, section));
+            own.or_else(|| above.clone())
+        };
+        let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
+        let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
         LevelSettings {
             interval: time("scrape_interval", self.interval),
             timeout: time("query_timeout", self.timeout),
             expiration: time("metric_expiration_time", self.expiration),
             prefix: section.text("metric_prefix").or_else(|| self.prefix.clone()),
-            ..self.clone()
-        }
-    }
-
-    /// With the certificates as well.
-    fn with_tls(&self, section: &Section<'_>) -> LevelSettings {
-        let path = |key: &str| section.text(key).map(|path| certificate(path, key, section));
-        let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
-        let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
-        LevelSettings {
             mode: mode.unwrap_or(self.mode),
-            root_certificate: path("sslrootcert").or_else(|| self.root_certificate.clone()),
-            certificate: path("sslcert").or_else(|| self.certificate.clone()),
-            key: path("sslkey").or_else(|| self.key.clone()),
-            ..self.with(section)
+            root_certificate: path("sslrootcert", &self.root_certificate),
+            certificate: path("sslcert", &self.certificate),
+            key: path("sslkey", &self.key),
         }
     }
 
@@ -158,22 +145,12 @@ impl LevelSettings {
     }
 }
 
-/// A query and where it runs.
-struct FoundQuery {
-    query: ImportedQuery,
-    targets: Vec<String>,
-    name: String,
-}
-
 struct PsqlConversion<'s> {
     report: &'s Report,
     main: OutputFile,
     /// The names of the targets.
     targets: UniqueNames,
-    queries: Vec<FoundQuery>,
-    /// The last query of a name.
-    last: HashMap<String, usize>,
-    budget: CopyBudget,
+    queries: SharedQueries,
 }
 
 impl PsqlConversion<'_> {
@@ -181,7 +158,7 @@ impl PsqlConversion<'_> {
         let defaults = root.section("defaults");
         let level = defaults
             .as_ref()
-            .map_or_else(LevelSettings::default, |section| LevelSettings::default().with_tls(section));
+            .map_or_else(LevelSettings::default, |section| LevelSettings::default().with(section));
         defaults.iter().for_each(unknown);
         let sources = root.section("sources");
         for (name, source) in sources.iter().flat_map(Section::named) {
@@ -191,36 +168,22 @@ impl PsqlConversion<'_> {
     }
 
     fn source(&mut self, name: &str, source: &Section<'_>, level: &LevelSettings) {
-        let level = level.with_tls(source);
+        let level = level.with(source);
         let mut server = Entry::default();
         server.set("driver", "postgres");
         for (key, theirs) in [("host", "host"), ("port", "port"), ("username", "user")] {
             server.set_if(key, source.text(theirs).map(|text| expanded(text, source)));
         }
         let password = source.text("password").filter(|password| !password.is_empty());
-        // A password that a variable is only a part of is a secret as a whole.
-        let is_variable = |text: &str| {
-            has_variables(text) && text.starts_with("${") && text.find('}') == Some(text.len() - 1)
-        };
-        let password = password.map(|password| match is_variable(&password) {
-            true => expanded(password, source),
-            false => Value::Expanded(self.report.password(name, &password, "")),
-        });
-        server.set_if("password", password);
+        let variable = |password: &String| Value::Expanded(url::variable(password, name, "", self.report));
+        server.set_if("password", password.as_ref().map(variable));
         let databases = source.sections("databases");
         let is_only = databases.len() == 1;
         for (index, database) in databases.iter().enumerate() {
             let level = level.with(database);
-            // Here nothing is replaced.
-            let own = |key: &str| database.text(key).map(Value::Text);
-            let level = LevelSettings {
-                certificate: own("sslcert").or_else(|| level.certificate.clone()),
-                key: own("sslkey").or_else(|| level.key.clone()),
-                ..level
-            };
             let dbname = database.text("dbname").unwrap_or_default();
             let of_server = server.keys().iter().filter_map(|(key, _)| server.text(key));
-            if !self.budget.take_for(database, of_server.map(str::len).sum()) {
+            if !database.may_copy(of_server.map(str::len).sum()) {
                 continue;
             }
             let mut entry = server.clone();
@@ -260,7 +223,7 @@ impl PsqlConversion<'_> {
             section.leave_out(format!("a query with more than {MOST_LABELS} labels"));
             return;
         }
-        if !self.budget.take_for(section, metric.weight(section)) {
+        if !section.may_copy(metric.weight(section)) {
             return;
         }
         let mut entry = section.entry();
@@ -273,15 +236,7 @@ impl PsqlConversion<'_> {
         if !level.expiration.is_zero() {
             entry.set("keep_last", duration_text(level.expiration));
         }
-        let query = ImportedQuery { entry, metrics };
-        let last = self.last.get(&name).and_then(|last| self.queries.get_mut(*last));
-        match last.filter(|last| is_same(&last.query, &query)) {
-            Some(last) => last.targets.push(target.to_owned()),
-            None => {
-                self.last.insert(name.clone(), self.queries.len());
-                self.queries.push(FoundQuery { query, targets: vec![target.to_owned()], name });
-            }
-        }
+        self.queries.add(name, ImportedQuery { entry, metrics }, [target.to_owned()]);
     }
 }
 
@@ -307,31 +262,15 @@ fn changes(section: &Section<'_>, level: &LevelSettings, has_labels: bool) {
     section.note("values", "NULL makes no sample: there the value before it stays, 0 at first");
 }
 
-/// Whether two queries differ in nothing but where they run.
-fn is_same(one: &ImportedQuery, other: &ImportedQuery) -> bool {
-    let metrics = |query: &ImportedQuery| -> Vec<Vec<(&'static str, Value)>> {
-        query.metrics.iter().map(|metric| metric.keys().to_vec()).collect()
-    };
-    // Of a folded text that an alias repeats, the lines are not known.
-    let joined = |query: &ImportedQuery| -> Vec<(&'static str, Value)> {
-        let line = |value: &Value| match value {
-            Value::Sql(sql) => Value::Sql(sql.split_whitespace().collect::<Vec<_>>().join(" ")),
-            other => other.clone(),
-        };
-        query.entry.keys().iter().map(|(key, value)| (*key, line(value))).collect()
-    };
-    joined(one) == joined(other) && metrics(one) == metrics(other)
-}
-
 /// Moves what all queries say to `defaults`.
-fn common(top: &mut Entry, queries: &mut [FoundQuery]) {
+fn common(top: &mut Entry, mut queries: Vec<&mut ImportedQuery>) {
     let mut defaults = Vec::new();
     for key in ["timeout", "interval", "keep_last"] {
-        let mut values = queries.iter().map(|found| found.query.entry.get(key));
+        let mut values = queries.iter().map(|query| query.entry.get(key));
         let Some(Some(first)) = values.next() else { continue };
         if queries.len() > 1 && values.all(|value| value == Some(first)) {
             defaults.push((key, first.clone()));
-            queries.iter_mut().for_each(|found| drop(found.query.entry.remove(key)));
+            queries.iter_mut().for_each(|query| drop(query.entry.remove(key)));
         }
     }
     if !defaults.is_empty() {
@@ -363,7 +302,8 @@ impl MetricTemplate {
     /// The statement and the metrics of its rows.
     fn metrics(&self, section: &Section<'_>, sql: String) -> (String, Vec<Entry>) {
         let values = section.section("values");
-        let of = |key: &str| values.as_ref().filter(|values| values.has(key));
+        let listed =
+            |key: &str| values.as_ref().filter(|values| values.has(key)).map(|values| values.sections(key));
         let field = |value: &Section<'_>| {
             value.take("type");
             let field = value.text("field");
@@ -372,42 +312,34 @@ impl MetricTemplate {
             }
             field
         };
-        let mut metrics = Vec::new();
-        if let Some(values) = of("multi_labels") {
-            for value in values.sections("multi_labels") {
+        if let Some(list) = listed("multi_labels").or_else(|| listed("multi_suffixes")) {
+            let mut metrics = Vec::new();
+            for value in list {
                 let mut labels = value.pairs("labels");
                 labels.retain(|(name, _)| self.constant.iter().all(|(constant, _)| constant != name));
                 labels.extend(self.constant.iter().cloned());
-                metrics.extend(
-                    field(&value).map(|field| self.metric(&value, &self.name, &self.help, &field, labels)),
-                );
-                unknown(&value);
-            }
-        } else if let Some(values) = of("multi_suffixes") {
-            for value in values.sections("multi_suffixes") {
-                let suffix = value.text("suffix").unwrap_or_default();
-                let (name, help) = (format!("{}_{suffix}", self.name), format!("{}: {suffix}", self.help));
-                let labels = self.constant.clone();
+                let (name, help) = match value.text("suffix") {
+                    Some(suffix) => (format!("{}_{suffix}", self.name), format!("{}: {suffix}", self.help)),
+                    None => (self.name.clone(), self.help.clone()),
+                };
                 metrics.extend(field(&value).map(|field| self.metric(&value, &name, &help, &field, labels)));
                 unknown(&value);
             }
-        } else {
-            let single = values.as_ref().and_then(|values| values.section("single"));
-            let given = single.as_ref().and_then(|single| {
-                single.take("type");
-                single.text("field")
-            });
-            single.iter().for_each(unknown);
             values.iter().for_each(unknown);
-            let (sql, field) = match given.or_else(|| first_column(&sql)) {
-                Some(field) => (sql, field),
-                None => (with_first_column(&sql), "value".to_owned()),
-            };
-            let metric = self.metric(section, &self.name, &self.help, &field, self.constant.clone());
-            return (sql, vec![metric]);
+            return (sql, metrics);
         }
-        values.iter().for_each(unknown);
-        (sql, metrics)
+        let single = values.as_ref().and_then(|values| values.section("single"));
+        let given = single.as_ref().and_then(|single| {
+            single.take("type");
+            single.text("field")
+        });
+        single.iter().chain(&values).for_each(unknown);
+        let (sql, field) = match given.or_else(|| first_column(&sql)) {
+            Some(field) => (sql, field),
+            None => (with_first_column(&sql), "value".to_owned()),
+        };
+        let metric = self.metric(section, &self.name, &self.help, &field, self.constant.clone());
+        (sql, vec![metric])
     }
 
     fn metric(

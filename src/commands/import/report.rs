@@ -2,43 +2,21 @@
 //!
 //! Shared by reference while a source is read; the command prints it at the end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+
+use indexmap::IndexMap;
 
 use super::unique_names::UniqueNames;
 use crate::commands::settings::{variable_name, variables, variables_without_default};
 use crate::commands::terminal::{BOLD, PLAIN, TerminalText, TextTable, WARNING, message};
 use crate::error::{Error, SourcePosition};
+use crate::yaml::document::MAX_BYTES;
 
+/// Why a text is not copied.
+pub(super) const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
 /// The most lines of each kind that are printed.
 const MOST: usize = 1000;
-
-/// What a line is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineKind {
-    /// All that the source says is in the result, and something else happens in a detail.
-    Note,
-    /// Something of the source is not in the result: exit code 1.
-    LeftOut,
-}
-
-#[derive(Debug)]
-struct Line {
-    kind: LineKind,
-    place: Option<SourcePosition>,
-    message: String,
-    /// How many more places have the same note.
-    more: usize,
-}
-
-/// The variables that the result needs.
-#[derive(Debug, Default)]
-struct ReportedVariables {
-    list: Vec<Variable>,
-    names: UniqueNames,
-    /// Where the variable is that a name and a secret have: equal secrets have one variable.
-    known: HashMap<(String, Option<String>), usize>,
-}
 
 #[derive(Debug)]
 struct Variable {
@@ -50,52 +28,52 @@ struct Variable {
     sample: String,
 }
 
+/// The variables that the result needs, by the name that was wanted and the secret: equal secrets have one variable.
+#[derive(Debug, Default)]
+struct ReportedVariables {
+    known: IndexMap<(String, Option<String>), Variable>,
+    names: UniqueNames,
+}
+
 impl ReportedVariables {
     /// Adds one unless it is known: `${NAME}`.
     fn add(&mut self, name: &str, what: &str, sample: &str, secret: Option<&str>) -> String {
-        let key = (name.to_owned(), secret.map(str::to_owned));
-        let at = *self.known.entry(key).or_insert_with(|| {
-            let (name, what, sample) = (self.names.take(name), what.to_owned(), sample.to_owned());
-            self.list.push(Variable { name, what, sample });
-            self.list.len() - 1
+        let variable = self.known.entry((name.to_owned(), secret.map(str::to_owned))).or_insert_with(|| {
+            Variable { name: self.names.take(name), what: what.to_owned(), sample: sample.to_owned() }
         });
-        self.list.get(at).map(|variable| format!("${{{}}}", variable.name)).unwrap_or_default()
+        format!("${{{}}}", variable.name)
     }
 }
 
 /// Collects what is to be said.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    lines: RefCell<Vec<Line>>,
-    /// Where each note is among the lines.
-    notes: RefCell<HashMap<String, usize>>,
+    /// Something of the source is not in the result: exit code 1.
+    left_out: RefCell<Vec<Error>>,
+    /// All that the source says is in the result, and something else happens in a detail: each note with its first place, and
+    /// at how many more it is true.
+    notes: RefCell<IndexMap<String, (Option<SourcePosition>, usize)>>,
     variables: RefCell<ReportedVariables>,
+    /// How many bytes the result has more than the source: a source may name one long text a thousand times.
+    copied: Cell<usize>,
 }
 
 impl Report {
+    /// Whether so many bytes may be copied; never again after the first time that they may not.
+    pub(super) fn may_copy(&self, bytes: usize) -> bool {
+        self.copied.set(self.copied.get().saturating_add(bytes));
+        self.copied.get() <= MAX_BYTES
+    }
+
     /// Notes a change of meaning. The same note at several places is one line, with the first place.
     pub(super) fn note(&self, place: impl Into<Option<SourcePosition>>, message: impl Into<String>) {
-        self.add(LineKind::Note, place.into(), message.into());
+        let mut notes = self.notes.borrow_mut();
+        notes.entry(message.into()).and_modify(|(_, more)| *more += 1).or_insert_with(|| (place.into(), 0));
     }
 
     /// Notes what is not in the result.
     pub(super) fn left_out(&self, place: impl Into<Option<SourcePosition>>, message: impl Into<String>) {
-        self.add(LineKind::LeftOut, place.into(), message.into());
-    }
-
-    fn add(&self, kind: LineKind, place: Option<SourcePosition>, message: String) {
-        let mut lines = self.lines.borrow_mut();
-        let index = lines.len();
-        if kind == LineKind::Note {
-            let known = *self.notes.borrow_mut().entry(message.clone()).or_insert(index);
-            if let Some(line) = lines.get_mut(known) {
-                line.more += 1;
-                return;
-            }
-        }
-        // The source line is left out: one line a change.
-        let place = place.map(|place| SourcePosition { source: None, ..place });
-        lines.push(Line { kind, place, message, more: 0 });
+        self.left_out.borrow_mut().push(line(message, place.into()));
     }
 
     /// `${TARGET_PASSWORD}` in place of a password; with a number where another password has it. `form` is how it is written.
@@ -136,26 +114,27 @@ impl Report {
     /// Values of the variables with which the result loads.
     pub(super) fn samples(&self) -> HashMap<String, String> {
         let variables = self.variables.borrow();
-        variables.list.iter().map(|variable| (variable.name.clone(), variable.sample.clone())).collect()
+        variables.known.values().map(|known| (known.name.clone(), known.sample.clone())).collect()
     }
 
     /// Whether something of the source is not in the result.
     pub(super) fn has_losses(&self) -> bool {
-        self.lines.borrow().iter().any(|line| line.kind == LineKind::LeftOut)
+        !self.left_out.borrow().is_empty()
     }
 
     /// Losses, notes, and the variables to set, which the texts of the result have.
     pub(super) fn render(&self, texts: &[(String, String)]) -> TerminalText {
         let mut out = TerminalText::default();
-        let lines = self.lines.borrow();
-        for (kind, label, style) in
-            [(LineKind::LeftOut, "left out", WARNING), (LineKind::Note, "note", PLAIN)]
-        {
-            let of_kind = || lines.iter().filter(|line| line.kind == kind);
-            for line in of_kind().take(MOST) {
-                out.append(message(label, style, &line.error(), None));
-            }
-            let rest = of_kind().count().saturating_sub(MOST);
+        let notes = self.notes.borrow();
+        let notes = notes.iter().map(|(message, (place, more))| match more {
+            0 => line(message, place.clone()),
+            1 => line(format!("{message} (and at 1 more place)"), place.clone()),
+            more => line(format!("{message} (and at {more} more places)"), place.clone()),
+        });
+        let left_out = self.left_out.borrow().clone();
+        for (label, style, lines) in [("left out", WARNING, left_out), ("note", PLAIN, notes.collect())] {
+            lines.iter().take(MOST).for_each(|error| out.append(message(label, style, error, None)));
+            let rest = lines.len().saturating_sub(MOST);
             if rest > 0 {
                 out.line(&format!("{label}: {rest} more"));
             }
@@ -163,7 +142,7 @@ impl Report {
         let used: HashSet<&str> =
             texts.iter().flat_map(|(_, text)| variables(text)).map(|(name, _)| name).collect();
         let known = self.variables.borrow();
-        let variables: Vec<_> = known.list.iter().filter(|known| used.contains(&*known.name)).collect();
+        let variables: Vec<_> = known.known.values().filter(|known| used.contains(&*known.name)).collect();
         if !variables.is_empty() {
             out.styled_line(BOLD, "Set these variables:");
             let mut table = TextTable::default();
@@ -176,18 +155,12 @@ impl Report {
     }
 }
 
-impl Line {
-    fn error(&self) -> Error {
-        let more = match self.more {
-            0 => String::new(),
-            1 => " (and at 1 more place)".to_owned(),
-            more => format!(" (and at {more} more places)"),
-        };
-        let error = Error::config(format!("{}{more}", self.message));
-        match &self.place {
-            Some(place) => error.at(place.clone()),
-            None => error,
-        }
+/// What is printed on one line: without the line of the source.
+fn line(message: impl Into<String>, place: Option<SourcePosition>) -> Error {
+    let error = Error::config(message);
+    match place {
+        Some(place) => error.at(SourcePosition { source: None, ..place }),
+        None => error,
     }
 }
 

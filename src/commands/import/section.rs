@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::input::Input;
 use super::model::Entry;
-use super::report::Report;
+use super::report::{Report, TOO_LARGE};
 use crate::error::SourcePosition;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
 use crate::yaml::folds::{Folded, folded};
@@ -85,6 +85,15 @@ impl<'d> Section<'d> {
     /// Reports that the mapping is not in the result.
     pub(super) fn leave_out(&self, message: impl Into<String>) {
         self.report.left_out(self.place(), message);
+    }
+
+    /// Whether so many bytes of the mapping may be copied; it is reported where they may not.
+    pub(super) fn may_copy(&self, bytes: usize) -> bool {
+        let may_copy = self.report.may_copy(bytes);
+        if !may_copy {
+            self.leave_out(TOO_LARGE);
+        }
+        may_copy
     }
 
     /// Notes a change at a key.
@@ -239,10 +248,10 @@ impl<'d> Section<'d> {
         self.entries.iter().filter(move |entry| !taken.contains(entry.key.as_str()))
     }
 
-    /// Notes the keys that nobody took: the other exporter does nothing with them.
-    pub(super) fn note_untaken(&self, message: &str) {
+    /// Notes the keys that nobody took.
+    pub(super) fn dead_keys(&self) {
         for entry in self.untaken_entries() {
-            self.report.note(self.place_of_entry(entry), message);
+            self.report.note(self.place_of_entry(entry), "the other exporter does nothing with this key");
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
+use super::dburl;
 use super::drivers::SourceDriver;
 use super::layout;
 use super::model::{Entry, ImportedQuery, OutputFile, Value};
@@ -24,7 +25,8 @@ const AROUND: &str = ".around.yaml";
 const SETTINGS: [&str; 5] = ["exporter", "defaults", "interval", "timeout", "up"];
 
 /// Keys of a target that say where its server is, and who asks.
-const ADDRESS: [&str; 8] = ["url", "driver", "host", "port", "socket", "database", "username", "password"];
+const ADDRESS: [&str; 9] =
+    ["url", "driver", "host", "port", "socket", "database", "username", "password", "params"];
 
 /// The result.
 pub(super) struct SettledFiles {
@@ -181,7 +183,10 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
         let mut file = files.iter_mut().find(|file| file.name == fault.file);
         if let Some(entry) = file.as_deref_mut().and_then(|file| entry_at(file, &fault.path)) {
             is_any = true;
-            if replace_address(entry, &fault, &mut replaced, report) || entry.is_faulty {
+            if without_parameter(entry, &fault, report)
+                || replace_address(entry, &fault, &mut replaced, report)
+                || entry.is_faulty
+            {
                 continue;
             }
             entry.is_faulty = true;
@@ -222,6 +227,24 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
     Ok(())
 }
 
+/// Takes a parameter out of a URL that is one of another client only: the rest of the address is right. False for other
+/// faults.
+fn without_parameter(entry: &mut Entry, fault: &LoadFinding, report: &Report) -> bool {
+    let name = fault.message.trim_start_matches("unknown ").strip_prefix("parameter ");
+    let name = name.and_then(|rest| rest.trim_start_matches('"').split(['"', ':', ' ']).next());
+    let url = entry.text("url").and_then(|url| url.split_once('?'));
+    let (Some(name), Some((place, query))) = (name, url) else { return false };
+    let kept: Vec<&str> = query.split('&').filter(|pair| pair.split('=').next() != Some(name)).collect();
+    let kept = kept.join("&");
+    if kept == query {
+        return false;
+    }
+    let kept = if kept.is_empty() { place.to_owned() } else { format!("{place}?{kept}") };
+    entry.set("url", Value::Expanded(kept));
+    report.left_out(entry.origin.clone(), fault.message.clone());
+    true
+}
+
 /// Puts a variable in place of an address that does not load, such as one that another program would have filled in: what
 /// runs there stays. True where a variable stands there now, also because of an earlier fault of the same address.
 fn replace_address(
@@ -239,10 +262,7 @@ fn replace_address(
     let scheme = entry.text("driver").or(entry.text("url").and_then(|url| url.split(':').next()));
     let driver = SourceDriver::of_scheme(scheme.unwrap_or_default());
     ADDRESS.iter().for_each(|key| drop(entry.remove(key)));
-    let what = format!("the URL of {target}, such as {}", driver.sample());
-    let variable = report.variable(&format!("{target}_URL"), &what, driver.sample());
-    entry.set("url", Value::Expanded(variable));
-    entry.set_if("driver", Some("pgbouncer").filter(|_| driver == SourceDriver::Ours("pgbouncer")));
+    dburl::set_variable(entry, None, target, &driver, "", report);
     report.left_out(entry.origin.clone(), format!("{}; a variable stands for the address", fault.message));
     true
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::drivers::SourceDriver;
 use super::report::Report;
 use crate::driver::connection::{AddressSyntax, keywords};
 
@@ -100,6 +101,13 @@ fn of_the_user(url: &str) -> Option<Range<usize>> {
     (colon < host).then_some(start + colon + 1..start + host)
 }
 
+/// Where the `@` behind the user and the password stands.
+fn login_end(url: &str) -> Option<usize> {
+    let start = url.find("://")? + 3;
+    let in_authority = || Some(start + url.get(start..)?.split(['/', '?', '#']).next()?.rfind('@')?);
+    of_the_user(url).map(|password| password.end).or_else(in_authority)
+}
+
 /// Behind the next `password=`, with blanks around `=` or without.
 fn keyword(url: &str, mut from: usize, is_end: fn(char) -> bool) -> Option<Range<usize>> {
     loop {
@@ -166,34 +174,74 @@ pub(super) fn of_sqlalchemy(url: &str) -> String {
     }
 }
 
-/// A URL in parts, each as it is written.
-pub(super) struct UrlParts<'u> {
-    pub(super) scheme: &'u str,
-    pub(super) user: &'u str,
-    pub(super) password: Option<&'u str>,
-    /// With its port.
-    pub(super) host: &'u str,
-    /// Behind the first `/`.
-    pub(super) path: &'u str,
-    /// Behind the `?`.
-    pub(super) query: &'u str,
+/// The parts of an address, each as it is written.
+pub(super) struct AddressParts<'a> {
+    /// In lower case, without `+` and what follows it.
+    pub(super) scheme: String,
+    pub(super) has_slashes: bool,
+    pub(super) is_socket: bool,
+    pub(super) user: &'a str,
+    pub(super) password: &'a str,
+    /// With its port; the socket in `unix(…)`.
+    pub(super) host: &'a str,
+    /// The database. With a socket in a URL, the whole path; of SQLite, the file.
+    pub(super) path: &'a str,
+    pub(super) query: Vec<(&'a str, &'a str)>,
+    /// The host stood in `tcp(…)` or `unix(…)`: nothing is percent-encoded.
+    pub(super) is_raw: bool,
 }
 
-impl<'u> UrlParts<'u> {
-    /// Takes a URL apart. A password may hold what ends a host elsewhere.
-    pub(super) fn of(url: &'u str) -> Option<UrlParts<'u>> {
-        let (scheme, rest) = url.split_once("://")?;
-        let host = match of_the_user(url) {
-            Some(password) => Some(password.end - scheme.len() - "://".len()),
-            None => rest.split(['/', '?', '#']).next()?.rfind('@'),
+impl<'a> AddressParts<'a> {
+    /// Takes an address apart; `None` where it has no scheme.
+    pub(super) fn of(address: &'a str) -> Option<AddressParts<'a>> {
+        let (address, query) = split_query(address);
+        let (scheme, rest) = address.split_once(':')?;
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+        if scheme.is_empty() || !scheme.chars().all(is_legal) {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let (scheme, transport) = scheme.split_once('+').unwrap_or((&scheme, ""));
+        let has_slashes = rest.starts_with("//");
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let query = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "true"))).collect();
+        // A password in the form of the Go driver may hold anything.
+        let raw = ["@tcp(", "@unix("].into_iter().find_map(|form| Some((rest.rfind(form)?, form)));
+        let at = match raw {
+            Some((at, _)) => Some(at),
+            None if has_slashes => login_end(address).map(|at| at - (address.len() - rest.len())),
+            None => rest.split('/').next()?.rfind('@'),
         };
-        let (login, place) = host.map_or(("", rest), |at| (&rest[..at], &rest[at + 1..]));
-        let (user, password) =
-            login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
-        let place = place.split('#').next()?;
-        let (place, query) = place.split_once('?').unwrap_or((place, ""));
-        let (host, path) = place.split_once('/').unwrap_or((place, ""));
-        Some(UrlParts { scheme, user, password, host, path, query })
+        let (login, host) = at.map_or(Some(("", rest)), |at| Some((rest.get(..at)?, rest.get(at + 1..)?)))?;
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let in_brackets = host.strip_prefix("tcp(").or_else(|| host.strip_prefix("unix("));
+        let parts = |is_socket, host, path, is_raw| AddressParts {
+            scheme: scheme.to_owned(),
+            has_slashes,
+            is_socket,
+            user,
+            password,
+            host,
+            path,
+            query,
+            is_raw,
+        };
+        if let Some(inside) = in_brackets {
+            let (inside, after) = inside.split_once(')')?;
+            return Some(parts(host.starts_with("unix("), inside, after.trim_start_matches('/'), true));
+        }
+        if SourceDriver::known(scheme) == Some(SourceDriver::Ours("sqlite")) {
+            return Some(parts(false, "", host, false));
+        }
+        let end = host.find('/').unwrap_or(host.len());
+        let (name, path) = host.split_at_checked(end)?;
+        // `mysql://user@/shop` is a database on this machine.
+        let is_path =
+            SourceDriver::known(scheme) != Some(SourceDriver::Ours("mysql")) || path.contains(".sock");
+        let is_socket = transport == "unix" || (name.is_empty() && path.len() > 1 && is_path);
+        let path = if is_socket { path } else { path.strip_prefix('/').unwrap_or(path) };
+        Some(parts(is_socket, name, path, false))
     }
 }
 
@@ -212,8 +260,8 @@ pub(super) fn database(url: &str) -> Option<String> {
         let file = rest.split(['?', '#']).next()?.rsplit('/').next()?;
         [file.split('.').next()?, ""]
     } else {
-        let UrlParts { host, path, .. } = UrlParts::of(url)?;
-        [path, host.split([':', ',']).next()?]
+        let AddressParts { host, path, .. } = AddressParts::of(url)?;
+        [path.trim_start_matches('/'), host.split([':', ',']).next()?]
     };
     names.into_iter().map(clean).find(|name| !name.is_empty())
 }
@@ -223,7 +271,7 @@ pub(super) fn host_and_port(url: &str) -> Option<String> {
     if !matches!(AddressSyntax::of(url), AddressSyntax::Url(_)) {
         return None;
     }
-    let host = UrlParts::of(url)?.host;
+    let host = AddressParts::of(url)?.host;
     if host.contains([',', '%', '$']) {
         return None;
     }

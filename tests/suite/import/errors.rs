@@ -208,6 +208,19 @@ fn a_file_whose_queries_are_all_left_out_is_not_included() {
     assert!(!setup.path().join("out/collectors/a.yaml").exists());
 }
 
+/// Of an address, what only the client of the other exporter knows goes, and the rest stays.
+#[test]
+fn a_parameter_of_another_client_costs_neither_the_target_nor_its_queries() {
+    let source = "databases: {shop: {dsn: 'postgresql+asyncpg://u@db.example/shop?prepared_statement_cache_size=0&sslmode=disable'}}\n\
+                  metrics: {orders: {type: gauge, description: Orders.}}\n\
+                  queries: {orders: {databases: [shop], metrics: [orders], sql: SELECT 1 AS orders}}\n";
+    let (code, text, errors) = run(&[("s.yaml", source)], &["s.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("unknown parameter \"prepared_statement_cache_size\""), "{errors}");
+    assert!(text.contains("postgres://u@db.example/shop?sslmode=disable\""), "{text}");
+    assert!(text.contains("name: orders"), "{text}");
+}
+
 #[test]
 fn no_password_reaches_the_result_nor_what_is_said() {
     let hidden = "swordfish";

@@ -20,6 +20,15 @@ fn published_queries_are_converted() {
     assert_shared("postgres_exporter", "postgres_exporter-ok", &["user_queries_ok.yaml"], &url, "postgres");
 }
 
+/// Percona's mysqld_exporter has custom queries of the same form.
+#[test]
+fn statements_of_mysql_are_for_mysql() {
+    let output = import("auto", &[&super::folder().join("postgres_exporter/mysql.yaml")], &[]);
+    assert_eq!(output.code(), 0, "{}", output.errors());
+    assert!(output.text().contains("\ndriver: mysql\n"), "{}", output.text());
+    assert!(output.text().contains("value_column: Sql_delay\n"), "{}", output.text());
+}
+
 /// Converts a file for a database, and runs one scrape.
 fn scraped(file: &std::path::Path, database: &Postgres) -> Output {
     let Postgres { port, password, database } = database;

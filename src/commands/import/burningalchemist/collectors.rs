@@ -6,7 +6,7 @@ use super::super::drivers::SourceDriver;
 use super::super::model::{Entry, ImportedQuery, OutputFile, Value};
 use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
-use super::{dead_keys, duration, list_comments};
+use super::{duration, list_comments};
 use crate::deadline::duration_text;
 
 /// A collector.
@@ -90,7 +90,7 @@ impl<'s> Collector<'s> {
         let own = own.map(|time| Some(time).filter(|time| !time.is_zero()).map(duration_text));
         file.top.set_if("interval", own.unwrap_or_else(|| interval.map(str::to_owned)));
         file.queries = self.queries.iter().filter_map(|group| self.query(group, names)).collect();
-        dead_keys(section);
+        section.dead_keys();
         file
     }
 
@@ -117,7 +117,7 @@ impl<'s> Collector<'s> {
             (None, Some(metric)) => query.entry.comments = std::mem::take(&mut metric.comments),
             (None, None) => {}
         }
-        named.iter().for_each(dead_keys);
+        named.iter().for_each(Section::dead_keys);
         query.entry.set("name", names.take(name));
         (!query.metrics.is_empty()).then_some(query)
     }
@@ -175,7 +175,7 @@ impl<'s> Collector<'s> {
         for key in ["key_labels", "values", "static_labels"] {
             metric.comments.extend(list_comments(section, key));
         }
-        dead_keys(section);
+        section.dead_keys();
         Some(metric)
     }
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 use self::collectors::Collector;
 use self::targets::{FoundTarget, TargetFinder};
 use super::assemble;
-use super::budget::CopyBudget;
 use super::dialect::{ImportDialect, ImportSource, child, items};
 use super::drivers::SourceDriver;
 use super::durations;
@@ -66,7 +65,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
     let mut parts = SourceParts::default();
     inputs.iter().chain(&further).for_each(|input| parts.read(input, report));
     parts.settle_names();
-    let found = TargetFinder { parts: &parts, options, report, budget: CopyBudget::default() }.find();
+    let found = TargetFinder { parts: &parts, options, report }.find();
     let mut imported = Imported::default();
     let mut names = UniqueNames::default();
     let mut users: Vec<Vec<&FoundTarget>> = vec![Vec::new(); parts.collectors.len()];
@@ -75,7 +74,6 @@ fn convert(source: &ImportSource<'_>) -> Imported {
             users.get_mut(*index).into_iter().for_each(|users| users.push(target));
         }
     }
-    let budget = CopyBudget::default();
     let supported = found.iter().filter(|target| target.driver.is_ok()).count();
     for (collector, users) in parts.collectors.iter().zip(users) {
         match driver(collector, &users, parts.has_targets(), options.url.as_deref()) {
@@ -88,11 +86,11 @@ fn convert(source: &ImportSource<'_>) -> Imported {
                 let bytes: usize = names_of(&users).map(|name| name.len() + 2).sum();
                 let is_listed =
                     names_of(&users).count() < supported || names_of(&users).any(|name| name.contains('/'));
-                if is_listed && !budget.take_for(&collector.section, bytes * copies) {
+                if is_listed && !collector.section.may_copy(bytes * copies) {
                     continue;
                 }
                 select(&mut file, &users, supported, driver);
-                without_consoles(&mut file.queries, &users, &budget, report);
+                without_consoles(&mut file.queries, &users, report);
                 imported.included.extend(Some(file).filter(|file| !file.queries.is_empty()));
             }
         }
@@ -166,12 +164,7 @@ fn names_of<'f>(users: &[&'f FoundTarget]) -> impl Iterator<Item = &'f str> {
 }
 
 /// Beside databases, PgBouncer's console gets the queries that it answers.
-fn without_consoles(
-    queries: &mut [ImportedQuery],
-    users: &[&FoundTarget],
-    budget: &CopyBudget,
-    report: &Report,
-) {
+fn without_consoles(queries: &mut [ImportedQuery], users: &[&FoundTarget], report: &Report) {
     let databases: Vec<&FoundTarget> =
         users.iter().copied().filter(|target| target.driver != Ok("pgbouncer")).collect();
     if databases.len() == users.len() || names_of(&databases).next().is_none() {
@@ -181,7 +174,7 @@ fn without_consoles(
     for query in queries {
         let sql = query.entry.text("sql").unwrap_or_default();
         let first = code(sql, sql_lexer::Dialect::Postgres).into_iter().next();
-        if !first.is_some_and(|word| word.is_word("show")) && budget.take(bytes) {
+        if !first.is_some_and(|word| word.is_word("show")) && report.may_copy(bytes) {
             query.entry.set("databases", Value::list(names_of(&databases)));
             let message =
                 "the query does not run on PgBouncer's console, which answers SHOW alone; there it fails";
@@ -250,7 +243,7 @@ impl<'s> SourceParts<'s> {
         if let Some(global) = root.section("global") {
             self.global(&global);
         }
-        dead_keys(&root);
+        root.dead_keys();
     }
 
     fn has_targets(&self) -> bool {
@@ -336,7 +329,7 @@ impl<'s> SourceParts<'s> {
                 global.note(key, "names and helps of the exporter's own metrics are fixed");
             }
         }
-        dead_keys(global);
+        global.dead_keys();
     }
 
     /// The limits of connections, for all targets.
@@ -371,11 +364,6 @@ fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
         Some(positive) => durations::go(positive).map(|_| Duration::ZERO),
         None => durations::go(text),
     })
-}
-
-/// Notes keys that the other exporter refuses or ignores.
-fn dead_keys(section: &Section<'_>) {
-    section.note_untaken("sql_exporter does not read this key");
 }
 
 /// The comments above a list or mapping and its items.

@@ -4,18 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 
 use regex_lite::Regex;
 
-use super::super::budget::CopyBudget;
 use super::super::dburl::{self, SeparateLogin};
-use super::super::dialect::{ImportOptions, entries};
+use super::super::dialect::{ImportOptions, entries, scalar};
 use super::super::drivers::SourceDriver;
 use super::super::model::{Entry, ImportedTarget, Value};
 use super::super::report::Report;
 use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
 use super::super::url;
-use super::{SourceParts, dead_keys, duration};
+use super::{SourceParts, duration};
 use crate::config::glob;
-use crate::yaml::document::{MapEntry, NodeValue};
+use crate::yaml::document::MapEntry;
 
 /// A target of the source.
 pub(super) struct FoundTarget {
@@ -42,7 +41,6 @@ pub(super) struct TargetFinder<'t, 's> {
     pub(super) parts: &'t SourceParts<'s>,
     pub(super) options: &'t ImportOptions,
     pub(super) report: &'t Report,
-    pub(super) budget: CopyBudget,
 }
 
 /// One target before its address is read.
@@ -86,7 +84,7 @@ impl TargetFinder<'_, '_> {
             let pairs = config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default();
             // Each target has the labels, and runs the collectors.
             let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-            if !self.budget.take_for(&config, (bytes + collectors.len()) * pairs.len()) {
+            if !config.may_copy((bytes + collectors.len()) * pairs.len()) {
                 continue;
             }
             for pair in pairs {
@@ -96,19 +94,16 @@ impl TargetFinder<'_, '_> {
                     second_name: Some(format!("{}_{name}", pair.key)),
                     name: pair.key.clone(),
                     entry,
-                    address: match &pair.node.value {
-                        NodeValue::Scalar(address) => address.clone(),
-                        _ => String::new(),
-                    },
+                    address: scalar(&pair.node).unwrap_or_default().to_owned(),
                     labels: labels.clone(),
                     collectors: collectors.clone(),
                     login: SeparateLogin::default(),
                 };
                 self.add(described, found);
             }
-            dead_keys(&config);
+            config.dead_keys();
         }
-        dead_keys(job);
+        job.dead_keys();
         if found.list.iter().skip(before).all(|found| found.driver.is_err()) {
             return;
         }
@@ -125,7 +120,7 @@ impl TargetFinder<'_, '_> {
     fn target(&self, section: &Section<'_>, found: &mut FoundTargets) {
         if section.has("targets_files") {
             section.take("targets_files");
-            dead_keys(section);
+            section.dead_keys();
             return;
         }
         let address = section.text("data_source_name").or_else(|| section.text("dsn"));
@@ -144,7 +139,7 @@ impl TargetFinder<'_, '_> {
             );
         }
         let collectors = self.collectors(section);
-        if !self.budget.take_for(section, collectors.len()) {
+        if !section.may_copy(collectors.len()) {
             return;
         }
         let mut entry = if is_ours { Entry::default() } else { Entry::at(section.place()) };
@@ -159,7 +154,7 @@ impl TargetFinder<'_, '_> {
             name,
         };
         self.add(described, found);
-        dead_keys(section);
+        section.dead_keys();
         if found.list.last().is_none_or(|found| found.driver.is_err()) {
             return;
         }
@@ -216,7 +211,7 @@ impl TargetFinder<'_, '_> {
             login.note("realm", "a realm has no counterpart");
         }
         login.take("realm");
-        dead_keys(login);
+        login.dead_keys();
         SeparateLogin { username, password }
     }
 

@@ -7,17 +7,17 @@
 
 mod connection;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use self::connection::{ConnectionEntry, WrittenConnection};
-use super::budget::{CopyBudget, TOO_LARGE};
 use super::cron;
 use super::dialect::{ImportDialect, ImportSource, child, items};
 use super::drivers::{SourceDriver, quoted_column};
 use super::durations;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
-use super::report::Report;
+use super::report::{Report, TOO_LARGE};
 use super::section::{Section, indented, without_semicolon};
+use super::shared_queries::SharedQueries;
 use super::unique_names::UniqueNames;
 use crate::commands::counted;
 use crate::deadline::duration_text;
@@ -46,11 +46,6 @@ fn signs(tree: &Node) -> Vec<String> {
     signs
 }
 
-/// Notes keys that the other exporter does not read.
-fn dead_keys(section: &Section<'_>) {
-    section.note_untaken("justwatch's exporter does nothing with this key");
-}
-
 fn convert(source: &ImportSource<'_>) -> Imported {
     let mut main = OutputFile::default();
     let mut conversion = JustwatchConversion {
@@ -60,9 +55,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
             keep_labels: source.options.keep_labels,
             ..ConnectionTargets::default()
         },
-        queries: Vec::new(),
-        known: HashMap::new(),
-        budget: CopyBudget::default(),
+        queries: SharedQueries::default(),
     };
     for input in source.inputs {
         main.top.comments.extend(input.head_comments());
@@ -78,7 +71,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
             root.note("cloudsql_config", "the key of Google Cloud is for the Cloud SQL Auth Proxy now");
         }
         root.sections("jobs").iter().for_each(|job| conversion.job(job));
-        dead_keys(&root);
+        root.dead_keys();
         if !conversion.queries.is_empty() {
             conversion.general_notes(&root);
         }
@@ -87,14 +80,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
     main.databases = targets.list;
     let discovers = main.databases.iter().any(|target| target.entry.get("discover").is_some());
     let is_only = main.databases.len() == 1 && !discovers;
-    let mut names = UniqueNames::default();
-    for Made { name, mut query, mut databases } in queries {
-        let mut known = HashSet::new();
-        databases.retain(|database| known.insert(database.clone()));
-        query.entry.run_on(&databases, is_only);
-        query.entry.set("name", names.take(&name));
-        main.queries.push(query);
-    }
+    main.queries = queries.finish(is_only);
     Imported { main: Some(main), ..Imported::default() }
 }
 
@@ -104,18 +90,8 @@ struct ConnectionTargets {
     keep_labels: bool,
     list: Vec<ImportedTarget>,
     names: UniqueNames,
-    /// Equal connections with equal `startup_sql` are one target.
-    known: HashMap<(String, usize), Option<FoundConnection>>,
-    /// The numbers of lists of `startup_sql`.
-    startups: HashMap<Vec<String>, usize>,
-}
-
-/// `startup_sql` of a job.
-struct StartupSql {
-    /// Equal ones have the same.
-    number: usize,
-    bytes: usize,
-    statements: Vec<String>,
+    /// By address and `startup_sql`: equal ones are one target.
+    known: HashMap<String, HashMap<Vec<String>, Option<FoundConnection>>>,
 }
 
 /// A connection that was seen.
@@ -126,13 +102,6 @@ struct FoundConnection {
     selected: String,
     /// The label `driver`; empty where it is not known.
     scheme: String,
-}
-
-/// A query on its way.
-struct Made {
-    name: String,
-    query: ImportedQuery,
-    databases: Vec<String>,
 }
 
 /// What the queries of a job share.
@@ -161,30 +130,25 @@ struct JobIterator<'d> {
 }
 
 impl ConnectionTargets {
-    fn startup(&mut self, statements: Vec<String>) -> StartupSql {
-        let number = self.startups.len();
-        let bytes = statements.iter().map(String::len).sum();
-        let number = *self.startups.entry(statements.clone()).or_insert(number);
-        StartupSql { number, bytes, statements }
-    }
-
     /// The target of a connection.
     fn find<'h>(
         &mut self,
         text: &str,
-        startup: &StartupSql,
+        startup: &[String],
         job: &Section<'_>,
-        budget: &CopyBudget,
         hints: impl FnOnce() -> Vec<&'h str>,
     ) -> Option<FoundConnection> {
-        let key = (text.to_owned(), startup.number);
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(text).and_then(|known| known.get(startup)) {
             return known.clone();
         }
-        let mut written =
-            WrittenConnection::new(connection::tokenised(text), job.place_of("connections"), job.report);
+        let mut written = WrittenConnection {
+            name: String::new(),
+            place: job.place_of("connections"),
+            report: job.report,
+            address: connection::with_variables(text),
+        };
         written.name = self.names.take_first(&written.names());
-        if !budget.take(startup.bytes) {
+        if !job.report.may_copy(startup.iter().map(String::len).sum()) {
             job.left_out("startup_sql", TOO_LARGE);
             return None;
         }
@@ -196,11 +160,11 @@ impl ConnectionTargets {
             let found =
                 FoundConnection { driver: driver.clone(), selected, scheme: scheme.unwrap_or_default() };
             if matches!(driver, SourceDriver::Ours(_)) {
-                self.list.push(target(connection, written, &startup.statements, self.keep_labels));
+                self.list.push(target(connection, written, startup, self.keep_labels));
             }
             found
         });
-        self.known.insert(key, found.clone());
+        self.known.entry(text.to_owned()).or_default().insert(startup.to_owned(), found.clone());
         found
     }
 }
@@ -214,14 +178,17 @@ fn target(
     let discovers = connection.discovers();
     let ConnectionEntry { mut entry, labels, .. } = connection;
     let statements = startup.iter().map(|sql| connection::templated(without_semicolon(sql), written.report));
-    entry.set_nonempty("session_sql", Value::list(statements));
+    let of_address = match entry.remove("session_sql") {
+        Some(Value::List(of_address)) => of_address,
+        _ => Vec::new(),
+    };
+    entry.set_nonempty("session_sql", Value::list(of_address.into_iter().chain(statements)));
     if keep_labels {
         // The label `driver` is one of our own rows, and the database of a target that discovers is not one.
         let kept = labels.iter().filter(|(name, value)| {
             *name != "driver" && !value.is_empty() && !(discovers && *name == "database")
         });
-        let expanded = |value: &str| connection::expanded(value, written.report, "as before", "1");
-        entry.set("labels", Value::map(kept.map(|(name, value)| (*name, expanded(value)))));
+        entry.set("labels", Value::map(kept.map(|(name, value)| (*name, Value::Expanded(value.clone())))));
         if labels.is_empty() || discovers {
             let what = if discovers {
                 "the label `database` is"
@@ -240,11 +207,7 @@ struct JustwatchConversion<'s> {
     /// `queries` at the top, for `query_ref`.
     statements: HashMap<String, String>,
     targets: ConnectionTargets,
-    queries: Vec<Made>,
-    /// Where a query with the same keys is.
-    known: HashMap<String, usize>,
-    /// Of statements and names of targets.
-    budget: CopyBudget,
+    queries: SharedQueries,
 }
 
 impl JustwatchConversion<'_> {
@@ -271,19 +234,19 @@ impl JustwatchConversion<'_> {
 
     fn job(&mut self, section: &Section<'_>) {
         let name = section.text("name").unwrap_or_default();
-        let startup = self.targets.startup(section.texts("startup_sql"));
+        let startup = section.texts("startup_sql");
         let queries = section.sections("queries");
         let statements: Vec<Option<String>> = queries.iter().map(|query| self.statement(query)).collect();
         let hints = || statements.iter().flatten().map(String::as_str).take(HINTS).collect::<Vec<_>>();
         let mut found = Vec::new();
         for text in section.texts("connections") {
-            found.extend(self.targets.find(&text, &startup, section, &self.budget, hints));
+            found.extend(self.targets.find(&text, &startup, section, hints));
         }
         if found.is_empty() {
             section.leave_out(format!("the job {name} has no connection that can be converted"));
         }
         let job = JustwatchJob::new(name, &found, section);
-        dead_keys(section);
+        section.dead_keys();
         for (query, sql) in queries.iter().zip(statements) {
             self.query(&job, query, sql);
         }
@@ -299,7 +262,7 @@ impl JustwatchConversion<'_> {
                 query.left_out("query_ref", "there is no such entry of `queries`");
             }
             let found = found.map(|sql| without_semicolon(sql));
-            if found.is_some_and(|sql| !self.budget.take(sql.len())) {
+            if found.is_some_and(|sql| !self.report.may_copy(sql.len())) {
                 query.left_out("query_ref", TOO_LARGE);
                 return None;
             }
@@ -314,7 +277,7 @@ impl JustwatchConversion<'_> {
         entry.set_if("interval", job.interval.clone());
         let metric = self.metric(job, section, &name);
         let allows_zero_rows = section.flag("allow_zero_rows") == Some(true);
-        dead_keys(section);
+        section.dead_keys();
         let place = || section.place();
         let Some(sql) = sql else {
             return self.report.note(place(), "without a statement a query makes no metrics");
@@ -337,7 +300,7 @@ impl JustwatchConversion<'_> {
         }
         let Some(driver) = &job.driver else { return };
         let iterator = job.iterator.as_ref().map_or(0, |iterator| iterator.sql.len());
-        if !self.budget.take_for(section, job.weight + iterator) {
+        if !section.may_copy(job.weight + iterator) {
             return;
         }
         let Some(sql) = bound(job, section, sql, driver, &mut entry) else { return };
@@ -346,25 +309,8 @@ impl JustwatchConversion<'_> {
         if let (Some(iterator), Some(_)) = (&job.iterator, entry.get("foreach")) {
             metric.remove_item("labels", &Value::from(iterator.label.as_str()));
         }
-        self.add(Made {
-            name,
-            query: ImportedQuery { entry, metrics: vec![metric] },
-            databases: job.selected.clone(),
-        });
-    }
-
-    /// Adds a query, or its targets to one that is the same.
-    fn add(&mut self, made: Made) {
-        let Made { query, .. } = &made;
-        let metrics: Vec<_> = query.metrics.iter().map(Entry::keys).collect();
-        let key = format!("{}{:?}{metrics:?}", made.name, query.entry.keys());
-        match self.known.get(&key).and_then(|at| self.queries.get_mut(*at)) {
-            Some(known) => known.databases.extend(made.databases),
-            None => {
-                self.known.insert(key, self.queries.len());
-                self.queries.push(made);
-            }
-        }
+        let query = ImportedQuery { entry, metrics: vec![metric] };
+        self.queries.add(name, query, job.selected.iter().cloned());
     }
 
     /// The gauge of a query; `None` without `values`.
@@ -450,18 +396,8 @@ impl<'d> JustwatchJob<'d> {
 /// How long a result of a job's queries is reused.
 fn interval(job: &Section<'_>) -> Option<String> {
     let interval = job.text("interval");
-    if let Some(schedule) = job.text("cron_schedule") {
-        let pause = cron::shortest_pause(&schedule);
-        match pause {
-            Some(_) => job.note(
-                "cron_schedule",
-                "the clock times of the schedule are not kept: a scrape reuses a result as long as the shortest pause between two",
-            ),
-            None => {
-                job.left_out("cron_schedule", format!("{schedule:?} is not a schedule: the queries run at every scrape"));
-            }
-        }
-        return pause.map(duration_text);
+    if job.has("cron_schedule") {
+        return cron::interval(job, "cron_schedule");
     }
     let interval = interval?;
     // A number is in nanoseconds.
@@ -485,7 +421,7 @@ fn iterator<'d>(job: &Section<'d>) -> Option<JobIterator<'d>> {
     let text = |key: &str| section.text(key).unwrap_or_default();
     let (placeholder, label) = (text("placeholder"), text("label"));
     let sql = section.sql("sql").unwrap_or_default();
-    dead_keys(&section);
+    section.dead_keys();
     Some(JobIterator { section, placeholder, label, sql }).filter(|iterator| !iterator.sql.is_empty())
 }
 

@@ -1,6 +1,7 @@
 //! `dsn`: an address of SQLAlchemy, or its parts → the keys of a target.
 
 use super::tags::{self, TaggedText};
+use crate::commands::import::dburl;
 use crate::commands::import::dialect::entries;
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
@@ -53,34 +54,28 @@ pub(super) fn read<'h>(
     };
     let driver =
         SourceDriver::told([variable.as_str(), name], hints()).unwrap_or(SourceDriver::Ours("postgres"));
-    if driver == SourceDriver::Ours("pgbouncer") {
-        entry.set("driver", "pgbouncer");
-    }
     if matches!(driver, SourceDriver::Ours(_)) {
-        let what = format!("the URL of {name}, such as {}, without `+DRIVER`", driver.sample());
-        entry.set("url", Value::Expanded(database.report.of_source(&variable, &what, driver.sample())));
+        dburl::set_variable(entry, Some(&variable), name, &driver, ", without `+DRIVER`", database.report);
     }
     Some(driver)
 }
 
 /// `dialect[+driver]://user:password@host:port/database?option=value`
 fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) -> Option<SourceDriver> {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((scheme, _)) = text.split_once("://") else {
         database.left_out("dsn", "the address is not DIALECT://USER:PASSWORD@HOST/DATABASE");
         return None;
     };
     let driver = SourceDriver::of_scheme(scheme);
     match &driver {
         SourceDriver::Ours("sqlite") => {
-            let path = rest.split('?').next().unwrap_or_default().strip_prefix('/').unwrap_or_default();
-            // Four slashes begin an absolute path there.
-            let path = if path.starts_with('/') { format!("//{path}") } else { path.to_owned() };
-            if path.is_empty() || path == ":memory:" {
+            let url = url::of_sqlalchemy(text.split('?').next().unwrap_or_default());
+            if matches!(url.as_str(), "sqlite://" | "sqlite:" | "sqlite::memory:") {
                 database
                     .left_out("dsn", "a database in memory is a new, empty one in each session: name a file");
                 return None;
             }
-            entry.set("url", format!("sqlite:{path}"));
+            entry.set("url", url);
         }
         SourceDriver::Ours(ours) => {
             let (address, options) = url::split_query(text);
@@ -148,6 +143,6 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<SourceDrive
         Some(TaggedText::Plain(password)) => Some(Value::Expanded(dsn.report.password(name, &password, ""))),
     };
     entry.set_if("password", password);
-    super::dead_keys(dsn);
+    dsn.dead_keys();
     Some(driver)
 }

@@ -4,14 +4,11 @@
 use std::collections::HashMap;
 
 use super::tags;
-use crate::commands::import::budget::CopyBudget;
 use crate::commands::import::drivers::{SourceDriver, quoted_column};
+use crate::commands::import::families::PYTHON_BUCKETS;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::section::{Section, indented};
 
-/// The bounds of a histogram without `buckets`: those of Prometheus' client for Python.
-const BUCKETS: [&str; 14] =
-    ["0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "5", "7.5", "10"];
 /// The column with the number of rows, in a statement for summaries.
 const ROWS: &str = "observations";
 
@@ -59,7 +56,7 @@ impl<'d> Metrics<'d> {
     }
 
     /// Those that a query names.
-    pub(super) fn of(&self, query: &Section<'_>, budget: &CopyBudget) -> OfQuery {
+    pub(super) fn of(&self, query: &Section<'_>) -> OfQuery {
         let names = query.texts("metrics");
         let mut found = OfQuery::default();
         let metrics: Vec<&MetricDefinition<'_>> = names
@@ -77,7 +74,7 @@ impl<'d> Metrics<'d> {
         columns.dedup();
         let mut by_labels: HashMap<&[String], usize> = HashMap::new();
         found.weight = metrics.iter().map(|metric| metric.weight()).sum();
-        if !budget.take_for(query, found.weight) {
+        if !query.may_copy(found.weight) {
             return OfQuery::default();
         }
         let is_observed =
@@ -146,7 +143,7 @@ impl<'d> MetricDefinition<'d> {
                 let buckets = section.texts("buckets");
                 entry.set("type", "histogram");
                 match buckets.is_empty() {
-                    true => entry.set("buckets", Value::list(BUCKETS)),
+                    true => entry.set("buckets", Value::list(PYTHON_BUCKETS)),
                     false => entry.set("buckets", Value::list(buckets)),
                 }
                 section.note("type", OBSERVATIONS);
@@ -173,7 +170,7 @@ impl<'d> MetricDefinition<'d> {
             let _ = tags::text(section, "expiration");
             section.note("expiration", super::ENDS);
         }
-        super::dead_keys(section);
+        section.dead_keys();
         self
     }
 

@@ -14,15 +14,14 @@ use std::collections::HashMap;
 
 use self::metrics::Metrics;
 use self::tags::{Includes, TaggedText};
-use super::budget::CopyBudget;
 use super::cron;
-use super::dialect::{ImportDialect, ImportSource, child, entries, items};
+use super::dialect::{ImportDialect, ImportSource, child, entries, items, scalar};
 use super::drivers::SourceDriver;
+use super::durations;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::section::{Section, without_semicolon};
 use super::unique_names::UniqueNames;
-use crate::deadline::duration_text;
-use crate::yaml::document::{Node, NodeValue};
+use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "query-exporter", signs, convert };
 
@@ -33,9 +32,8 @@ const ENDS: &str = "a series ends when its row does: there it stays, or until it
 
 fn signs(tree: &Node) -> Vec<String> {
     let below = |key: &str| child(tree, key).map(entries).unwrap_or_default().iter().map(|entry| &entry.node);
-    let is_text = |node: &Node| matches!(node.value, NodeValue::Scalar(_));
-    let is_type =
-        |node: &Node| matches!(&node.value, NodeValue::Scalar(kind) if TYPES.contains(&kind.as_str()));
+    let is_text = |node: &Node| scalar(node).is_some();
+    let is_type = |node: &Node| scalar(node).is_some_and(|kind| TYPES.contains(&kind));
     let mut signs = Vec::new();
     if below("databases").any(|database| child(database, "dsn").is_some()) {
         signs.push("`databases` have a `dsn`".to_owned());
@@ -53,11 +51,6 @@ fn signs(tree: &Node) -> Vec<String> {
         signs.push("it has the tag `!include`".to_owned());
     }
     signs
-}
-
-/// Notes keys that the other exporter does not read.
-fn dead_keys(section: &Section<'_>) {
-    section.note_untaken("query-exporter does not read this key");
 }
 
 fn convert(source: &ImportSource<'_>) -> Imported {
@@ -82,19 +75,12 @@ fn convert(source: &ImportSource<'_>) -> Imported {
                 "the metrics about the exporter itself are others: see docs/metrics.md",
             );
         }
-        dead_keys(&root);
+        root.dead_keys();
     }
-    let files = CopyBudget::default();
-    let statements: Vec<Statement<'_>> =
-        read.queries.into_iter().filter_map(|query| Statement::new(query, &files)).collect();
+    let statements: Vec<Statement<'_>> = read.queries.into_iter().filter_map(Statement::new).collect();
     let (databases, drivers) = targets(&read.databases, &statements);
     let metrics = Metrics::new(read.metrics);
-    let conversion = QueryExporterConversion {
-        drivers,
-        metrics,
-        budget: CopyBudget::default(),
-        has_one_target: databases.len() == 1,
-    };
+    let conversion = QueryExporterConversion { drivers, metrics, has_one_target: databases.len() == 1 };
     let mut names = UniqueNames::default();
     main.databases = databases;
     main.queries =
@@ -149,16 +135,17 @@ struct Statement<'d> {
 }
 
 impl<'d> Statement<'d> {
-    fn new((name, section): (&'d str, Section<'d>), files: &CopyBudget) -> Option<Statement<'d>> {
-        let sql = if section.take("sql").is_some_and(|sql| matches!(sql.node.value, NodeValue::Scalar(_))) {
+    fn new((name, section): (&'d str, Section<'d>)) -> Option<Statement<'d>> {
+        let sql = if section.take("sql").is_some_and(|sql| scalar(&sql.node).is_some()) {
             section.sql("sql")?
         } else {
             match tags::text(&section, "sql") {
                 Some(TaggedText::File(file)) => {
-                    let text =
-                        if files.take(1) { tags::file(&section, "sql", &file)? } else { String::new() };
-                    if !files.take(text.len() + 1) {
-                        section.left_out("sql", "the files of all statements are larger than 1 MiB");
+                    if !section.may_copy(1) {
+                        return None;
+                    }
+                    let text = tags::file(&section, "sql", &file)?;
+                    if !section.may_copy(text.len()) {
                         return None;
                     }
                     without_semicolon(&text).to_owned()
@@ -226,7 +213,7 @@ fn settings(section: &Section<'_>, entry: &mut Entry) {
         if size == 0.0 {
             entry.set("idle_timeout", "0s");
         }
-        dead_keys(&pool);
+        pool.dead_keys();
     }
     if section.flag("keep-connected") == Some(false) {
         entry.set("idle_timeout", "0s");
@@ -237,14 +224,13 @@ fn settings(section: &Section<'_>, entry: &mut Entry) {
             "every query is a read-only transaction of its own: `autocommit` has no counterpart",
         );
     }
-    dead_keys(section);
+    section.dead_keys();
 }
 
 /// Queries on their way.
 struct QueryExporterConversion<'d> {
     drivers: HashMap<&'d str, SourceDriver>,
     metrics: Metrics<'d>,
-    budget: CopyBudget,
     has_one_target: bool,
 }
 
@@ -259,12 +245,12 @@ impl QueryExporterConversion<'_> {
         let mut entry = section.entry();
         entry.run_on(&databases, self.has_one_target);
         pace(section, &mut entry);
-        let mut made = self.metrics.of(section, &self.budget);
+        let mut made = self.metrics.of(section);
         let names_of_databases: usize = databases.iter().map(String::len).sum();
         let of_summaries = made.summaries.len() * (sql.len() + names_of_databases);
         let weight = made.weight + names_of_databases + of_summaries;
-        let statements = parameters::statements(section, sql, driver, weight, &self.budget);
-        dead_keys(section);
+        let statements = parameters::statements(section, sql, driver, weight);
+        section.dead_keys();
         let mut queries = Vec::new();
         for sql in statements {
             if !made.metrics.is_empty() {
@@ -318,7 +304,7 @@ fn without_comments(query: &mut Entry, metrics: &mut [Entry]) {
 /// `timeout`, `interval` and `schedule`.
 fn pace(section: &Section<'_>, entry: &mut Entry) {
     let seconds = |value: Value| match value {
-        Value::Text(text) if text.ends_with(|c: char| c.is_ascii_digit()) => Value::Text(format!("{text}s")),
+        Value::Text(text) => Value::Text(durations::seconds(text)),
         other => other,
     };
     entry.set_if("timeout", tags::value(section, "timeout").map(seconds));
@@ -329,12 +315,5 @@ fn pace(section: &Section<'_>, entry: &mut Entry) {
             "`interval` is how long a scrape reuses a result: there the query runs in the background that often",
         );
     }
-    let what = "a schedule: the query runs at every scrape";
-    if let Some(pause) = section.parsed("schedule", what, cron::shortest_pause) {
-        entry.set("interval", duration_text(pause));
-        section.note(
-            "schedule",
-            "the clock times of `schedule` are not kept: a scrape reuses a result as long as the shortest pause between two",
-        );
-    }
+    entry.set_if("interval", cron::interval(section, "schedule"));
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use crate::commands::import::budget::CopyBudget;
 use crate::commands::import::dialect::{entries, items};
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::section::Section;
@@ -24,7 +23,6 @@ pub(super) fn statements(
     sql: &str,
     driver: &SourceDriver,
     weight: usize,
-    budget: &CopyBudget,
 ) -> Vec<String> {
     let none = [Set::new()];
     let lists = match query.take("parameters") {
@@ -50,7 +48,7 @@ pub(super) fn statements(
         let pairs = || sets.iter().copied().flatten();
         let bytes =
             weight + sql.len() + pairs().map(|(name, literal)| name.len() + literal.len()).sum::<usize>();
-        if !budget.take_for(query, bytes) {
+        if !query.may_copy(bytes) {
             return Vec::new();
         }
         let values = pairs().map(|(name, literal)| (name.as_str(), literal.as_str())).collect();

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::commands::import::dialect::{entries, items};
+use crate::commands::import::dialect::{entries, items, scalar};
 use crate::commands::import::input::Input;
 use crate::commands::import::model::Value;
 use crate::commands::import::report::Report;
 use crate::commands::import::section::Section;
-use crate::yaml::document::{Node, NodeValue};
+use crate::yaml::document::Node;
 
 /// The most files that are included.
 const MOST_FILES: usize = 100;
@@ -53,11 +53,8 @@ pub(super) fn file(section: &Section<'_>, key: &str, name: &str) -> Option<Strin
 
 /// The tag of a node and its text.
 fn tagged(node: &Node) -> Option<(&str, &str)> {
-    match (entries(node), &node.value) {
-        ([entry], NodeValue::Map(_)) if entry.key.starts_with('!') => match &entry.node.value {
-            NodeValue::Scalar(text) => Some((&entry.key, text)),
-            _ => None,
-        },
+    match entries(node) {
+        [entry] if entry.key.starts_with('!') => Some((&entry.key, scalar(&entry.node)?)),
         _ => None,
     }
 }
