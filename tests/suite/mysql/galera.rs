@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::Health;
+use sql_exporter::driver::{Health, ServerWork};
 use sql_exporter::error::Reason;
 
 use super::{LONG, login, open};
@@ -63,10 +63,10 @@ fn a_node_outside_its_cluster_shows_its_state_and_is_asked_for_no_kill() {
     let mut session = open(login(server.access())).unwrap();
     let (sink, health) = run(&mut *session, "SELECT count(*) FROM mysql.user", LONG);
     assert_eq!(sink.reason(), Reason::Server);
-    assert!(matches!(health, Health::Spent) && session.has_ended() && session.is_answered(), "{health:?}");
+    assert!(matches!(health, Health::Spent) && session.server_work() == ServerWork::Answered, "{health:?}");
     let mut session = open(login(server.access())).unwrap();
     let health = session.snapshot(true, Deadline::within(LONG));
-    assert!(matches!(health, Health::Lost(_)) && session.has_ended() && session.is_answered(), "{health:?}");
+    assert!(matches!(health, Health::Lost(_)) && session.server_work() == ServerWork::Answered, "{health:?}");
 }
 
 /// Such a node refuses the question for the time zone at a login.
