@@ -91,6 +91,8 @@ fn a_second_signal_ends_at_once_without_a_thread_for_it() {
 #[test]
 fn scrapes_and_reloads_without_a_thread_say_so_and_recover() {
     let exporter = lite("").serve();
+    // The HTTP library has started its own threads when it answers.
+    assert_eq!(exporter.get("/-/healthy").status, 200);
     threads(&exporter, false);
     let page = exporter.metrics();
     assert!(page.contains("query=\"quick\",collector=\"default\",reason=\"server\"} 1\n"), "{page}");
