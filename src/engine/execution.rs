@@ -57,12 +57,12 @@ impl BatchExecution<'_> {
         }
         // A locked table delays this, too. Half of the time stays for running the others unprepared.
         let by = self.by.or_within(self.by.left() / 2);
-        matches!(guarded(|| self.live.prepare(&statements, by)), Health::Clean)
+        matches!(catching_panics(|| self.live.prepare(&statements, by)), Health::Clean)
     }
 
     /// Runs all of them, one after another.
     pub(super) fn run(&mut self, runs: &[Arc<Run>]) -> Health {
-        guarded(|| match runs {
+        catching_panics(|| match runs {
             [run] if run.query().is_none() => self.ping(run),
             _ => match self.applying(runs) {
                 Ok(runs) if runs.is_empty() => Health::Clean,
@@ -241,7 +241,7 @@ fn when(run: &Run) -> Option<&When> {
 }
 
 /// A panic in a driver costs the session.
-pub(super) fn guarded(work: impl FnOnce() -> Health) -> Health {
+pub(super) fn catching_panics(work: impl FnOnce() -> Health) -> Health {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
 }

@@ -106,8 +106,8 @@ impl GuardedSession {
         self.guarded(|session| session.ping(by))
     }
 
-    /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
-    pub fn spoil(&mut self) {
+    /// Somebody has taken its canceller and stops it, at a moment that nobody knows: it is not used again.
+    pub fn note_stop(&mut self) {
         self.condition = SessionCondition::Stopped;
     }
 

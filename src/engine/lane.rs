@@ -139,7 +139,7 @@ impl LaneBatch<'_> {
             let batch = if alone { &left[..1] } else { &left[..] };
             let health = ready.then(|| execution.run(batch));
             if self.canceller.lock().take().is_none() {
-                live.spoil();
+                live.note_stop();
             }
             // A promoted standby says so with its answers.
             self.sessions.learned(live.facts());

@@ -1,10 +1,9 @@
 //! The sessions of one target: at most `max_connections`, kept while they are good. The only file with r2d2.
 //!
 //! r2d2 counts *slots*. A new slot is empty, so r2d2's thread never waits for a network: whoever leases the slot opens its
-//! session, under that scrape's deadline. A slot is *dirty* from before a batch until the batch came back clean. A dirty
-//! session is cancelled by `disposal` and never used again. It counts as one of the target's sessions until the server is
-//! done with it, so that the server never has more of them than `max_connections`. The place that it has on a server which
-//! several targets share goes with it.
+//! session, under that scrape's deadline. A session that did not come back clean (`guarded_session`) goes to `disposal` and
+//! is never used again. It counts as one of the target's sessions until the server is done with it, so that the server never
+//! has more of them than `max_connections`. The place that it has on a server which several targets share goes with it.
 //! One job a pool closes old sessions; r2d2's own would look at all pools at one moment, and at those that are gone for ever.
 //! A reload may change the limits: then the sessions move to another r2d2 pool, those in use when they come back.
 //! Knows no query and no retry rule.
@@ -27,7 +26,7 @@ use crate::telemetry::SessionCounts;
 
 /// The shortest wait for a slot: r2d2's thread makes new ones.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
-/// The longest wait for a slot for a session of earlier bounds. On a busy machine r2d2's thread takes a while.
+/// The longest wait for a slot for a session from one of earlier limits. On a busy machine r2d2's thread takes a while.
 const ADOPTION_WAIT: Duration = Duration::from_secs(1);
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
@@ -228,7 +227,7 @@ impl SlotPool {
         }
     }
 
-    /// Takes over a session of another generation. It is closed where every slot has one.
+    /// Takes over a session from a slot of earlier limits. It is closed where every slot has one.
     fn adopt(&self, session: PooledSession, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
         while taken.len() < self.pool.max_size() as usize
@@ -378,8 +377,8 @@ impl Pool {
     }
 
     fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
-        let (late, max) = (self.late(), slots.pool.max_size());
-        if late < usize::try_from(max).unwrap_or(usize::MAX) {
+        let max = slots.pool.max_size();
+        if self.late() < max as usize {
             return Ok(());
         }
         let message = format!(
@@ -441,7 +440,7 @@ impl Drop for SlotOrigin {
 impl Lease {
     /// True when [`Lease::session`] has to open one.
     pub fn is_empty(&self) -> bool {
-        self.slot.session.is_none() || self.slot.is_spoilt()
+        self.slot.session.is_none() || self.slot.is_unclean()
     }
 
     /// The lease counts as late only after `by`: it serves a job with a later deadline.
@@ -471,7 +470,7 @@ impl Lease {
     /// # Errors
     /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
     pub fn reserve(&mut self, by: Deadline) -> Result<()> {
-        if self.slot.is_spoilt() {
+        if self.slot.is_unclean() {
             self.note(|own| own.holds = Holding::Nothing);
             self.slot.discard();
         }
@@ -549,7 +548,7 @@ impl Drop for Lease {
         counts.remove(self.number);
         counts.last_used = Some(now);
         drop(counts);
-        if slot.is_spoilt() {
+        if slot.is_unclean() {
             // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
             slot.discard();
         }
@@ -567,8 +566,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// True where the session must not be used again.
-    fn is_spoilt(&self) -> bool {
+    /// True where it has a session that must not be used again.
+    fn is_unclean(&self) -> bool {
         self.session.as_ref().is_some_and(|open| !open.guarded.is_clean())
     }
 
@@ -600,7 +599,7 @@ impl r2d2::ManageConnection for SlotFactory {
     }
 
     fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.is_spoilt()
+        slot.is_unclean()
     }
 }
 

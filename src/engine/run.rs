@@ -344,8 +344,8 @@ impl Run {
         (state.stop, state.working) = (None, None);
     }
 
-    /// A lane opens a session, on which this run may be the first.
-    pub fn connecting(&self) {
+    /// A lane tries to get a session, on which this run may be the first.
+    pub fn note_try(&self) {
         self.state.lock().tried = true;
     }
 
@@ -508,7 +508,7 @@ mod tests {
     fn only_the_time_on_a_session_counts_as_work() {
         let run = run();
         assert!(!run.was_tried());
-        run.connecting();
+        run.note_try();
         assert!(run.was_tried() && run.worked().is_zero());
         run.working(Arc::new(|| {}));
         std::thread::sleep(Duration::from_millis(1));

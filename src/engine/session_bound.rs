@@ -255,11 +255,13 @@ impl BoundMember {
         allowed > 0
     }
 
-    /// Why there is no place for one more session, where all are taken.
-    pub fn refusal(&self) -> Option<Error> {
+    /// Why a target that has `open` of its `most` sessions gets no other one, where all places are taken. With all that it may
+    /// have it is not for want of a place, unless there are no more places either.
+    pub fn refusal(&self, open: usize, most: usize) -> Option<Error> {
         let state = self.bound.state.lock();
         let allowed = state.allowed().ok().filter(|allowed| state.taken >= *allowed)?;
-        Some(self.bound.scope.refusal(Reason::Timeout, allowed, "busy"))
+        let is_cause = open < most || allowed <= most;
+        is_cause.then(|| self.bound.scope.refusal(Reason::Timeout, allowed, "busy"))
     }
 
     /// It has one lane less: idle sessions may be for others that wait.

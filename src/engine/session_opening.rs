@@ -57,7 +57,7 @@ impl SessionOpening<'_> {
         if !lease.is_empty() {
             return Ok(true);
         }
-        self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.connecting());
+        self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.note_try());
         let mut place = Some(self.place()?);
         // How often the server refused a place that was free, and the next pause for it to notice that it is.
         let (mut refusals, mut pause) = (0, FIRST_PAUSE);

@@ -298,8 +298,8 @@ impl TargetSessions {
         self.shared.workers.start_for(Some(&self.share), priority, by, self.login_time(), task)
     }
 
-    /// A run has waited so long (`10.0s`, `until its deadline`), until `by`, in the queue: for one of the target's sessions,
-    /// or where none of its lanes had a worker in time, for that.
+    /// Why a run that waited in the queue so long (`10.0s`, `until its deadline`), until `by`, was taken by no lane, and what
+    /// to raise.
     pub fn waited_in_line(&self, how_long: &str, by: Deadline) -> Error {
         let queue = self.queue.lock();
         let (had_worker, logs_in) = (queue.had_worker_before(by), queue.logs_in());
@@ -311,20 +311,24 @@ impl TargetSessions {
         if logs_in {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
-        let most = self.owner().database.max_connections;
-        let busy =
-            |what: &str, hint| Error::new(Reason::Timeout, format!("{what} were busy")).with_hint(hint);
+        let busy = |what: String, hint| Error::new(Reason::Timeout, format!("{what} busy")).with_hint(hint);
+        let (most, open) = (self.owner().database.max_connections as usize, self.pool.open());
         let cause = if lacks_workers {
-            busy("the workers that the target had", "raise exporter.max_workers")
-        } else if self.pool.open() < most as usize
-            && let Some(taken) = self.bounds().find_map(|member| member.refusal())
-        {
+            busy("the workers that the target had were".to_owned(), "raise exporter.max_workers")
+        } else if let Some(taken) = self.bounds().find_map(|member| member.refusal(open, most)) {
             taken
+        } else if open < most && self.is_server_full() {
+            busy(format!("all {open} sessions that the server allows the target are"), "raise its limit")
         } else {
-            busy(&format!("all {most} sessions of the target"), "raise max_connections")
+            busy(format!("all {most} sessions of the target were"), "raise max_connections")
         };
         let text = format!("waited {how_long} in line: {}", cause.message());
         cause.with_message(text)
+    }
+
+    /// The server said that it allows no further session of the target.
+    fn is_server_full(&self) -> bool {
+        self.shortfall.lock().as_ref().is_some_and(|shortfall| shortfall.is_logged)
     }
 
     /// Where its sessions take places.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::execution::guarded;
+use super::execution::catching_panics;
 use super::foreach::{ForeachRun, values_sink};
 use super::guarded_session::GuardedSession;
 use super::query_sink::{self, SampleContext, SizeHint};
@@ -116,5 +116,5 @@ fn send(live: &mut GuardedSession, run: &Run, query: &Query, values: &ForeachRun
         sink: sink.as_mut(),
     });
     let mut jobs: Vec<Job<'_>> = jobs.collect();
-    guarded(|| live.run(&mut jobs, values.by))
+    catching_panics(|| live.run(&mut jobs, values.by))
 }

@@ -67,6 +67,8 @@ pub(crate) enum Act {
     HangUntilCancelled,
     /// Fails as the server, or the pooler before it, gives no further session; under a run the session dies.
     Full,
+    /// The same for the one database.
+    FullDatabase,
     /// A run fails its job for this reason, and its session ends with it: the jobs behind it never ran.
     Cut(Reason),
     Panic,
@@ -213,6 +215,10 @@ impl Fault {
             Act::Fail(reason) => return Err(Error::new(reason, "as the test wants it")),
             Act::Full => {
                 return Err(Error::new(Reason::Server, "too many connections").with_full_server());
+            }
+            Act::FullDatabase => {
+                let message = "too many connections for database";
+                return Err(Error::new(Reason::Server, message).with_full_database());
             }
             _ => {}
         }

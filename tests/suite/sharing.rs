@@ -460,12 +460,19 @@ fn a_query_that_waited_in_line_is_told_what_keeps_its_sessions_few() {
         ("max_connections: 1", "", "raise max_connections"),
         ("max_connections: 3, max_server_connections: 1", "", "raise max_server_connections"),
         ("max_connections: 3", "exporter: {max_workers: 1}\n", "raise exporter.max_workers"),
+        (
+            "max_connections: 3",
+            "",
+            "all 1 sessions that the server allows the target are busy; raise its limit",
+        ),
     ] {
-        let slow = Fault::new(move |call| {
-            if let Call::Run(_) = call {
+        let slow = Fault::new(move |call| match call {
+            Call::Run(_) => {
                 std::thread::sleep(SHORT.mul_f64(1.1));
+                Act::Rows(1)
             }
-            Act::Rows(1)
+            Call::Connect(2..) => Act::FullDatabase,
+            _ => Act::Rows(1),
         });
         let queries: String = ["p", "q", "r"].map(|name| query(name, "a", "")).concat();
         let queries = format!("queries:\n{queries}{exporter}");

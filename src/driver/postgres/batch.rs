@@ -218,10 +218,12 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         for (index, group) in groups.into_iter().enumerate() {
             match <[_; 1]>::try_from(group) {
                 Ok([alone]) => {
-                    let follower = match is_reset {
-                        _ if index < last => Follower::Job,
-                        true => Follower::Reset,
-                        false => Follower::Nothing,
+                    let follower = if index < last {
+                        Follower::Job
+                    } else if is_reset {
+                        Follower::Reset
+                    } else {
+                        Follower::Nothing
                     };
                     again.extend(self.read_alone(alone, follower, index == 0, start)?);
                     start = Instant::now();
@@ -328,11 +330,12 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         }
         let soon = (*until).max(Deadline::within(ROLLBACK_TIME));
         let left_open = outcome.remaining == Remaining::OpenTransaction && !is_undone;
-        let ended = match is_undone {
-            _ if !outcome.remaining.is_nothing() => Ok(()),
-            true => self.session.connection.rows(soon).map(drop),
-            false if left_open => self.leave_transaction(follower, soon),
-            false => Ok(()),
+        let ended = if is_undone && outcome.remaining.is_nothing() {
+            self.session.connection.rows(soon).map(drop)
+        } else if left_open {
+            self.leave_transaction(follower, soon)
+        } else {
+            Ok(())
         };
         let is_spent = ended.is_err() || left_open && follower == Follower::Job;
         if let Err(error) = ended {

@@ -9,7 +9,7 @@ use sql_exporter::error::Reason;
 use super::{LONG, login, open};
 use crate::checker::checked;
 use crate::exporter::Exporter;
-use crate::process::{free_port, wait_for};
+use crate::process::{free_port, needs_tests_run, wait_for};
 use crate::recorder::run;
 use crate::servers::own::OwnMariaDb;
 
@@ -17,6 +17,7 @@ const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
 
 /// A cluster of one node.
 fn node() -> OwnMariaDb {
+    needs_tests_run();
     assert!(Path::new(PROVIDER).exists(), "Debian's package galera-4 comes with mariadb-server");
     let provider = format!("--wsrep-provider={PROVIDER}");
     let options = format!(
