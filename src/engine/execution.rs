@@ -169,6 +169,11 @@ impl BatchExecution<'_> {
         let mut values = match run.take_values() {
             Some(values) => values,
             None => match value_batch::read(self.live, query, foreach, context, by) {
+                // The session has ended with the answer.
+                Ok(values) if foreach.sql().is_some() && !self.live.is_clean() => {
+                    run.keep_values(values);
+                    return Health::Spent.or_lost();
+                }
                 Ok(values) => values,
                 Err(none) => {
                     let health = self.without_answer(run, none);
@@ -179,11 +184,6 @@ impl BatchExecution<'_> {
         };
         if self.fresh || foreach.sql().is_some() {
             run.reach();
-        }
-        if !self.live.is_clean() {
-            // The session has ended with the answer to `foreach.sql`.
-            run.keep_values(values);
-            return Health::Spent.or_lost();
         }
         let has_none = values.left().is_empty();
         let health = value_batch::run(self.live, run, query, &mut values, self.fresh);
