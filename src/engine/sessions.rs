@@ -311,7 +311,15 @@ impl TargetSessions {
         if logs_in {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
-        let most = self.owner().database.max_connections;
+        let owner = self.owner();
+        let most = owner.database.max_connections;
+        // Those of a database that was found are never more than `discover` allows for all.
+        let is_capped = owner.database.discovered_by.as_ref().is_some_and(|by| by.max_connections <= most);
+        let hint = if is_capped {
+            "raise discover.max_connections and max_connections"
+        } else {
+            "raise max_connections"
+        };
         let busy =
             |what: &str, hint| Error::new(Reason::Timeout, format!("{what} were busy")).with_hint(hint);
         let cause = if lacks_workers {
@@ -321,7 +329,7 @@ impl TargetSessions {
         {
             taken
         } else {
-            busy(&format!("all {most} sessions of the target"), "raise max_connections")
+            busy(&format!("all {most} sessions of the target"), hint)
         };
         let text = format!("waited {how_long} in line: {}", cause.message());
         cause.with_message(text)
