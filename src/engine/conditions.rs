@@ -85,7 +85,8 @@ pub struct WhenAnswer {
 pub const ROLE_NOTE: &str = "role";
 
 /// Decides `when` on a session. Asks the server for what it has and for `when.sql`, unless it answered lately. `relations`:
-/// all those of the target's conditions, so that one question serves them. Blocks until `by` at most.
+/// all those of the target's conditions, so that one question serves them. Blocks until `by` at most. The session may have
+/// ended with its answer ([`question::ask`]).
 ///
 /// # Errors
 /// A question has no answer.
@@ -106,6 +107,9 @@ pub fn decide(
         }
     }
     let Some(sql) = &when.sql else { return fresh(Ok(())) };
+    if !live.is_clean() {
+        return Err(NoAnswer { error: None, health: Health::Spent });
+    }
     let sink = AnswerSink::new(WHEN_SQL, None, one_column, one_row);
     let found = question::ask(live, sql, sink, MAX_CELL_BYTES, None, by)?;
     let holds = found.ok_or_else(|| {

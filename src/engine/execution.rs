@@ -96,7 +96,8 @@ impl BatchExecution<'_> {
         }
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());
         for run in runs {
-            let Some(when) = when(run) else {
+            let applied = run.take_applies();
+            let Some(when) = when(run).filter(|_| !applied) else {
                 apply.push(run);
                 continue;
             };
@@ -111,6 +112,9 @@ impl BatchExecution<'_> {
                     }
                 }
             }
+            if !self.live.is_clean() {
+                break;
+            }
         }
         // Facts of an old session do not prove that the target is up.
         if !answered && apply.is_empty() && !skipped.is_empty() {
@@ -118,6 +122,11 @@ impl BatchExecution<'_> {
         }
         for (run, cause) in skipped {
             self.sessions.finish(run, RunEnd::Skipped(cause), Duration::ZERO, true);
+        }
+        if !self.live.is_clean() {
+            // The session has ended with an answer, which holds on the next one.
+            apply.iter().for_each(|run| run.keep_applies());
+            Health::Spent.usable()?;
         }
         Ok(apply)
     }
@@ -160,6 +169,11 @@ impl BatchExecution<'_> {
         let mut values = match run.take_values() {
             Some(values) => values,
             None => match value_batch::read(self.live, query, foreach, context, by) {
+                // The session has ended with the answer.
+                Ok(values) if foreach.sql().is_some() && !self.live.is_clean() => {
+                    run.keep_values(values);
+                    return Health::Spent.or_lost();
+                }
                 Ok(values) => values,
                 Err(none) => {
                     let health = self.without_answer(run, none);

@@ -176,7 +176,7 @@ impl LaneBatch<'_> {
             return NextStep::Full(error);
         }
         let proves_nothing = reused && error.reason() != Reason::Panic;
-        if proves_nothing || batch.iter().any(|run| run.has_values_left()) {
+        if proves_nothing || batch.iter().any(|run| run.has_answers_kept()) {
             return NextStep::Repeat;
         }
         match batch {

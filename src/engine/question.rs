@@ -26,7 +26,8 @@ impl NoAnswer {
     }
 }
 
-/// Asks the server, which may take as long as `timeout` says.
+/// Asks the server, which may take as long as `timeout` says. An answer counts where the session has ended with it, too:
+/// [`GuardedSession::is_clean`] tells whether anything else may run there.
 ///
 /// # Errors
 /// There is no answer.
@@ -41,8 +42,7 @@ pub fn ask<A>(
     let allowance = by.left().min(timeout.unwrap_or(Duration::MAX));
     let job = Job { sql, parameters: &[], allowance, max_cell_bytes, sink: &mut sink };
     match (live.run(&mut [job], by), sink.answer()) {
-        (Health::Clean, Some(Ok(answer))) => Ok(answer),
-        (health, Some(Err(error))) => Err(NoAnswer { error: Some(error), health }),
-        (health, _) => Err(NoAnswer { error: None, health }),
+        (_, Some(Ok(answer))) => Ok(answer),
+        (health, failed) => Err(NoAnswer { error: failed.and_then(Result::err), health }),
     }
 }

@@ -261,6 +261,8 @@ struct RunState {
     quick: bool,
     /// A session was opened for it.
     reached: bool,
+    /// Its `when` holds: the session that said so has ended.
+    applies: bool,
 }
 
 /// A run under way, or ended.
@@ -312,9 +314,19 @@ impl Run {
         *self.values.lock() = Some(values);
     }
 
-    /// True where the values that have not ended go to another session.
-    pub fn has_values_left(&self) -> bool {
-        self.values.lock().is_some()
+    /// Its `when` holds, as a session said that ended with that.
+    pub fn keep_applies(&self) {
+        self.state.lock().applies = true;
+    }
+
+    /// Takes what [`Run::keep_applies`] has kept.
+    pub fn take_applies(&self) -> bool {
+        std::mem::take(&mut self.state.lock().applies)
+    }
+
+    /// True where it has answers of sessions that have ended, and goes on with them on another one.
+    pub fn has_answers_kept(&self) -> bool {
+        self.values.lock().is_some() || self.state.lock().applies
     }
 
     /// True while it may share a batch.

@@ -140,7 +140,8 @@ impl TargetWork {
     fn describe_all(&mut self, target: &Database, session: &mut OpenSession) -> Result<ServerFacts> {
         for query in target.queries.iter().filter(|query| query.enabled) {
             if !session.is_usable() {
-                return Err(Error::new(Reason::Timeout, "not all queries were described in time"));
+                let text = "not all queries were described: no time was left, or a `when.sql` or `foreach.sql` ended the session";
+                return Err(Error::new(Reason::Timeout, text));
             }
             match query.when.as_ref().map(|when| session.unmet_condition(when)) {
                 None | Some(Ok(None)) => {}

@@ -464,3 +464,29 @@ fn a_locked_table_costs_its_own_query_alone() {
         });
     }
 }
+
+/// Each run of the function leaves its session with a table that hides others of its name.
+#[test]
+fn an_answer_that_its_session_ended_with_counts_on_the_next_one() {
+    let server = Postgres::fresh("answers");
+    server.run(
+        "CREATE FUNCTION sets() RETURNS int LANGUAGE plpgsql AS $$ BEGIN \
+         CREATE TEMP TABLE IF NOT EXISTS made (a int); RETURN 1; END $$",
+    );
+    let exporter = Exporter::serve(&format!(
+        "databases:\n  db: {}\nqueries:\n\
+         - {{name: plain, sql: SELECT 1 AS value, metrics: [{{name: plain}}]}}\n\
+         - {{name: asked, when: {{sql: SELECT sets()}}, sql: SELECT 2 AS value, metrics: [{{name: asked}}]}}\n\
+         - {{name: refused, when: {{sql: SELECT sets() = 0}}, sql: SELECT 3 AS value, metrics: [{{name: refused}}]}}\n\
+         - name: each\n  when: {{sql: SELECT sets() = 1}}\n  foreach: {{sql: SELECT sets() AS number}}\n  \
+           sql: SELECT 4 AS value WHERE $1 = '1'\n  metrics: [{{name: each}}]\n",
+        server.entry_with("read_only: false, max_connections: 1")
+    ));
+    for _ in 0..3 {
+        let page = checked(&exporter.metrics());
+        let value = |name: &str| page.series(name).iter().map(|row| row.value).collect::<Vec<_>>();
+        let found = ["plain", "asked", "refused", "each"].map(value);
+        assert_eq!(found, [vec![1.0], vec![2.0], vec![], vec![4.0]], "{}", exporter.log());
+        assert_eq!(page.series("sql_exporter_query_skipped").len(), 1);
+    }
+}
