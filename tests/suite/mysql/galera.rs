@@ -59,8 +59,8 @@ fn a_node_outside_its_cluster_shows_its_state_and_is_asked_for_no_kill() {
     // The server says 18446744073709551615.
     assert_eq!(value(&outside, "mysql_galera_cluster_changes_total"), None);
     assert_eq!(value(&outside, "users"), None);
-    let log = outside.log();
-    assert!(log.contains("WSREP has not yet prepared node") && !log.contains("KILL"), "{log}");
+    outside.wait_for_log("WSREP has not yet prepared node");
+    assert!(!outside.log().contains("KILL"), "{}", outside.log());
     let mut session = open(login(server.access())).unwrap();
     let (sink, health) = run(&mut *session, "SELECT count(*) FROM mysql.user", LONG);
     assert_eq!(sink.reason(), Reason::Server);
