@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::packets::{AuthPlugin, HandshakeResponse, SslRequest};
@@ -78,6 +79,8 @@ pub(super) struct LoginServer {
     /// Held by the one connection that ends statements on others.
     pub(super) killing: Mutex<()>,
     pub(super) suspects: SuspectStatements,
+    /// It accepts one command at a time.
+    pub(super) one_by_one: AtomicBool,
 }
 
 /// Where a server was reached: the exact address, so that a KILL reaches the same one.
@@ -110,6 +113,7 @@ impl LoginServer {
             refused_password: RefusedPassword::default(),
             killing: Mutex::new(()),
             suspects: SuspectStatements::default(),
+            one_by_one: AtomicBool::new(false),
         }
     }
 

@@ -63,6 +63,8 @@ pub(super) struct ProtocolClient {
     queued: VecDeque<Vec<u8>>,
     /// The lengths of those that were sent and not answered.
     in_flight: VecDeque<usize>,
+    /// How long they may be together; a single one may be longer.
+    most_in_flight: usize,
     /// When a command was sent while no other was in flight, until its answer begins.
     asked: Option<Instant>,
     /// The shortest time between such a command and its answer.
@@ -82,6 +84,7 @@ impl ProtocolClient {
             unanswerable: Vec::new(),
             queued: VecDeque::new(),
             in_flight: VecDeque::new(),
+            most_in_flight: MAX_UNANSWERED_BYTES,
             asked: None,
             round_trip: None,
             tracking: SessionTracking::default(),
@@ -91,6 +94,11 @@ impl ProtocolClient {
     /// What the login has agreed on.
     pub(super) fn set_tracking(&mut self, tracking: SessionTracking) {
         self.tracking = tracking;
+    }
+
+    /// From now on sends no command before the one before it is answered.
+    pub(super) fn send_one_by_one(&mut self) {
+        self.most_in_flight = 0;
     }
 
     pub(super) fn stream(&mut self) -> &mut ServerStream {
@@ -120,13 +128,13 @@ impl ProtocolClient {
         frame(&mut self.unanswerable, payload, 0);
     }
 
-    /// Sends the queued commands that fit into [`MAX_UNANSWERED_BYTES`].
+    /// Sends the queued commands that may be on their way together.
     fn send_queued(&mut self, by: Deadline) -> io::Result<()> {
         let mut bytes = Vec::new();
         let before: usize = self.in_flight.iter().sum();
         let was_idle = before == 0;
         while let Some(next) = self.queued.front()
-            && (self.in_flight.is_empty() || before + bytes.len() + next.len() <= MAX_UNANSWERED_BYTES)
+            && (self.in_flight.is_empty() || before + bytes.len() + next.len() <= self.most_in_flight)
         {
             self.in_flight.push_back(next.len());
             bytes.extend(self.queued.pop_front().unwrap_or_default());
