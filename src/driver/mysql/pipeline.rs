@@ -298,7 +298,7 @@ impl Pipeline {
             let longest = batch_start.elapsed().saturating_sub(timeouts_took);
             let answer = JobAnswer::new(result, took, longest, due, sent);
             if answer.is_server_timeout() {
-                timeouts_took += answer.time_limit();
+                timeouts_took += answer.sent.limits.time;
                 self.count_timeout(&answer, is_old);
             }
             let change = answer.session_change();
@@ -330,7 +330,7 @@ impl Pipeline {
 
     fn count_timeout(&mut self, answer: &JobAnswer, is_old: bool) {
         self.timeouts = self.timeouts.map(|count| count + 1);
-        if answer.is_at_administrators_limit() && is_old {
+        if answer.sent.limits.is_administrators && is_old {
             let why = "the limits of its user may be others now";
             self.refused_to_old = Some(Error::new(Reason::Lost, why));
         }

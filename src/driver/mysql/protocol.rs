@@ -21,7 +21,7 @@ use crate::driver::connection::read_buffer::ReadBuffer;
 use crate::driver::connection::stream::ServerStream;
 use crate::error::Error;
 
-use super::errors::CallError;
+use super::errors::{CallError, unreadable};
 use super::packet::{
     ColumnDefinition, MySqlError, MySqlValueSpans, PreparedStatement, ResultEnd, ResultHead, RowFormat,
     RowPacket, SessionTracking, is_end_of_columns,
@@ -285,7 +285,7 @@ impl ProtocolClient {
     pub(super) fn read_head(&mut self, by: Deadline) -> Result<ResultHead, CallError> {
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
         let head = ResultHead::read(self.payload(&packet), &self.tracking);
-        self.unless_error(head.ok_or_else(|| CallError::unreadable("the head of a result"))?)
+        self.unless_error(head.ok_or_else(|| unreadable("the head of a result"))?)
     }
 
     /// The definitions of so many columns, and the packet behind them.
@@ -298,7 +298,7 @@ impl ProtocolClient {
         for _ in 0..count {
             let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
             let column = ColumnDefinition::read(self.payload(&packet));
-            columns.push(column.ok_or_else(|| CallError::unreadable("the definition of a column"))?);
+            columns.push(column.ok_or_else(|| unreadable("the definition of a column"))?);
         }
         self.read_end_of_columns(by)?;
         Ok(columns)
@@ -311,7 +311,7 @@ impl ProtocolClient {
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
         match is_end_of_columns(self.payload(&packet)) {
             true => Ok(()),
-            false => Err(CallError::unreadable("more columns than it announced")),
+            false => Err(unreadable("more columns than it announced").into()),
         }
     }
 
@@ -326,7 +326,7 @@ impl ProtocolClient {
             packet => packet?,
         };
         let kind = RowPacket::read(self.payload(&packet), &self.tracking);
-        let kind = kind.ok_or_else(|| CallError::unreadable("a row"))?;
+        let kind = kind.ok_or_else(|| unreadable("a row"))?;
         Ok(Some((self.unless_error(kind)?, packet)))
     }
 
@@ -405,7 +405,7 @@ impl ProtocolClient {
                         }
                         let packet = self.payload(&packet);
                         let found = spans.find(packet, &columns, RowFormat::Text, usize::MAX);
-                        found.map_err(|_| CallError::unreadable("a row"))?;
+                        found.map_err(|_| unreadable("a row"))?;
                         let value = |column| spans.value(packet, column).flatten();
                         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                         keep((0..count).map(|column| value(column).map(text)).collect())?;
@@ -427,7 +427,7 @@ impl ProtocolClient {
                 self.end_answer();
                 Ok(())
             }
-            _ => Err(CallError::unreadable("rows where there are none")),
+            _ => Err(unreadable("rows where there are none").into()),
         }
     }
 
@@ -440,7 +440,7 @@ impl ProtocolClient {
             client.begin_answer(by)?;
             let packet = client.next_packet(MAX_HEAD_BYTES, by)?;
             let prepared = PreparedStatement::read(client.payload(&packet));
-            let prepared = prepared.ok_or_else(|| CallError::unreadable("a prepared statement"))?;
+            let prepared = prepared.ok_or_else(|| unreadable("a prepared statement"))?;
             let prepared = client.unless_error(prepared)?;
             if prepared.params > 0 {
                 // Only a run would need to know the parameters.

@@ -116,7 +116,11 @@ fn a_proxy_that_takes_one_command_at_a_time_is_asked_one_by_one() {
             assert!(matches!(health, Health::Clean), "{health:?}");
         }
     }
-    assert_eq!((connections.load(Ordering::Relaxed), cut.load(Ordering::Relaxed)), (3, 1), "it is learned once");
+    assert_eq!(
+        (connections.load(Ordering::Relaxed), cut.load(Ordering::Relaxed)),
+        (3, 1),
+        "it is learned once"
+    );
 }
 
 /// MySQL Router with `connection_sharing` greets with the thread 0, of which a server says that there is none.
