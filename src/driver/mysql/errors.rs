@@ -216,6 +216,9 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
     (&[1226], Reason::Server, "the server grants this user no more at the moment",
         "on the server: ALTER USER … WITH the resource that the message names (MAX_USER_CONNECTIONS, \
          MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR) and a higher number, or 0 for no limit"),
+    // ProxySQL, where a rule for SELECT names another hostgroup than the one that a SET has bound the session to.
+    (&[9005], Reason::Server, "ProxySQL sends the statements of the session to several hostgroups",
+        "in ProxySQL: a rule in mysql_query_rules before all others, with the user's name, one destination_hostgroup and apply = 1"),
     // A proxy in front of the server: it cannot be reached from there.
     (&[2002, 2003, 2005, 2006, 2013], Reason::Connect, "the proxy does not reach the server behind it", ""),
 ];
@@ -295,6 +298,7 @@ mod tests {
             (1184, Reason::Server),
             (1040, Reason::Server),
             (1226, Reason::Server),
+            (9005, Reason::Server),
         ] {
             let error = answer(number, "HY000").to_login_error();
             assert_eq!((error.reason(), error.sqlstate()), (reason, Some("HY000")));
