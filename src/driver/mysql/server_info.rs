@@ -191,12 +191,9 @@ impl ServerInfo {
     /// a stored function may have changed. `left` is left for the server's own work: its limit is a little earlier, so that
     /// its answer arrives in time and proves that it is alive.
     pub(super) fn limits(&self, left: Duration, read_only: bool) -> StatementLimits {
-        let ours = server_limit(left).max(SHORTEST_LIMIT);
-        // MySQL counts whole milliseconds: what we compare with is what it was told.
-        let ours = match self.dialect.flavor {
-            Flavor::MySql => Duration::from_millis(u64::try_from(ours.as_millis()).unwrap_or(u64::MAX)),
-            Flavor::MariaDb => ours,
-        };
+        // MySQL counts whole milliseconds: what we compare with is what the server was told.
+        let ours = server_limit(left).max(SHORTEST_LIMIT).as_millis();
+        let ours = Duration::from_millis(u64::try_from(ours).unwrap_or(u64::MAX));
         let theirs = self.state.limit.filter(|theirs| *theirs < ours);
         let time = theirs.unwrap_or(ours);
         let mut sql = self.dialect.set_limits(time, read_only);
