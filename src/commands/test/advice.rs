@@ -221,7 +221,8 @@ impl ConfiguredServer<'_> {
         match self.target.driver {
             "mysql" => format!(
                 "on the server: SELECT user, host, plugin, ssl_type FROM mysql.user WHERE user = '{user}'; `host` must fit \
-                 this machine, and an `ssl_type` of X509 or SPECIFIED needs a certificate: `tls.cert` and `tls.key`"
+                 this machine, an `ssl_type` of ANY needs TLS, which a socket does not have, and one of X509 or SPECIFIED \
+                 also a certificate: `tls.cert` and `tls.key`"
             ),
             "pgbouncer" => {
                 format!("in pgbouncer.ini: {user} must be in admin_users or stats_users, and in auth_file")

@@ -20,11 +20,6 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    /// The server's bytes do not follow the protocol.
-    pub(super) fn unreadable(what: &str) -> Self {
-        CallError::Broken(unreadable(what))
-    }
-
     pub(super) fn into_error(self) -> Error {
         match self {
             CallError::Server(error) => error.to_error(),
@@ -163,7 +158,9 @@ fn by_number(number: u16) -> Option<Reason> {
         // Disk full, out of memory, too many threads, storage engine and its files, a node that has left its Galera cluster,
         // shutdown, limits on sessions and statements, another server that a table is on.
         1016 | 1017 | 1021 | 1024 | 1030 | 1034 | 1035 | 1037 | 1038 | 1040 | 1041 | 1047 | 1053 | 1114
-        | 1135 | 1194 | 1195 | 1203 | 1226 | 1296 | 1429 | 1430 | 1461 | 1712 | 1812 | 1877 => Reason::Server,
+        | 1135 | 1194 | 1195 | 1203 | 1226 | 1296 | 1429 | 1430 | 1461 | 1712 | 1812 | 1877 | 3000 | 3015 => {
+            Reason::Server
+        }
         _ => return None,
     })
 }
@@ -219,6 +216,9 @@ const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
     (&[1226], Reason::Server, "the server grants this user no more at the moment",
         "on the server: ALTER USER … WITH the resource that the message names (MAX_USER_CONNECTIONS, \
          MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR) and a higher number, or 0 for no limit"),
+    // ProxySQL, where a rule for SELECT names another hostgroup than the one that a SET has bound the session to.
+    (&[9005], Reason::Server, "ProxySQL sends the statements of the session to several hostgroups",
+        "in ProxySQL: a rule in mysql_query_rules before all others, with the user's name, one destination_hostgroup and apply = 1"),
     // A proxy in front of the server: it cannot be reached from there.
     (&[2002, 2003, 2005, 2006, 2013], Reason::Connect, "the proxy does not reach the server behind it", ""),
 ];
@@ -251,6 +251,7 @@ mod tests {
             (1040, "08004", Reason::Server, false),
             (126, "HY000", Reason::Server, false),
             (1047, "08S01", Reason::Server, false),
+            (3015, "HY000", Reason::Server, false),
             (1053, "08S01", Reason::Server, true),
             (1927, "70100", Reason::Lost, true),
             (4031, "HY000", Reason::Lost, true),
@@ -297,6 +298,7 @@ mod tests {
             (1184, Reason::Server),
             (1040, Reason::Server),
             (1226, Reason::Server),
+            (9005, Reason::Server),
         ] {
             let error = answer(number, "HY000").to_login_error();
             assert_eq!((error.reason(), error.sqlstate()), (reason, Some("HY000")));

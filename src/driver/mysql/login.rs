@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::packets::{AuthPlugin, HandshakeResponse, SslRequest};
@@ -28,7 +29,7 @@ use crate::file;
 use crate::secret::Secret;
 
 use super::auth::{Channel, Credentials, Plugin, check_key};
-use super::errors::CallError;
+use super::errors::{CallError, unreadable};
 use super::packet::{LoginReply, MySqlError, ServerGreeting, SessionTracking};
 use super::protocol::ProtocolClient;
 use super::session_changes::SuspectStatements;
@@ -78,6 +79,8 @@ pub(super) struct LoginServer {
     /// Held by the one connection that ends statements on others.
     pub(super) killing: Mutex<()>,
     pub(super) suspects: SuspectStatements,
+    /// It accepts one command at a time.
+    pub(super) one_by_one: AtomicBool,
 }
 
 /// Where a server was reached: the exact address, so that a KILL reaches the same one.
@@ -110,6 +113,7 @@ impl LoginServer {
             refused_password: RefusedPassword::default(),
             killing: Mutex::new(()),
             suspects: SuspectStatements::default(),
+            one_by_one: AtomicBool::new(false),
         }
     }
 
@@ -196,12 +200,12 @@ impl LoginServer {
         let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
         let packet = client.payload(&packet);
         if packet.first() == Some(&0xff) {
-            let error = MySqlError::read(packet).ok_or_else(|| CallError::unreadable("its greeting"))?;
+            let error = MySqlError::read(packet).ok_or_else(|| unreadable("its greeting"))?;
             return Err(error.into());
         }
-        let greeting = ServerGreeting::read(packet).ok_or_else(|| CallError::unreadable("its greeting"))?;
+        let greeting = ServerGreeting::read(packet).ok_or_else(|| unreadable("its greeting"))?;
         if !greeting.capabilities.contains(REQUIRED) {
-            return Err(CallError::unreadable("a greeting of before MySQL 5.5"));
+            return Err(unreadable("a greeting of before MySQL 5.5").into());
         }
         let mut capabilities = ALWAYS | REQUIRED | (greeting.capabilities & OPTIONAL);
         let tracks_session = greeting.capabilities.contains(SESSION_TRACKING);
@@ -297,7 +301,7 @@ impl LoginServer {
         for _ in 0..MAX_LOGIN_REPLIES {
             let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
             let reply = LoginReply::read(client.payload(&packet));
-            let answer = match reply.ok_or_else(|| CallError::unreadable("an empty packet"))? {
+            let answer = match reply.ok_or_else(|| unreadable("an empty packet"))? {
                 LoginReply::Done => return Ok(()),
                 LoginReply::Refused(error) => return Err(error.into()),
                 LoginReply::Switch { plugin: name, nonce: fresh } => {
@@ -313,7 +317,7 @@ impl LoginServer {
                 client.send_login(&answer, by)?;
             }
         }
-        Err(CallError::unreadable("a login without an end"))
+        Err(unreadable("a login without an end").into())
     }
 
     fn handshake_response(&self, capabilities: CapabilityFlags, plugin: Plugin, answer: &[u8]) -> Vec<u8> {

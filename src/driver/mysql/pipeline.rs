@@ -38,35 +38,21 @@ const MAX_STATEMENTS: usize = 4096;
 /// Jobs that have not ended, in order.
 pub(super) type Jobs<'j, 'q> = VecDeque<&'j mut Job<'q>>;
 
-/// How a statement is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Execution {
-    /// By its number in the server, with so many parameters.
-    Prepared { id: u32, parameters: usize },
-    /// As text: the server does not prepare its kind.
-    Text,
-}
-
-impl Execution {
-    fn number(self) -> Option<u32> {
-        match self {
-            Execution::Prepared { id, .. } => Some(id),
-            Execution::Text => None,
-        }
-    }
-}
-
-/// How the statements of one session are run, by name. The numbers are valid as long as the server's session: a reset ends
-/// them.
-type PreparedStatements = LruCache<String, Execution>;
+/// What the server has prepared in one session, by the statement's name; `None` for one of a kind that it does not prepare,
+/// which runs as text. The numbers are valid as long as the server's session: a reset ends them.
+type PreparedStatements = LruCache<String, Option<PreparedStatement>>;
 
 /// Adds a statement. Returns the number of one that the server may forget: the statement's own one of before, or that of
 /// the least recently used one.
-fn remember(statements: &mut PreparedStatements, sql: &Sql, execution: Execution) -> Option<u32> {
+fn remember(
+    statements: &mut PreparedStatements,
+    sql: &Sql,
+    prepared: Option<PreparedStatement>,
+) -> Option<u32> {
     let is_full = statements.len() >= MAX_STATEMENTS && !statements.contains_key(sql.name());
-    let removed = if is_full { statements.remove_lru().map(|(_, execution)| execution) } else { None };
-    let before = statements.insert(sql.name().to_owned(), execution);
-    removed.or(before).and_then(Execution::number)
+    let removed = if is_full { statements.remove_lru().map(|(_, prepared)| prepared) } else { None };
+    let before = statements.insert(sql.name().to_owned(), prepared);
+    removed.or(before).flatten().map(|prepared| prepared.id)
 }
 
 /// What it takes to run statements on one connection.
@@ -205,7 +191,6 @@ impl Pipeline {
         by: Deadline,
     ) -> Result<bool> {
         self.prepare_jobs(jobs, by)?;
-        self.end_unbound(jobs);
         if jobs.is_empty() {
             return Ok(false);
         }
@@ -236,8 +221,8 @@ impl Pipeline {
         let limits = self.info.limits(allowed, self.server.config.read_only);
         self.client.queue_query(&limits.sql);
         let format = match self.statements.get(job.sql.name()).copied() {
-            Some(Execution::Prepared { id, parameters }) if parameters <= job.parameters.len() => {
-                self.client.queue_execute(id, &job.parameters[..parameters]);
+            Some(Some(PreparedStatement { id, params, .. })) if params <= job.parameters.len() => {
+                self.client.queue_execute(id, &job.parameters[..params]);
                 RowFormat::Binary
             }
             // What the server refused to prepare it refuses again, or runs.
@@ -253,8 +238,8 @@ impl Pipeline {
     /// snapshot, which goes on to its end, and not where it may have written before.
     fn runs_again(&mut self, sql: &Sql, format: RowFormat, error: &MySqlError, is_old: bool) -> bool {
         if format == RowFormat::Binary && error.is_stale_statement() {
-            if let Some(id) = self.statements.remove(sql.name()).and_then(Execution::number) {
-                self.client.queue_close(id);
+            if let Some(prepared) = self.statements.remove(sql.name()).flatten() {
+                self.client.queue_close(prepared.id);
             }
             return true;
         }
@@ -313,7 +298,7 @@ impl Pipeline {
             let longest = batch_start.elapsed().saturating_sub(timeouts_took);
             let answer = JobAnswer::new(result, took, longest, due, sent);
             if answer.is_server_timeout() {
-                timeouts_took += answer.time_limit();
+                timeouts_took += answer.sent.limits.time;
                 self.count_timeout(&answer, is_old);
             }
             let change = answer.session_change();
@@ -345,7 +330,7 @@ impl Pipeline {
 
     fn count_timeout(&mut self, answer: &JobAnswer, is_old: bool) {
         self.timeouts = self.timeouts.map(|count| count + 1);
-        if answer.is_at_administrators_limit() && is_old {
+        if answer.sent.limits.is_administrators && is_old {
             let why = "the limits of its user may be others now";
             self.refused_to_old = Some(Error::new(Reason::Lost, why));
         }
@@ -405,15 +390,16 @@ impl Pipeline {
     }
 
     /// Prepares the statements that the session does not know. One that is refused runs as text, which has no parameters: its
-    /// jobs that bind some have ended. On an error, the job that caused it has ended.
+    /// jobs that bind some have ended, and so have those that bind too few. On an error, the job that caused it has ended.
     fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<()> {
         let start = Instant::now();
         let due = jobs.iter().map(|job| job.answer_due(start, by)).max().unwrap_or(by);
         let statements: Vec<&Sql> = jobs.iter().map(|job| job.sql).collect();
         let refused = match self.prepare_new(&statements, due) {
             Ok(refused) => refused,
-            Err((index, error)) if error.reason() == Reason::Timeout => {
-                if let Some(job) = jobs.remove(index) {
+            Err((slow, error)) if error.reason() == Reason::Timeout => {
+                let slow = jobs.iter().position(|job| job.sql.name() == slow.name());
+                if let Some(job) = slow.and_then(|index| jobs.remove(index)) {
                     let error =
                         Error::new(Reason::Timeout, "the server did not prepare the statement in time");
                     job.sink.end(Err(error), start.elapsed());
@@ -423,26 +409,21 @@ impl Pipeline {
             Err((_, error)) => return Err(error),
         };
         jobs.retain_mut(|job| {
-            let error = refused.iter().find(|(sql, _)| sql.name() == job.sql.name());
-            let Some((sql, error)) = error.filter(|_| !job.parameters.is_empty()) else { return true };
-            job.sink.end(Err(with_position(error.to_error(), sql.text())), start.elapsed());
+            let given = job.parameters.len();
+            let refusal = refused.iter().find(|(sql, _)| sql.name() == job.sql.name());
+            let error = match (refusal, self.statements.peek(job.sql.name())) {
+                // The server says what is wrong.
+                _ if given == 0 => return true,
+                (Some((sql, error)), _) => with_position(error.to_error(), sql.text()),
+                (None, Some(Some(PreparedStatement { params, .. }))) if *params > given => {
+                    too_few_parameters(*params, given)
+                }
+                _ => return true,
+            };
+            job.sink.end(Err(error), start.elapsed());
             false
         });
         Ok(())
-    }
-
-    /// Ends the jobs that bind fewer parameters than their statements have. Of one that binds none, the server says it.
-    fn end_unbound(&self, jobs: &mut Jobs<'_, '_>) {
-        jobs.retain_mut(|job| match self.statements.peek(job.sql.name()) {
-            Some(Execution::Prepared { parameters, .. })
-                if !job.parameters.is_empty() && *parameters > job.parameters.len() =>
-            {
-                let error = too_few_parameters(*parameters, job.parameters.len());
-                job.sink.end(Err(error), Duration::ZERO);
-                false
-            }
-            _ => true,
-        });
     }
 
     /// Prepares the statements that the session does not know, and returns those that the server refused. An error says at
@@ -451,34 +432,31 @@ impl Pipeline {
         &mut self,
         statements: &[&'s Sql],
         by: Deadline,
-    ) -> Result<Vec<(&'s Sql, MySqlError)>, (usize, Error)> {
-        let mut new: Vec<(usize, &'s Sql)> = Vec::new();
-        for (index, sql) in statements.iter().enumerate() {
-            if !self.statements.contains_key(sql.name())
-                && !new.iter().any(|(_, other)| other.name() == sql.name())
-            {
-                new.push((index, sql));
+    ) -> Result<Vec<(&'s Sql, MySqlError)>, (&'s Sql, Error)> {
+        let mut new: Vec<&'s Sql> = Vec::new();
+        for sql in statements {
+            let is_known = self.statements.contains_key(sql.name());
+            if !is_known && !new.iter().any(|other| other.name() == sql.name()) {
+                new.push(sql);
             }
         }
         let mut refused = Vec::new();
         if new.is_empty() {
             return Ok(refused);
         }
-        let asked: Vec<&'s Sql> = new.iter().map(|(_, sql)| *sql).collect();
-        let answers = self.prepare_all(&asked, by, |prepared, _| prepared);
-        let answers =
-            answers.map_err(|(asked, error)| (new.get(asked).map_or(0, |(index, _)| *index), error))?;
-        for (sql, answer) in asked.into_iter().zip(answers) {
-            let execution = match answer {
-                Ok(prepared) => Execution::Prepared { id: prepared.id, parameters: prepared.params },
-                Err(error) if error.is_not_preparable() => Execution::Text,
+        let answers = self.prepare_all(&new, by, |prepared, _| prepared);
+        let answers = answers.map_err(|(index, error)| (new[index], error))?;
+        for (sql, answer) in new.into_iter().zip(answers) {
+            let prepared = match answer {
+                Ok(prepared) => Some(prepared),
+                Err(error) if error.is_not_preparable() => None,
                 // Refused, or no memory for it, or a lock: the next run tries again.
                 Err(error) => {
                     refused.push((sql, error));
                     continue;
                 }
             };
-            if let Some(id) = remember(&mut self.statements, sql, execution) {
+            if let Some(id) = remember(&mut self.statements, sql, prepared) {
                 self.client.queue_close(id);
             }
         }
@@ -524,22 +502,22 @@ mod tests {
 
     #[test]
     fn the_statement_that_was_not_used_for_longest_makes_room() {
-        let prepared = |id| Execution::Prepared { id, parameters: 0 };
+        let prepared = |id| Some(PreparedStatement { id, columns: 0, params: 0 });
         let mut cache = PreparedStatements::new(MAX_STATEMENTS);
         let texts: Vec<Sql> = (0..=MAX_STATEMENTS).map(|at| Sql::new(&format!("SELECT {at}"))).collect();
         for (id, sql) in (0..).zip(texts.iter().take(MAX_STATEMENTS)) {
             assert_eq!(remember(&mut cache, sql, prepared(id)), None);
         }
         assert_eq!(cache.get(texts[0].name()), Some(&prepared(0)));
-        assert_eq!(remember(&mut cache, &texts[MAX_STATEMENTS], Execution::Text), Some(1));
+        assert_eq!(remember(&mut cache, &texts[MAX_STATEMENTS], None), Some(1));
         assert!(
             cache.contains_key(texts[0].name())
                 && !cache.contains_key(texts[1].name())
                 && cache.contains_key(texts[MAX_STATEMENTS].name())
         );
         assert_eq!(remember(&mut cache, &texts[0], prepared(9)), Some(0), "prepared again");
-        assert_eq!(cache.remove(texts[0].name()).and_then(Execution::number), Some(9));
-        assert_eq!(cache.remove(texts[MAX_STATEMENTS].name()).and_then(Execution::number), None);
+        assert_eq!(cache.remove(texts[0].name()).flatten().map(|prepared| prepared.id), Some(9));
+        assert_eq!(cache.remove(texts[MAX_STATEMENTS].name()).flatten(), None);
         cache.clear();
         assert!(!cache.contains_key(texts[2].name()));
     }

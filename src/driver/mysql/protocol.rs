@@ -21,7 +21,7 @@ use crate::driver::connection::read_buffer::ReadBuffer;
 use crate::driver::connection::stream::ServerStream;
 use crate::error::Error;
 
-use super::errors::CallError;
+use super::errors::{CallError, unreadable};
 use super::packet::{
     ColumnDefinition, MySqlError, MySqlValueSpans, PreparedStatement, ResultEnd, ResultHead, RowFormat,
     RowPacket, SessionTracking, is_end_of_columns,
@@ -63,6 +63,8 @@ pub(super) struct ProtocolClient {
     queued: VecDeque<Vec<u8>>,
     /// The lengths of those that were sent and not answered.
     in_flight: VecDeque<usize>,
+    /// How long they may be together; a single one may be longer.
+    most_in_flight: usize,
     /// When a command was sent while no other was in flight, until its answer begins.
     asked: Option<Instant>,
     /// The shortest time between such a command and its answer.
@@ -82,6 +84,7 @@ impl ProtocolClient {
             unanswerable: Vec::new(),
             queued: VecDeque::new(),
             in_flight: VecDeque::new(),
+            most_in_flight: MAX_UNANSWERED_BYTES,
             asked: None,
             round_trip: None,
             tracking: SessionTracking::default(),
@@ -91,6 +94,11 @@ impl ProtocolClient {
     /// What the login has agreed on.
     pub(super) fn set_tracking(&mut self, tracking: SessionTracking) {
         self.tracking = tracking;
+    }
+
+    /// From now on sends no command before the one before it is answered.
+    pub(super) fn send_one_by_one(&mut self) {
+        self.most_in_flight = 0;
     }
 
     pub(super) fn stream(&mut self) -> &mut ServerStream {
@@ -120,13 +128,13 @@ impl ProtocolClient {
         frame(&mut self.unanswerable, payload, 0);
     }
 
-    /// Sends the queued commands that fit into [`MAX_UNANSWERED_BYTES`].
+    /// Sends the queued commands that may be on their way together.
     fn send_queued(&mut self, by: Deadline) -> io::Result<()> {
         let mut bytes = Vec::new();
         let before: usize = self.in_flight.iter().sum();
         let was_idle = before == 0;
         while let Some(next) = self.queued.front()
-            && (self.in_flight.is_empty() || before + bytes.len() + next.len() <= MAX_UNANSWERED_BYTES)
+            && (self.in_flight.is_empty() || before + bytes.len() + next.len() <= self.most_in_flight)
         {
             self.in_flight.push_back(next.len());
             bytes.extend(self.queued.pop_front().unwrap_or_default());
@@ -277,7 +285,7 @@ impl ProtocolClient {
     pub(super) fn read_head(&mut self, by: Deadline) -> Result<ResultHead, CallError> {
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
         let head = ResultHead::read(self.payload(&packet), &self.tracking);
-        self.unless_error(head.ok_or_else(|| CallError::unreadable("the head of a result"))?)
+        self.unless_error(head.ok_or_else(|| unreadable("the head of a result"))?)
     }
 
     /// The definitions of so many columns, and the packet behind them.
@@ -290,7 +298,7 @@ impl ProtocolClient {
         for _ in 0..count {
             let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
             let column = ColumnDefinition::read(self.payload(&packet));
-            columns.push(column.ok_or_else(|| CallError::unreadable("the definition of a column"))?);
+            columns.push(column.ok_or_else(|| unreadable("the definition of a column"))?);
         }
         self.read_end_of_columns(by)?;
         Ok(columns)
@@ -303,7 +311,7 @@ impl ProtocolClient {
         let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
         match is_end_of_columns(self.payload(&packet)) {
             true => Ok(()),
-            false => Err(CallError::unreadable("more columns than it announced")),
+            false => Err(unreadable("more columns than it announced").into()),
         }
     }
 
@@ -318,7 +326,7 @@ impl ProtocolClient {
             packet => packet?,
         };
         let kind = RowPacket::read(self.payload(&packet), &self.tracking);
-        let kind = kind.ok_or_else(|| CallError::unreadable("a row"))?;
+        let kind = kind.ok_or_else(|| unreadable("a row"))?;
         Ok(Some((self.unless_error(kind)?, packet)))
     }
 
@@ -397,7 +405,7 @@ impl ProtocolClient {
                         }
                         let packet = self.payload(&packet);
                         let found = spans.find(packet, &columns, RowFormat::Text, usize::MAX);
-                        found.map_err(|_| CallError::unreadable("a row"))?;
+                        found.map_err(|_| unreadable("a row"))?;
                         let value = |column| spans.value(packet, column).flatten();
                         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                         keep((0..count).map(|column| value(column).map(text)).collect())?;
@@ -419,7 +427,7 @@ impl ProtocolClient {
                 self.end_answer();
                 Ok(())
             }
-            _ => Err(CallError::unreadable("rows where there are none")),
+            _ => Err(unreadable("rows where there are none").into()),
         }
     }
 
@@ -432,7 +440,7 @@ impl ProtocolClient {
             client.begin_answer(by)?;
             let packet = client.next_packet(MAX_HEAD_BYTES, by)?;
             let prepared = PreparedStatement::read(client.payload(&packet));
-            let prepared = prepared.ok_or_else(|| CallError::unreadable("a prepared statement"))?;
+            let prepared = prepared.ok_or_else(|| unreadable("a prepared statement"))?;
             let prepared = client.unless_error(prepared)?;
             if prepared.params > 0 {
                 // Only a run would need to know the parameters.

@@ -212,7 +212,7 @@ pub(super) struct JobAnswer {
     is_late: bool,
     /// The server's limit may have ended the statement.
     may_be_at_limit: bool,
-    sent: SentJob,
+    pub(super) sent: SentJob,
 }
 
 impl JobAnswer {
@@ -266,15 +266,6 @@ impl JobAnswer {
             }
             Err(_) => SessionChange::None,
         }
-    }
-
-    /// The limit that the server was told.
-    pub(super) fn time_limit(&self) -> Duration {
-        self.sent.limits.time
-    }
-
-    pub(super) fn is_at_administrators_limit(&self) -> bool {
-        self.sent.limits.is_administrators
     }
 
     /// Ends the job, and returns why it failed. `interrupted`: its result is incomplete.

@@ -191,12 +191,9 @@ impl ServerInfo {
     /// a stored function may have changed. `left` is left for the server's own work: its limit is a little earlier, so that
     /// its answer arrives in time and proves that it is alive.
     pub(super) fn limits(&self, left: Duration, read_only: bool) -> StatementLimits {
-        let ours = server_limit(left).max(SHORTEST_LIMIT);
-        // MySQL counts whole milliseconds: what we compare with is what it was told.
-        let ours = match self.dialect.flavor {
-            Flavor::MySql => Duration::from_millis(u64::try_from(ours.as_millis()).unwrap_or(u64::MAX)),
-            Flavor::MariaDb => ours,
-        };
+        // MySQL counts whole milliseconds: what we compare with is what the server was told.
+        let ours = server_limit(left).max(SHORTEST_LIMIT).as_millis();
+        let ours = Duration::from_millis(u64::try_from(ours).unwrap_or(u64::MAX));
         let theirs = self.state.limit.filter(|theirs| *theirs < ours);
         let time = theirs.unwrap_or(ours);
         let mut sql = self.dialect.set_limits(time, read_only);
@@ -234,15 +231,16 @@ impl ServerInfo {
 
 /// What each session starts with, and starts with again when it was reset.
 fn start_statements(session_sql: &[String]) -> Vec<String> {
-    // The server's `sql_select_limit` would leave rows out without a word.
-    let texts = "SET NAMES utf8mb4,sql_select_limit=18446744073709551615";
+    let texts = "SET NAMES utf8mb4";
+    // The server's own limit would leave rows out without a word. This one is none.
+    let all_rows = "SET sql_select_limit=18446744073709551615";
     // Which variables is told on MariaDB only: MySQL counts the statements in one, which changes each time. X'' as '' is NULL,
     // and refused, under MariaDB's EMPTY_STRING_IS_NULL.
     let track = "SET session_track_state_change=1,\
         session_track_system_variables=IF(VERSION() LIKE '%MariaDB%','*',X'')";
     // Without autocommit the first SELECT would open a transaction that never sees a later change. Answers are read as UTF-8.
     let last = "SET autocommit=1,character_set_results=utf8mb4";
-    [&[texts.to_owned(), track.to_owned()], session_sql, &[last.to_owned()]].concat()
+    [&[texts, all_rows, track].map(str::to_owned), session_sql, &[last.to_owned()]].concat()
 }
 
 /// Checks the answers to [`start_statements`].
@@ -251,8 +249,8 @@ fn check_start(
     answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
 ) -> Result<(), CallError> {
     next(answers)?;
-    // A proxy, and a server that tells nothing, may not know the variables.
-    let _ = next(answers);
+    // A proxy, and a server that tells nothing, may not know the variables of these two.
+    let _ = (next(answers), next(answers));
     for number in 1..=session_sql.len() {
         next(answers).map_err(|error| in_session_sql(number, error))?;
     }

@@ -2,6 +2,7 @@
 //! batches, and the KILL that stops what it runs. `pipeline` runs the batches.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mysql_common::constants::Command;
@@ -39,9 +40,26 @@ pub(super) struct MySqlSession {
 }
 
 impl MySqlSession {
-    /// Logs in, runs `session_sql`, learns what the server is.
+    /// Logs in, runs `session_sql`, learns what the server is. Some proxies (ProxySQL) close the connection of a client that
+    /// sends a command before the one before it is answered: then it tries again with one at a time.
     pub(super) fn open(server: &Arc<LoginServer>, by: Deadline) -> Result<Self> {
+        let one_by_one = server.one_by_one.load(Ordering::Relaxed);
+        let opened = match Self::log_in(server, one_by_one, by) {
+            Err(CallError::Broken(error)) if error.reason() == Reason::Lost && !one_by_one => {
+                let opened = Self::log_in(server, true, by);
+                server.one_by_one.store(opened.is_ok(), Ordering::Relaxed);
+                opened
+            }
+            opened => opened,
+        };
+        opened.map_err(CallError::into_login_error)
+    }
+
+    fn log_in(server: &Arc<LoginServer>, one_by_one: bool, by: Deadline) -> Result<Self, CallError> {
         let MySqlLoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
+        if one_by_one {
+            client.send_one_by_one();
+        }
         match ServerInfo::set_up(&mut client, &server.config, &version, tls, by) {
             Ok(info) => {
                 // The login's budget ends here; from now on each question has its own.
@@ -54,7 +72,7 @@ impl MySqlSession {
                 if matches!(error, CallError::Server(_)) {
                     client.quit(by.or_within(QUIT_TIMEOUT));
                 }
-                Err(error.into_login_error())
+                Err(error)
             }
         }
     }
@@ -242,6 +260,11 @@ impl Canceller for KillCanceller {
 impl KillCanceller {
     fn kill(&self, what: &str, by: Deadline) -> Result<()> {
         let thread = self.thread;
+        if thread == 0 {
+            // MySQL Router with connection_sharing. A server would say that it has no such thread.
+            let message = "a KILL needs the number of the server's thread, which the proxy in front of it does not tell";
+            return Err(Error::new(Reason::Server, message));
+        }
         // One such connection at a time: the server sees `max_connections` of ours and this one.
         let Some(_only) = self.server.killing.try_lock_until(by.moment()) else {
             let message = format!("KILL of thread {thread}: others before it took all the time");

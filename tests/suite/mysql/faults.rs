@@ -60,6 +60,85 @@ fn proxied(relay: impl Fn(TcpStream, TcpStream) + Clone + Send + 'static) -> u16
     })
 }
 
+/// The payloads of the packets that the client has sent, of which the first is read as it comes; `None` at their end.
+fn packets(client: &mut TcpStream) -> Option<Vec<Vec<u8>>> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 1 << 16]);
+    loop {
+        let mut packets = Vec::new();
+        let mut rest = &bytes[..];
+        while let [a, b, c, _, ..] = *rest
+            && let Some(packet) = rest.get(..4 + u32::from_le_bytes([a, b, c, 0]) as usize)
+        {
+            packets.push(packet.to_vec());
+            rest = &rest[packet.len()..];
+        }
+        if rest.is_empty() && !packets.is_empty() {
+            return Some(packets);
+        }
+        match client.read(&mut buffer) {
+            Ok(read @ 1..) => bytes.extend_from_slice(&buffer[..read]),
+            _ => return None,
+        }
+    }
+}
+
+/// As ProxySQL 2.7 does: a command that comes with another one that is not answered ends the connection. What has no answer
+/// may stand before one.
+#[test]
+fn a_proxy_that_takes_one_command_at_a_time_is_asked_one_by_one() {
+    const CLOSES_A_STATEMENT: u8 = 25;
+    let real = MariaDb::shared("mysql").port;
+    let (connections, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (opened, closed) = (Arc::clone(&connections), Arc::clone(&cut));
+    let port = scripted(move |mut client| {
+        opened.fetch_add(1, Ordering::Relaxed);
+        let Ok(mut server) = TcpStream::connect(("127.0.0.1", real)) else { return };
+        let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+        while let Some(packets) = packets(&mut client) {
+            let answered = packets.iter().filter(|packet| packet[4] != CLOSES_A_STATEMENT).count();
+            if answered > 1 {
+                closed.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            if server.write_all(&packets.concat()).is_err() {
+                break;
+            }
+        }
+        let _ = (server.shutdown(Shutdown::Both), client.shutdown(Shutdown::Both));
+    });
+    let endpoint = mysql::endpoint(at(port));
+    for _ in 0..2 {
+        let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+        for sql in ["SELECT 1", "SELECT @a := 1", "SELECT 2"] {
+            let (sink, health) = run(&mut *session, sql, LONG);
+            assert_eq!(sink.good().len(), 1);
+            assert!(matches!(health, Health::Clean), "{health:?}");
+        }
+    }
+    assert_eq!(
+        (connections.load(Ordering::Relaxed), cut.load(Ordering::Relaxed)),
+        (3, 1),
+        "it is learned once"
+    );
+}
+
+/// MySQL Router with `connection_sharing` greets with the thread 0, of which a server says that there is none.
+#[test]
+fn without_the_number_of_a_thread_no_kill_counts_as_done() {
+    let port = proxied(|mut server, mut client| {
+        let mut greeting = [0; 1024];
+        let length = server.read(&mut greeting).unwrap_or(0);
+        let end_of_version = greeting.iter().skip(5).position(|byte| *byte == 0).unwrap() + 5;
+        greeting[end_of_version + 1..][..4].fill(0);
+        let _ = client.write_all(&greeting[..length]).and_then(|()| std::io::copy(&mut server, &mut client));
+    });
+    let mut session = open(at(port)).unwrap();
+    run(&mut *session, "SELECT 1", LONG).0.good();
+    let error = session.canceller().cancel(Deadline::within(LONG)).unwrap_err();
+    assert!(error.message().contains("number of the server's thread"), "{error}");
+}
+
 #[test]
 fn an_unknown_database_and_a_denied_one_are_told_apart() {
     let server = MariaDb::fresh("faults");

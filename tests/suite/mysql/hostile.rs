@@ -103,6 +103,10 @@ fn serve(mut stream: TcpStream, other: impl Fn(&mut TcpStream, &[u8]) -> bool) {
                 rows(&mut stream, &["0"]);
             }
             (3, "SELECT @@lock_wait_timeout") => rows(&mut stream, &["100"]),
+            // As a proxy that does not know these variables.
+            (3, text) if text.contains("sql_select_limit") || text.contains("session_track") => {
+                let _ = send(&mut stream, 1, &refusal(1193, "Unknown system variable"));
+            }
             (3, text) if text.starts_with("SET ") => drop(send(&mut stream, 1, OK)),
             (3, text) if text.starts_with("SELECT @@time_zone") => {
                 let _ = send(&mut stream, 1, &refusal(1193, "no"));
