@@ -41,17 +41,19 @@ pub(super) struct MySqlSession {
 
 impl MySqlSession {
     /// Logs in, runs `session_sql`, learns what the server is. Some proxies (ProxySQL) close the connection of a client that
-    /// sends a command before the one before it is answered: then it tries again with one at a time.
+    /// sends a command before the one before it is answered. One connection may be lost by chance: after two in a row, it
+    /// tries with one command at a time, and stays with that if it works.
     pub(super) fn open(server: &Arc<LoginServer>, by: Deadline) -> Result<Self> {
-        let one_by_one = server.one_by_one.load(Ordering::Relaxed);
-        let opened = match Self::log_in(server, one_by_one, by) {
-            Err(CallError::Broken(error)) if error.reason() == Reason::Lost && !one_by_one => {
-                let opened = Self::log_in(server, true, by);
-                server.one_by_one.store(opened.is_ok(), Ordering::Relaxed);
-                opened
+        let known = server.one_by_one.load(Ordering::Relaxed);
+        let mut opened = Self::log_in(server, known, by);
+        for one_by_one in [false, true] {
+            let is_lost = matches!(&opened, Err(CallError::Broken(error)) if error.reason() == Reason::Lost);
+            if known || !is_lost {
+                break;
             }
-            opened => opened,
-        };
+            opened = Self::log_in(server, one_by_one, by);
+            server.one_by_one.store(one_by_one && opened.is_ok(), Ordering::Relaxed);
+        }
         opened.map_err(CallError::into_login_error)
     }
 
