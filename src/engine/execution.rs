@@ -101,7 +101,7 @@ impl BatchExecution<'_> {
                 apply.push(run);
                 continue;
             };
-            let relations = || run.spec.owner.database.relations();
+            let relations = || run.spec.owner.config.relations();
             match conditions::decide(self.live, when, relations, self.by) {
                 Err(none) => self.without_answer(run, none).usable()?,
                 Ok(WhenAnswer { applies, is_fresh }) => {

@@ -18,7 +18,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use super::disposal::{Disposal, server_work};
 use super::guarded_session::GuardedSession;
 use super::session_bound::SessionPlace;
-use crate::config::database::MAX_SESSIONS;
+use crate::config::target::MAX_SESSIONS;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, ServerFacts, ServerWork};
 use crate::error::{Error, Reason, Result};

@@ -12,9 +12,9 @@ use parking_lot::{Condvar, Mutex};
 use super::foreach::ForeachRun;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
-use crate::config;
 use crate::config::discover::Discover;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, TargetLabels};
@@ -200,7 +200,7 @@ pub enum ExpectedCost {
 /// while runs that began before it are under way.
 pub struct SampleOwner {
     /// The configuration.
-    pub database: Arc<config::database::Database>,
+    pub config: Arc<TargetConfig>,
     /// The labels that all its samples have.
     pub context: SampleContext,
 }
@@ -208,7 +208,7 @@ pub struct SampleOwner {
 impl SampleOwner {
     /// The target's name and labels on its counters.
     pub fn labels(&self) -> TargetLabels<'_> {
-        TargetLabels { name: &self.database.name, labels: &self.database.labels }
+        TargetLabels { name: &self.config.name, labels: &self.config.labels }
     }
 
     /// The same for one of its queries.
@@ -218,7 +218,7 @@ impl SampleOwner {
 
     /// `error` with the names of target and query.
     pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
-        let error = error.on_target(&self.database.name);
+        let error = error.on_target(&self.config.name);
         match query {
             Some(query) => error.in_query(&query.name),
             None => error,
@@ -241,7 +241,7 @@ pub struct RunSpec {
 impl RunSpec {
     /// How the target finds databases, where the run is that of the query that lists them.
     pub fn discover(&self) -> Option<&Discover> {
-        let discover = self.owner.database.discover.as_deref()?;
+        let discover = self.owner.config.discover.as_deref()?;
         let is_its = self.query.as_ref().is_some_and(|query| Arc::ptr_eq(query, &discover.query));
         is_its.then_some(discover)
     }
@@ -439,14 +439,10 @@ impl Run {
 #[cfg(test)]
 pub(crate) fn spec() -> RunSpec {
     use crate::metric::labels::LabelLimit;
-    let database = config::database::Database {
-        name: "a".to_owned(),
-        driver: "sqlite",
-        ..config::database::Database::default()
-    };
+    let config = TargetConfig { name: "a".to_owned(), driver: "sqlite", ..TargetConfig::default() };
     let context = SampleContext::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
     RunSpec {
-        owner: Arc::new(SampleOwner { database: Arc::new(database), context }),
+        owner: Arc::new(SampleOwner { config: Arc::new(config), context }),
         query: None,
         cache: Arc::default(),
     }

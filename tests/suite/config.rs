@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use sql_exporter::config;
 use sql_exporter::config::Config;
-use sql_exporter::config::database::Database;
 use sql_exporter::config::exporter::{Access, LabelsTooLong, QueryMetrics};
 use sql_exporter::config::listen::ListenAddress;
 use sql_exporter::config::query::Query;
 use sql_exporter::config::server_sharing;
+use sql_exporter::config::target::TargetConfig;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
 use sql_exporter::error::{Error, Reason, Result};
@@ -89,15 +89,15 @@ fn main_file(text: &str) -> Config {
     Folder::new().with("main.yaml", text).load()
 }
 
-fn target<'p>(config: &'p Config, name: &str) -> &'p Database {
+fn target<'p>(config: &'p Config, name: &str) -> &'p TargetConfig {
     config.targets.iter().find(|target| target.name == name).expect("the target")
 }
 
-fn query<'t>(target: &'t Database, name: &str) -> &'t Query {
+fn query<'t>(target: &'t TargetConfig, name: &str) -> &'t Query {
     target.queries.iter().find(|query| &*query.name == name).expect("the query")
 }
 
-fn names(target: &Database) -> Vec<&str> {
+fn names(target: &TargetConfig) -> Vec<&str> {
     target.queries.iter().map(|query| &*query.name).collect()
 }
 

@@ -76,13 +76,13 @@ impl ReportBuilder {
     fn about(&mut self, target: &Target, query: Option<&Query>) {
         self.labels.clear();
         let bytes = self.labels.bytes_mut();
-        own_label("target", target.database.name.as_str(), bytes);
+        own_label("target", target.config.name.as_str(), bytes);
         if let Some(query) = query {
             own_label("query", &query.name, bytes);
             own_label("collector", &query.collector, bytes);
         }
         self.labels.mark_gap();
-        for (name, value) in &target.database.labels {
+        for (name, value) in &target.config.labels {
             self.labels.push(name, value);
         }
     }
@@ -99,7 +99,7 @@ impl ReportBuilder {
         self.about(target, None);
         self.row(OwnFamily::TargetUp, &[], f64::from(scraped.up.is_ok()));
         if let Some(facts) = target.facts() {
-            let (driver, tls) = (target.database.driver, facts.tls.as_str());
+            let (driver, tls) = (target.config.driver, facts.tls.as_str());
             let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
             self.row(OwnFamily::TargetInfo, &own, 1.0);
         }
@@ -108,11 +108,11 @@ impl ReportBuilder {
 
     /// What stands under names that collectors give: of those with a query on this page.
     fn alias_rows(&mut self, scraped: &ScrapedTarget, took: Duration) {
-        let database = &scraped.target.database;
+        let config = &scraped.target.config;
         self.about(&scraped.target, None);
-        for alias in &database.aliases {
+        for alias in &config.aliases {
             let is_named =
-                |query: &&ScrapedQuery| alias.collectors.contains(&database.queries[query.index].collector);
+                |query: &&ScrapedQuery| alias.collectors.contains(&config.queries[query.index].collector);
             let mut queries = scraped.queries.iter().filter(is_named).peekable();
             if queries.peek().is_none() {
                 continue;
@@ -139,7 +139,7 @@ impl ReportBuilder {
         if shown == QueryMetrics::Failing && error.is_none() {
             return;
         }
-        self.about(target, Some(&target.database.queries[scraped.index]));
+        self.about(target, Some(&target.config.queries[scraped.index]));
         let skipped = match scraped.outcome.as_ref().map(|outcome| &outcome.end) {
             None => Some("disabled"),
             Some(RunEnd::Skipped(cause)) => Some(cause.reason()),
@@ -167,7 +167,7 @@ impl ReportBuilder {
 /// The families under names that collectors give to the exporter's own metrics, each once.
 pub(super) fn alias_families(scraped: &[ScrapedTarget]) -> Vec<Arc<Family>> {
     let mut families: Vec<Arc<Family>> = Vec::new();
-    for alias in scraped.iter().flat_map(|scraped| &scraped.target.database.aliases) {
+    for alias in scraped.iter().flat_map(|scraped| &scraped.target.config.aliases) {
         if families.iter().all(|known| known.name != alias.family.name) {
             families.push(Arc::clone(&alias.family));
         }

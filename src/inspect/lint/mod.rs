@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::error::{Error, SourcePosition};
 use crate::inspect::report::{Finding, Severity, without_secrets};
 use crate::metric::Metric;
@@ -135,7 +135,7 @@ impl FindingSink<'_> {
     }
 
     /// At a place of a target.
-    fn target(&mut self, target: &Database, place: &SourcePosition, advice: LintMessage) {
+    fn target(&mut self, target: &TargetConfig, place: &SourcePosition, advice: LintMessage) {
         self.add(target.source.lint_off.contains(self.code), place, advice);
     }
 
