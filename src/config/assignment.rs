@@ -187,7 +187,7 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
     }
     for (order, runs) in runs {
         let Some(query) = parts.queries.get(order) else { continue };
-        for (sql, place) in query.statements() {
+        for (key, sql, place) in query.statements() {
             // What several kinds of targets refuse in the same words is one fault.
             let mut refusals: Vec<(Error, Vec<usize>)> = Vec::new();
             for (allowed, targets) in &runs {
@@ -203,6 +203,7 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
                 let names: Vec<&str> = names.map(|target| target.name.as_str()).collect();
                 let error = Error::config(refused.message()).at(place.clone()).on_target(&several(&names));
                 let error = error.with_hint_if_any(refused.hint());
+                let error = if key == "sql" { error } else { error.about_key(key) };
                 reader.fault(if query.name.is_empty() { error } else { error.in_query(&query.name) });
             }
         }

@@ -21,7 +21,7 @@ const OUR_LABELS: [&str; 9] =
 /// Records every clash.
 pub(super) fn check(targets: &[TargetConfig], target_label: &str, reader: &Reader<'_>) {
     for target in targets {
-        own_labels(target, target_label, reader);
+        label_names(target, target_label, reader);
     }
     let metrics = running(targets);
     for (_, metric) in &metrics {
@@ -51,7 +51,7 @@ pub(super) fn running(targets: &[TargetConfig]) -> Vec<OfCollector<'_>> {
 }
 
 /// A target's labels among themselves and against those of our own rows.
-fn own_labels(target: &TargetConfig, target_label: &str, reader: &Reader<'_>) {
+fn label_names(target: &TargetConfig, target_label: &str, reader: &Reader<'_>) {
     let place = &target.source.labels;
     for (label, _) in &target.labels {
         let label = label.as_str();

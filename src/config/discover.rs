@@ -201,12 +201,9 @@ fn query(
 fn redacted(of_parent: &YamlValue, url: &str, parent: &str, name: &str) -> YamlValue {
     let mut redacted = of_parent.clone();
     let mut has_url = false;
-    if let YamlValue::Map(pairs) = &mut redacted {
-        pairs.retain(|(key, _)| key != "discover" && key != "url_file");
-        has_url = pairs.iter().any(|(key, _)| key == "url" || key == "connection_string");
-    }
+    redacted.retain(|key, _| key != "discover" && key != "url_file");
     for key in ["url", "connection_string"] {
-        redacted.set(key, YamlValue::text(url), false);
+        has_url |= redacted.set(key, YamlValue::text(url), false);
     }
     redacted.set("database", YamlValue::text(name), !has_url);
     redacted.set("discovered_by", YamlValue::text(parent), true);

@@ -37,7 +37,9 @@ fn of_target(target: &TargetConfig) -> YamlValue {
     let mut redacted = target.redacted.clone();
     redacted.set("driver", YamlValue::text(target.driver), true);
     redacted.set("labels", YamlValue::map(labels), true);
-    target.shown().into_iter().for_each(|(key, value)| redacted.set(key, value, true));
+    for (key, value) in target.shown() {
+        redacted.set(key, value, true);
+    }
     if !target.aliases.is_empty() {
         let aliases =
             target.aliases.iter().map(|alias| (&alias.family.name, YamlValue::text(alias.of.as_str())));

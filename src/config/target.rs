@@ -11,7 +11,7 @@ use crate::driver::{Drivers, Endpoint, RelationName, UNSUPPORTED_DRIVERS};
 use crate::error::SourcePosition;
 use crate::file;
 use crate::name::LabelName;
-use crate::yaml::keys::Keys;
+use crate::yaml::keys::{Keys, Origin};
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::aliases::Alias;
@@ -212,6 +212,24 @@ fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
         let place =
             endpoint.map_or_else(YamlValue::hidden, |endpoint| YamlValue::Text(endpoint.redacted_url()));
         redacted.set(key, place, false);
+    }
+    if let Some(login) = endpoint.and_then(Endpoint::connection_config) {
+        // A default that the entry or its URL replaces says nothing about the target.
+        let is_used = |key: &str, text: &str| match key {
+            "host" | "socket" => {
+                let host = text.trim_matches(['[', ']']);
+                login.hosts.iter().any(|known| known.host == host)
+                    || login.socket.as_ref().is_some_and(|socket| socket.ends_with(text))
+            }
+            "port" => login.hosts.iter().any(|known| known.port.to_string() == text.trim()),
+            "database" => login.database.as_deref() == Some(text),
+            "username" => login.username.as_deref() == Some(text),
+            _ => true,
+        };
+        redacted.retain(|key, value| match (keys.origin(key), value) {
+            (Some(Origin::Default), YamlValue::Text(text)) => is_used(key, text),
+            _ => true,
+        });
     }
     if let Some(program) = keys.texts("password_command").and_then(|argv| argv.into_iter().next()) {
         let command = YamlValue::List(vec![YamlValue::Text(program), YamlValue::hidden()]);

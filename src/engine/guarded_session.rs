@@ -3,13 +3,14 @@
 //! It is *dirty* from before each call until that came back clean: also after a panic. Knows no pool, no query and no retry rule.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
 use crate::driver::{Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql};
-use crate::error::{Reason, Result};
+use crate::error::{Error, Reason, Result};
 
 /// What its users noted about one session. The notes end with the session.
 #[derive(Default)]
@@ -176,4 +177,14 @@ impl GuardedSession {
         }
         answer
     }
+}
+
+/// Does `work` on a session. A panic in its driver, or in who receives its rows, costs the session.
+pub(super) fn catching_panics(work: impl FnOnce() -> Health) -> Health {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Health::Lost(Error::new(Reason::Panic, format!("a bug in sql-exporter, please report it: {text}")))
+    })
 }

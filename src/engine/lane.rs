@@ -36,7 +36,7 @@ pub fn start(sessions: &Arc<TargetSessions>) {
 }
 
 /// Puts a run that was too slow for its batch back into the queue, to run alone.
-pub(super) fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
+fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
     run.leave_batch();
     sessions.queue.lock().push(Arc::clone(run));
     start(sessions);
@@ -130,8 +130,14 @@ impl LaneBatch<'_> {
                 Err(error) => return self.fail(&error),
             };
             *self.canceller.lock() = Some(live.canceller());
-            let mut execution =
-                BatchExecution { sessions: self.sessions, live: &mut *live, by: self.by, fresh: !reused };
+            let requeue_alone = |run: &Arc<Run>| requeue_alone(self.sessions, run);
+            let mut execution = BatchExecution {
+                sessions: self.sessions,
+                live: &mut *live,
+                by: self.by,
+                fresh: !reused,
+                requeue_alone: &requeue_alone,
+            };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))

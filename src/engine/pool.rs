@@ -377,15 +377,17 @@ impl Pool {
     }
 
     fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
-        let max = slots.pool.max_size();
-        if self.late() < max as usize {
-            return Ok(());
-        }
-        let message = format!(
-            "all {max} sessions of the target are held by queries that do not end when they are cancelled"
-        );
-        Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
+        let most = slots.pool.max_size();
+        if self.late() < most as usize { Ok(()) } else { Err(wedged(most)) }
     }
+}
+
+/// Why nothing runs on a target of which every session is held past its deadline.
+pub fn wedged(most: u32) -> Error {
+    let message = format!(
+        "all {most} sessions of the target are held by queries that do not end when they are cancelled"
+    );
+    Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on")
 }
 
 /// ± 10 %, so that the sessions of many targets do not end together.

@@ -423,6 +423,20 @@ impl Run {
         self.state.lock().working.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// Why it failed, with the names of target and query. Of a timeout also how long it waited, where that was most of the
+    /// time: else the time that it had seems to be all of the scrape's.
+    pub fn explained(&self, error: Error) -> Error {
+        let (age, worked) = (self.began.elapsed(), self.worked());
+        let error = if error.reason() == Reason::Timeout && !worked.is_zero() && worked < age / 2 {
+            let waited = age.saturating_sub(worked);
+            let message = format!("{}; it had waited {waited:.1?} for a session", error.message());
+            error.with_message(message)
+        } else {
+            error
+        };
+        self.spec.owner.named(self.query(), error)
+    }
+
     /// True once a lane has taken it, or has tried to get a session for it: it did not only wait for a worker.
     pub fn was_tried(&self) -> bool {
         self.state.lock().tried

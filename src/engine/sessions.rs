@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::pool::{Pool, PoolLimits};
+use super::pool::{self, Pool, PoolLimits};
 use super::query_sink::SkippedValues;
 use crate::config::query::Query;
 use crate::config::target::TargetConfig;
@@ -210,9 +210,8 @@ impl TargetSessions {
             return Some(stopping());
         }
         let wedged = || {
-            let most = self.owner().config.max_connections;
-            let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
-            self.queue.lock().is_wedged(self.places()).then(|| Error::new(Reason::Wedged, text))
+            let is_wedged = self.queue.lock().is_wedged(self.places());
+            is_wedged.then(|| pool::wedged(self.owner().config.max_connections))
         };
         self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
     }
@@ -443,17 +442,8 @@ impl TargetSessions {
             }
             (end, _) => end,
         };
-        let (age, worked) = (run.began.elapsed(), run.worked());
         let end = match end {
-            // Else the time that it had seems to be all of the scrape's.
-            RunEnd::Failed(error)
-                if error.reason() == Reason::Timeout && !worked.is_zero() && worked < age / 2 =>
-            {
-                let waited = age.saturating_sub(worked);
-                let message = format!("{}; it had waited {waited:.1?} for a session", error.message());
-                RunEnd::Failed(owner.named(query, error.with_message(message)))
-            }
-            RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
+            RunEnd::Failed(error) => RunEnd::Failed(run.explained(error)),
             RunEnd::Partial(rendered, error) => RunEnd::Partial(rendered, owner.named(query, error)),
             RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),
             good => good,

@@ -180,8 +180,7 @@ impl Target {
             None if run.by.passed() => self.sessions.waited_in_line(&format!("{budget:.1?}"), run.by),
             _ => Error::new(Reason::Timeout, format!("no end within {budget:.1?}")),
         };
-        let error = self.owner.named(run.query(), error);
-        let outcome = run.outcome(RunEnd::Failed(error.clone()), run.worked(), false);
+        let outcome = run.outcome(RunEnd::Failed(run.explained(error.clone())), run.worked(), false);
         match stop {
             Some(stop) => stop(),
             None => self.sessions.shared.workers.release_late(),

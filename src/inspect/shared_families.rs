@@ -85,7 +85,7 @@ fn may_be_alike(one: &Metric, other: &Metric) -> bool {
     let fixed = |metric: &Metric| -> HashMap<String, String> {
         let labels = metric.labels.iter().filter_map(|(name, source)| match source {
             LabelSource::Fixed(value) => Some((name.as_str().to_owned(), value.clone())),
-            LabelSource::Column(_) | LabelSource::Own => None,
+            LabelSource::Column(_) | LabelSource::Type => None,
         });
         labels.collect()
     };

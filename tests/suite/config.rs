@@ -391,6 +391,26 @@ fn above_a_thousand_queries_only_failing_ones_have_rows_unless_it_is_written() {
     assert_eq!(main_file(&written).exporter.query_metrics, QueryMetrics::Full);
 }
 
+/// A reader would take them for where the target connects to.
+#[test]
+fn the_shown_entry_leaves_out_defaults_that_it_replaces() {
+    let config = main_file(
+        "defaults: {database: {host: default.example, port: 7000, database: defaults, username: nobody}}\n\
+         databases:\n  url: {url: 'postgres://me@own.example:7001/mine'}\n  socket: {driver: postgres, socket: /run/pg}\n  \
+         rest: {driver: postgres, username: me}\nqueries: []\n",
+    );
+    let shown = |name| target(&config, name).redacted.yaml();
+    assert_eq!(shown("url"), "url: postgres://me@own.example:7001/mine\n");
+    assert_eq!(
+        shown("socket"),
+        "driver: postgres\nsocket: /run/pg\nport: 7000\ndatabase: defaults\nusername: nobody\n"
+    );
+    assert_eq!(
+        shown("rest"),
+        "driver: postgres\nusername: me\nhost: default.example\nport: 7000\ndatabase: defaults\n"
+    );
+}
+
 /// A configuration with every section, cut and bent: each of these is an error or loads, and none panics.
 #[test]
 fn no_cut_and_no_stray_character_makes_the_load_panic() {

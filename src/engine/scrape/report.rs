@@ -12,7 +12,7 @@ use crate::config::query::Query;
 use crate::engine::run::RunEnd;
 use crate::engine::target::Target;
 use crate::exposition::block::Block;
-use crate::exposition::line::{LabelBytes, own_label};
+use crate::exposition::line::{self, LabelBytes};
 use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
@@ -57,10 +57,10 @@ static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
 struct ReportBuilder {
     /// One a family.
     blocks: Vec<Block>,
-    /// The labels of the target or the query at hand; a row's own label goes into the gap.
+    /// The labels of the target or the query at hand; those of a row go into the gap.
     labels: LabelBytes,
-    /// A row's own label.
-    own: Vec<u8>,
+    /// The labels of one row.
+    row_labels: Vec<u8>,
     /// Of names that collectors give, one a family.
     aliases: Vec<Block>,
 }
@@ -68,18 +68,18 @@ struct ReportBuilder {
 impl ReportBuilder {
     fn new() -> Self {
         let blocks = FAMILIES.iter().map(|family| Block::new(Arc::clone(family))).collect();
-        let (labels, own, aliases) = (LabelBytes::default(), Vec::new(), Vec::new());
-        ReportBuilder { blocks, labels, own, aliases }
+        let (labels, row_labels, aliases) = Default::default();
+        ReportBuilder { blocks, labels, row_labels, aliases }
     }
 
     /// The rows that follow are about this target, or this query of it.
     fn about(&mut self, target: &Target, query: Option<&Query>) {
         self.labels.clear();
         let bytes = self.labels.bytes_mut();
-        own_label("target", target.config.name.as_str(), bytes);
+        line::label("target", target.config.name.as_str(), bytes);
         if let Some(query) = query {
-            own_label("query", &query.name, bytes);
-            own_label("collector", &query.collector, bytes);
+            line::label("query", &query.name, bytes);
+            line::label("collector", &query.collector, bytes);
         }
         self.labels.mark_gap();
         for (name, value) in &target.config.labels {
@@ -87,11 +87,11 @@ impl ReportBuilder {
         }
     }
 
-    /// A row about what [`ReportBuilder::about`] named last, with labels of its own.
-    fn row(&mut self, family: OwnFamily, own: &[(&'static str, &str)], value: f64) {
-        self.own.clear();
-        own.iter().for_each(|(name, text)| own_label(name, text, &mut self.own));
-        self.blocks[family as usize].line(&self.labels, &self.own, value);
+    /// A row about what [`ReportBuilder::about`] named last, with these labels besides.
+    fn row(&mut self, family: OwnFamily, labels: &[(&'static str, &str)], value: f64) {
+        self.row_labels.clear();
+        labels.iter().for_each(|(name, text)| line::label(name, text, &mut self.row_labels));
+        self.blocks[family as usize].line(&self.labels, &self.row_labels, value);
     }
 
     fn target_rows(&mut self, scraped: &ScrapedTarget) {
@@ -100,8 +100,9 @@ impl ReportBuilder {
         self.row(OwnFamily::TargetUp, &[], f64::from(scraped.up.is_ok()));
         if let Some(facts) = target.facts() {
             let (driver, tls) = (target.config.driver, facts.tls.as_str());
-            let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
-            self.row(OwnFamily::TargetInfo, &own, 1.0);
+            let labels =
+                [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
+            self.row(OwnFamily::TargetInfo, &labels, 1.0);
         }
         self.row(OwnFamily::TargetBackoff, &[], target.backoff().as_secs_f64());
     }

@@ -62,7 +62,7 @@ fn recipe(le: LabelName, uses: Vec<ColumnUse>, shape: impl Bind + 'static) -> Re
         (value != 0.0)
             .then_some("is not a histogram: only 0, a histogram without observations, can stand for no rows")
     };
-    Recipe { own_label: Some(le), refuses_empty, ..Recipe::new(uses, shape) }
+    Recipe { type_label: Some(le), refuses_empty, ..Recipe::new(uses, shape) }
 }
 
 /// The columns of sum and count, where a shape has them.
