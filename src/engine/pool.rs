@@ -37,6 +37,10 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
+/// What gives a target more sessions.
+pub(super) const RAISE: &str =
+    "raise max_connections (of a database that was discovered also discover.max_connections)";
+
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
 #[derive(Clone)]
 pub struct Scheduler(Arc<ScheduledThreadPool>);
@@ -319,8 +323,7 @@ impl Pool {
         let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
             self.refuse_when_wedged(&slots)?;
             let message = format!("all {} sessions of the target are busy", slots.pool.max_size());
-            return Err(Error::new(Reason::Timeout, message)
-                .with_hint("raise max_connections or the scrape's interval"));
+            return Err(Error::new(Reason::Timeout, message).with_hint(RAISE));
         };
         // After a change of the limits meanwhile, sessions are in others.
         let now = self.slots();
@@ -499,7 +502,7 @@ impl Lease {
             self.origin.pool.refuse_when_wedged(&slots)?;
             if by.passed() {
                 let message = format!("all {most} sessions of the target are busy, or end in the server");
-                return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
+                return Err(Error::new(Reason::Timeout, message).with_hint(RAISE));
             }
             shared.freed.wait_for(&mut shared.counts.lock(), RESERVE_POLL.min(by.left()));
         }
