@@ -4,12 +4,11 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
-use crate::driver::{Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql};
+use crate::driver::{Column, Health, Job, Privileges, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 /// What its users noted about one session. The notes end with the session.
@@ -61,6 +60,15 @@ pub struct GuardedSession {
     pub notes: Notes,
 }
 
+/// What only looks at the session needs no guard.
+impl std::ops::Deref for GuardedSession {
+    type Target = dyn Session;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.session
+    }
+}
+
 impl GuardedSession {
     /// A session that has just been opened.
     pub fn new(session: Box<dyn Session>) -> Self {
@@ -82,16 +90,6 @@ impl GuardedSession {
         self.session
     }
 
-    /// [`Session::is_outdated`].
-    pub fn is_outdated(&self) -> bool {
-        self.session.is_outdated()
-    }
-
-    /// [`Session::round_trip_time`].
-    pub fn round_trip_time(&self) -> Duration {
-        self.session.round_trip_time()
-    }
-
     /// [`Session::run`].
     pub fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         self.guarded(|session| session.run(jobs, by))
@@ -110,11 +108,6 @@ impl GuardedSession {
     /// Somebody has taken its canceller and stops it, at a moment that nobody knows: it is not used again.
     pub fn note_stop(&mut self) {
         self.condition = SessionCondition::Stopped;
-    }
-
-    /// [`Session::objects_question`].
-    pub fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
-        self.session.objects_question(relations)
     }
 
     /// [`Session::refresh`].
@@ -145,16 +138,6 @@ impl GuardedSession {
     /// As there.
     pub fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
         self.asking(|session| session.privileges(by))
-    }
-
-    /// What was learned at login.
-    pub fn facts(&self) -> &ServerFacts {
-        self.session.facts()
-    }
-
-    /// Stops from elsewhere what this session runs; hand it to `Disposal::cancel`.
-    pub fn canceller(&self) -> Arc<dyn Canceller> {
-        self.session.canceller()
     }
 
     fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {

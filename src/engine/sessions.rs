@@ -16,7 +16,6 @@ use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
-use crate::telemetry::SkipReason;
 
 use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::discovery::Discovery;
@@ -463,10 +462,8 @@ impl TargetSessions {
         let telemetry = &self.shared.telemetry;
         if let Some(rendered) = end.rendered() {
             let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
-            for (left, count) in
-                [(SkipReason::Null, null), (SkipReason::Invalid, invalid), (SkipReason::Duplicate, duplicate)]
-            {
-                telemetry.skipped(owner.query_labels(query), left, count);
+            for (reason, count) in [("null", null), ("invalid", invalid), ("duplicate", duplicate)] {
+                telemetry.skipped(owner.query_labels(query), reason, count);
             }
         }
         if let Some(error) = end.error() {

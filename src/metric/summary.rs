@@ -30,7 +30,7 @@ pub(super) fn read(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recipe> {
     }
     let quantiles = if given[0] { quantiles? } else { Vec::new() };
     let rule = scale_rule(scale).unwrap_or_default();
-    let label = LabelName::new("quantile").ok()?;
+    let label = LabelName::of_code("quantile");
     let mut columns = Vec::new();
     let mut uses = Vec::new();
     for (quantile, name) in quantiles {

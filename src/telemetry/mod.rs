@@ -46,17 +46,6 @@ pub struct QueryLabels<'a> {
     pub collector: &'a str,
 }
 
-/// Why a value of a good result is left out: the label `reason` of `values_skipped_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SkipReason {
-    /// NULL with `null: skip`.
-    Null,
-    /// Not a number, with `invalid: skip`.
-    Invalid,
-    /// A repeated label set, with `duplicates: first`; a series that an earlier collector has on the target.
-    Duplicate,
-}
-
 /// A target's sessions by what they are doing: the label `state` of `sessions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionCounts {
@@ -126,7 +115,7 @@ macro_rules! families {
         impl Telemetry {
             fn empty() -> Self {
                 Telemetry {
-                    $($field: MetricRows::new(FamilyKind::$kind, $name, $help),)*
+                    $($field: MetricRows::new(FamilyKind::$kind, concat!("sql_exporter_", $name), $help),)*
                     loaded: Mutex::new(Timestamp::now()),
                 }
             }
@@ -193,16 +182,11 @@ impl Telemetry {
         self.query_errors.add(&subject.target.with(&own), 1);
     }
 
-    /// A good run left `count` values out.
-    pub fn skipped(&self, subject: QueryLabels<'_>, left: SkipReason, count: u64) {
-        let reason = match left {
-            SkipReason::Null => "null",
-            SkipReason::Invalid => "invalid",
-            SkipReason::Duplicate => "duplicate",
-        };
+    /// A good run left `count` values out: `null`, `invalid`, `duplicate`.
+    pub fn skipped(&self, subject: QueryLabels<'_>, reason: &str, count: u64) {
+        let own = [("query", subject.query), ("reason", reason)];
         if count > 0 {
-            self.values_skipped
-                .add(&subject.target.with(&[("query", subject.query), ("reason", reason)]), count);
+            self.values_skipped.add(&subject.target.with(&own), count);
         }
     }
 
@@ -395,8 +379,8 @@ mod tests {
         let telemetry = Telemetry::new();
         let target = TargetLabels { name: "a", labels: &[] };
         let subject = QueryLabels { target, query: "q", collector: "default" };
-        telemetry.skipped(subject, SkipReason::Null, 0);
-        telemetry.skipped(subject, SkipReason::Invalid, 2);
+        telemetry.skipped(subject, "null", 0);
+        telemetry.skipped(subject, "invalid", 2);
         let text = page(&telemetry);
         assert!(
             text.contains("values_skipped_total{target=\"a\",query=\"q\",reason=\"invalid\"} 2\n"),

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::MetricName;
 
 /// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every architecture that Rust supports on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -39,7 +38,7 @@ fn text(path: &str) -> Option<String> {
     Some(text)
 }
 
-const FAMILIES: [(&str, FamilyKind, &str); 7] = [
+const HEADS: [(&str, FamilyKind, &str); 7] = [
     ("process_cpu_seconds_total", FamilyKind::Counter, "User and system CPU time."),
     ("process_max_fds", FamilyKind::Gauge, "The soft limit of open file descriptors."),
     ("process_open_fds", FamilyKind::Gauge, "Open file descriptors."),
@@ -49,10 +48,8 @@ const FAMILIES: [(&str, FamilyKind, &str); 7] = [
     ("process_virtual_memory_bytes", FamilyKind::Gauge, "Virtual memory."),
 ];
 
-static PARSED_FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
-    let family = |(name, kind, help)| Some(Arc::new(Family::new(MetricName::new(name).ok()?, kind, help)));
-    FAMILIES.into_iter().filter_map(family).collect()
-});
+static FAMILIES: LazyLock<[Arc<Family>; 7]> =
+    LazyLock::new(|| HEADS.map(|(name, kind, help)| Family::ours(name, kind, help)));
 
 /// The families that can be read, each with its one sample.
 pub(super) fn read() -> Vec<Block> {
@@ -71,7 +68,7 @@ pub(super) fn read() -> Vec<Block> {
         block.sample(&[], value?);
         Some(block)
     };
-    PARSED_FAMILIES.iter().zip(values).filter_map(block).collect()
+    FAMILIES.iter().zip(values).filter_map(block).collect()
 }
 
 /// `/proc/self/stat` after the command's name, which may contain anything.

@@ -9,10 +9,7 @@ use prometheus::core::{Atomic as _, AtomicF64};
 
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::MetricName;
 
-/// The prefix of all our families.
-const PREFIX: &str = "sql_exporter_";
 /// Labels that identify the target and its query come first, as on the rows of a scrape; the others by name.
 const LEADING: [&str; 3] = ["target", "query", "collector"];
 
@@ -21,18 +18,15 @@ type LabelPairs = Vec<(String, String)>;
 
 /// One family's rows.
 pub(super) struct MetricRows {
-    /// `None` for a name that is not legal: its rows are not shown.
-    family: Option<Arc<Family>>,
+    family: Arc<Family>,
     /// A sorted list would be moved at each new row: thousands come at once where a server is down.
     rows: Mutex<BTreeMap<LabelPairs, AtomicF64>>,
 }
 
 impl MetricRows {
-    /// An empty family `sql_exporter_<name>` of counters or gauges.
-    pub(super) fn new(kind: FamilyKind, name: &str, help: &str) -> Self {
-        let name = MetricName::new(&format!("{PREFIX}{name}"));
-        let family = name.ok().map(|name| Arc::new(Family::new(name, kind, help)));
-        MetricRows { family, rows: Mutex::default() }
+    /// An empty family of counters or gauges.
+    pub(super) fn new(kind: FamilyKind, name: &'static str, help: &str) -> Self {
+        MetricRows { family: Family::ours(name, kind, help), rows: Mutex::default() }
     }
 
     /// Adds to a counter's row, which begins at 0.
@@ -60,7 +54,7 @@ impl MetricRows {
     /// The present rows; `None` where there are none.
     pub(super) fn block(&self) -> Option<Block> {
         let rows = self.rows.lock();
-        let mut block = Block::new(Arc::clone(self.family.as_ref()?));
+        let mut block = Block::new(Arc::clone(&self.family));
         for (labels, value) in &*rows {
             let labels: Vec<(&str, &str)> =
                 labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -15,7 +15,6 @@ use crate::exposition::block::Block;
 use crate::exposition::line::{self, LabelBytes};
 use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::MetricName;
 
 use super::ask::{ScrapeTime, ScrapedQuery, ScrapedTarget};
 
@@ -46,13 +45,8 @@ rows! {
     ScrapeSeriesLimit = "scrape_series_limit", "The limit max_series of one page.";
 }
 
-static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
-    let family = |&(name, help): &(&str, &str)| {
-        let name = MetricName::new(name).ok()?;
-        Some(Arc::new(Family::new(name, FamilyKind::Gauge, help)))
-    };
-    ROWS.iter().filter_map(family).collect()
-});
+static FAMILIES: LazyLock<Vec<Arc<Family>>> =
+    LazyLock::new(|| ROWS.iter().map(|(name, help)| Family::ours(name, FamilyKind::Gauge, help)).collect());
 
 struct ReportBuilder {
     /// One a family.

@@ -34,7 +34,7 @@ pub(super) fn read_gauge(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recipe>
 
 /// Takes the keys of one shape; those of the others are faults.
 fn read_shape(keys: &mut Keys<'_>, kind: FamilyKind) -> Option<Recipe> {
-    let layout = Layout { kind, le: LabelName::new("le").ok()? };
+    let layout = Layout { kind, le: LabelName::of_code("le") };
     if keys.has("bucket_columns") {
         keys.forbid(
             "le_column",
