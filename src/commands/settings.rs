@@ -136,12 +136,11 @@ impl CommandSettings {
         environment: &keys::Environment,
         drivers: &Drivers,
     ) -> Result<Config, InvalidConfig> {
-        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| InvalidConfig {
-            faults: vec![error],
-            warnings: Vec::new(),
-            files: Vec::new(),
-            exporter: None,
-        })?;
+        let file = self
+            .config
+            .clone()
+            .map_or_else(default_file, Ok)
+            .map_err(|error| InvalidConfig { faults: vec![error], ..InvalidConfig::default() })?;
         let mut config = config::load_or_invalid(&file, None, drivers, Reader::new(environment))?;
         let exporter = &mut config.exporter;
         if let Some(listen) = &self.listen {

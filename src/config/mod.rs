@@ -91,7 +91,7 @@ impl Config {
 }
 
 /// Why there is no config.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct InvalidConfig {
     /// All faults of all files, in file order; at least one.
     pub faults: Vec<Error>,
@@ -128,9 +128,8 @@ pub fn load_or_invalid(
     let main = text.and_then(|text| Document::parse(&name, file::base_folder(path), text));
     let main = main.map_err(|error| InvalidConfig {
         faults: vec![error],
-        warnings: Vec::new(),
         files: vec![name],
-        exporter: None,
+        ..InvalidConfig::default()
     })?;
     let environment = reader.environment();
     let loaded = LoadedFiles::open(main, path, drivers, &reader);

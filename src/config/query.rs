@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{Drivers, Sql};
-use crate::error::{Error, Reason, SourcePosition};
+use crate::error::SourcePosition;
 use crate::file;
 use crate::metric::Metric;
 use crate::metric::lint_off::{LintSubject, SilencedLints};
@@ -88,13 +88,6 @@ pub enum WithoutPrivilege {
 impl Choice for WithoutPrivilege {
     const WORDS: &'static [(&'static str, Self)] =
         &[("fail", WithoutPrivilege::Fail), ("skip", WithoutPrivilege::Skip)];
-}
-
-impl Query {
-    /// True where the query is skipped, instead of failing, after this answer of the server.
-    pub fn is_skipped_after(&self, error: &Error) -> bool {
-        self.without_privilege == WithoutPrivilege::Skip && error.reason() == Reason::Permission
-    }
 }
 
 impl WrittenQuery {

@@ -98,7 +98,7 @@ impl LaneBatch<'_> {
     fn run(&mut self) -> bool {
         if self.by.passed() {
             let late = || self.sessions.waited_in_line("until its deadline", self.by);
-            return self.fail(&self.sessions.last_refusal().unwrap_or_else(late));
+            return self.fail(&self.sessions.backoff.lock().last().cloned().unwrap_or_else(late));
         }
         let mut lease = match self.sessions.pool.lease(self.by) {
             Ok(lease) => lease,

@@ -13,7 +13,7 @@ use super::foreach::ForeachRun;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
 use crate::config::discover::Discover;
-use crate::config::query::Query;
+use crate::config::query::{Query, WithoutPrivilege};
 use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
@@ -88,7 +88,8 @@ impl RunEnd {
 
     /// The end of a query that the server answered with an error.
     pub fn of_error(query: Option<&Query>, error: Error) -> RunEnd {
-        if query.is_some_and(|query| query.is_skipped_after(&error)) {
+        let skips = query.is_some_and(|query| query.without_privilege == WithoutPrivilege::Skip);
+        if skips && error.reason() == Reason::Permission {
             RunEnd::Skipped(SkipCause::Refused(error))
         } else {
             RunEnd::Failed(error)
@@ -489,6 +490,21 @@ mod tests {
         let ended = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
         let numbers: Vec<usize> = ended.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [3, 4]);
+    }
+
+    /// Whether the server ended it, or its scrape gave it up.
+    #[test]
+    fn a_timeout_says_how_long_the_run_waited_where_that_was_most_of_its_time() {
+        let mut run = run();
+        let explained = |run: &Run, reason| run.explained(Error::new(reason, "no end")).message().to_owned();
+        run.began = Instant::now().checked_sub(Duration::from_secs(60)).expect("an uptime of a minute");
+        assert_eq!(explained(&run, Reason::Timeout), "no end", "no lane worked on it");
+        run.working(Arc::new(|| {}));
+        while run.worked().is_zero() {}
+        assert!(explained(&run, Reason::Timeout).starts_with("no end; it had waited "));
+        assert_eq!(explained(&run, Reason::Sql), "no end");
+        run.began = Instant::now();
+        assert_eq!(explained(&run, Reason::Timeout), "no end", "it had all of the time");
     }
 
     #[test]

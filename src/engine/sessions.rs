@@ -215,11 +215,6 @@ impl TargetSessions {
         self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
     }
 
-    /// Why the last attempt to open a session failed; `None` once one succeeded.
-    pub fn last_refusal(&self) -> Option<Error> {
-        self.backoff.lock().last().cloned()
-    }
-
     /// Why no session may be opened now: the last attempt failed, and its pause is not over.
     fn held_back(&self) -> Option<Error> {
         self.backoff.lock().left().map(|(left, error)| {

@@ -354,7 +354,9 @@ pub fn sample_context(exporter: &Exporter, target: Option<&TargetConfig>) -> Sam
     };
     let named = label.as_ref().zip(target).map(|(label, target)| (label, target.name.as_str()));
     let own = target.map_or(&[][..], |target| &target.labels);
-    SampleContext::new(named, own, limit).with_max_cell_bytes(exporter.max_cell_bytes)
+    let mut context = SampleContext::new(named, own, limit);
+    context.max_cell_bytes = exporter.max_cell_bytes;
+    context
 }
 
 /// Whether a name is one of `names`, of which there may be thousands; every name is, where there are none.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use super::privileges::{self, ServerReport};
 use super::runner::{OpenSession, Runner, WithoutThreads};
-use crate::config::conditions::When;
 use crate::config::packs;
 use crate::config::query::Query;
 use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
 use crate::driver::user_tables::{self, ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
-use crate::driver::{Flow, Row, ServerFacts, Sql};
+use crate::driver::{Flow, Row, Sql};
 use crate::engine::run::SkipCause;
 use crate::error::{Error, Result};
 use crate::value::Number;
@@ -125,15 +124,11 @@ fn fit(collector: &str, queries: &[&Query], session: &mut OpenSession) -> Result
             Err(error) if session.is_usable() => SkipCause::Refused(error),
             Err(error) => return Err(error),
         };
-        if !is_for_another(when, session.facts()) {
+        if when.flavor.is_empty() || when.flavor.contains(&session.facts().flavor.as_str()) {
             lacks.get_or_insert_with(|| what_lacks(collector, &unmet, &session.facts().flavor));
         }
     }
     Ok(lacks.map_or(Fit::OtherServer, Fit::Lacks))
-}
-
-fn is_for_another(when: &When, facts: &ServerFacts) -> bool {
-    !(when.flavor.is_empty() || when.flavor.contains(&facts.flavor.as_str()))
 }
 
 /// An extension, a relation and a privilege have names. Versions and settings are in the words of the collector.

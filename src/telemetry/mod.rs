@@ -16,6 +16,7 @@ use crate::exposition::FamilyKind;
 use crate::exposition::block::Block;
 use crate::exposition::page::Families;
 use crate::name::LabelName;
+use crate::value::float::of_count;
 
 use self::rows::MetricRows;
 
@@ -207,16 +208,16 @@ impl Telemetry {
 
     /// The workers now.
     pub fn workers(&self, now: WorkerGauges) {
-        self.workers.set(&[("state", "busy")], whole(now.busy));
-        self.workers.set(&[("state", "waiting")], whole(now.waiting));
-        self.workers_limit.set(&[], whole(now.limit));
-        self.late_workers.set(&[], whole(now.late));
+        self.workers.set(&[("state", "busy")], of_count(now.busy as u64));
+        self.workers.set(&[("state", "waiting")], of_count(now.waiting as u64));
+        self.workers_limit.set(&[], of_count(now.limit as u64));
+        self.late_workers.set(&[], of_count(now.late as u64));
     }
 
     /// A target's sessions now, and the most that may be open.
     pub fn sessions(&self, target: TargetLabels<'_>, now: SessionCounts, limit: u32) {
         for (state, count) in [("idle", now.idle), ("busy", now.busy), ("late", now.late)] {
-            self.sessions.set(&target.with(&[("state", state)]), whole(count));
+            self.sessions.set(&target.with(&[("state", state)]), of_count(count as u64));
         }
         self.sessions_limit.set(&target.with(&[]), f64::from(limit));
     }
@@ -227,8 +228,8 @@ impl Telemetry {
             rows.replace(now.iter().map(|(target, gauges)| (target.with(&[]), value(gauges))));
         };
         set(&self.discovery_success, |now| f64::from(now.success));
-        set(&self.discovery_targets, |now| whole(now.targets));
-        set(&self.discovery_dropped, |now| whole(now.dropped));
+        set(&self.discovery_targets, |now| of_count(now.targets as u64));
+        set(&self.discovery_dropped, |now| of_count(now.dropped as u64));
         set(&self.discovery_timestamp, |now| now.timestamp.map_or(0.0, Timestamp::unix_seconds));
     }
 
@@ -298,12 +299,6 @@ pub fn process() -> Families {
 
 fn families(blocks: impl IntoIterator<Item = Block>) -> Families {
     blocks.into_iter().map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
-}
-
-/// Counts of threads and sessions stay far below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "bounded by what one process can hold")]
-fn whole(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
+use crate::value::float::of_count;
 
 /// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every architecture that Rust supports on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -90,9 +91,8 @@ impl ProcStat {
     }
 
     /// The kernel counts pages.
-    #[expect(clippy::cast_precision_loss, reason = "a page has a few KiB")]
     fn resident(&self) -> Option<f64> {
-        Some(self.field(24)? * rustix::param::page_size() as f64)
+        Some(self.field(24)? * of_count(rustix::param::page_size() as u64))
     }
 
     fn start(&self) -> Option<f64> {
@@ -110,9 +110,8 @@ fn open_descriptors() -> Option<f64> {
     Some(f64::from(listed.saturating_sub(1)))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a limit of 2^53 or more is never reached")]
 fn descriptor_limit() -> Option<f64> {
-    rlimit::Resource::NOFILE.get_soft().ok().map(|limit| limit as f64)
+    rlimit::Resource::NOFILE.get_soft().ok().map(of_count)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use prometheus::core::{Atomic as _, AtomicF64};
 
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
+use crate::value::float::of_count;
 
 /// Labels that identify the target and its query come first, as on the rows of a scrape; the others by name.
 const LEADING: [&str; 3] = ["target", "query", "collector"];
@@ -30,9 +31,8 @@ impl MetricRows {
     }
 
     /// Adds to a counter's row, which begins at 0.
-    #[expect(clippy::cast_precision_loss, reason = "no process counts to 2^53")]
     pub(super) fn add(&self, labels: &[(&str, &str)], count: u64) {
-        self.update(labels, |row| row.inc_by(count as f64));
+        self.update(labels, |row| row.inc_by(of_count(count)));
     }
 
     /// Sets a gauge's row.

@@ -19,7 +19,7 @@ use crate::name::MetricName;
 
 /// The builders of one query, one a family, in the order first met.
 pub(super) struct BlockBuilders {
-    all: Vec<BlockBuilder>,
+    pub(super) all: Vec<BlockBuilder>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
     size_hint: SizeHint,
@@ -34,16 +34,6 @@ impl BlockBuilders {
     pub(super) fn new(max: usize, count: usize, size_hint: &SizeHint) -> Self {
         let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
         BlockBuilders { all: Vec::with_capacity(count), by_name, size_hint: size_hint.clone(), made: 0, max }
-    }
-
-    /// The builder at a position.
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut BlockBuilder> {
-        self.all.get_mut(at)
-    }
-
-    /// All of them.
-    pub(super) fn into_all(self) -> Vec<BlockBuilder> {
-        self.all
     }
 
     /// The position of a family's builder, begun where there is none, and whether it was.

@@ -97,11 +97,6 @@ impl SampleContext {
         };
         names.iter().zip(value).map(label).collect()
     }
-
-    /// The same with another limit of a value.
-    pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> SampleContext {
-        SampleContext { max_cell_bytes, ..self }
-    }
 }
 
 /// The sink for one run, or for one value of the query's `foreach`, whose `labels` all samples have. `size_hint`: the sizes of
@@ -303,7 +298,7 @@ impl<'q> BoundQuery<'q> {
             }
             let labels = set.write(row, context, scratch)?;
             let FamilyWriter { emit, builder, sums } = writers.of_row(row, builders, context.limit.bytes)?;
-            let Some(builder) = builders.get_mut(*builder) else { continue };
+            let Some(builder) = builders.all.get_mut(*builder) else { continue };
             let timestamp = timestamp.as_ref().map(|column| column.moment(row)).transpose()?;
             let (duplicates, sums) = (metric.duplicates, sums.as_mut());
             emit.row(row, labels, &mut Samples { builder, tally, duplicates, sums, timestamp })?;
@@ -321,7 +316,7 @@ impl<'q> BoundQuery<'q> {
         for BoundMetric { metric, writers, set, .. } in metrics {
             let Some(set) = sets.get(*set) else { continue };
             writers.each(|FamilyWriter { emit, builder, sums }| {
-                let Some(builder) = builders.get_mut(*builder) else { return Ok(()) };
+                let Some(builder) = builders.all.get_mut(*builder) else { return Ok(()) };
                 let (duplicates, sums) = (metric.duplicates, sums.as_mut());
                 let mut samples = Samples { builder, tally, duplicates, sums, timestamp: None };
                 call(metric, &mut **emit, &set.bytes, &mut samples)
@@ -345,13 +340,13 @@ impl<'q> BoundQuery<'q> {
         let BoundQuery { metrics, builders, .. } = &mut self;
         for BoundMetric { writers, .. } in metrics {
             writers.each(|FamilyWriter { builder, sums, .. }| {
-                match (builders.get_mut(*builder), sums.take()) {
+                match (builders.all.get_mut(*builder), sums.take()) {
                     (Some(builder), Some(sums)) => sums.write(builder),
                     _ => Ok(()),
                 }
             })?;
         }
-        let builders = self.builders.into_all();
+        let builders = self.builders.all;
         let size_hint = SizeHint::of(&builders);
         let blocks = builders.into_iter().filter_map(BlockBuilder::finish).map(Arc::new).collect();
         Ok(RenderedResult {

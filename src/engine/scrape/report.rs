@@ -15,6 +15,7 @@ use crate::exposition::block::Block;
 use crate::exposition::line::{self, LabelBytes};
 use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
+use crate::value::float::of_count;
 
 use super::ask::{ScrapeTime, ScrapedQuery, ScrapedTarget};
 
@@ -115,7 +116,7 @@ impl ReportBuilder {
             let value = match alias.of {
                 AliasOf::TargetUp => f64::from(scraped.up.is_ok()),
                 AliasOf::ScrapeDuration => took.as_secs_f64(),
-                AliasOf::Scrapes => count(scraped.target.scrapes()),
+                AliasOf::Scrapes => of_count(scraped.target.scrapes()),
                 AliasOf::ScrapeError => {
                     f64::from(scraped.up.is_err() || queries.any(|query| query.error().is_some()))
                 }
@@ -153,8 +154,8 @@ impl ReportBuilder {
             self.row(OwnFamily::QueryLastSuccess, &[], moment.unix_seconds());
         }
         if let Some(rendered) = outcome.end.rendered() {
-            self.row(OwnFamily::QueryRows, &[], count(rendered.rows));
-            self.row(OwnFamily::QuerySeries, &[], count(rendered.series));
+            self.row(OwnFamily::QueryRows, &[], of_count(rendered.rows));
+            self.row(OwnFamily::QuerySeries, &[], of_count(rendered.series));
         }
     }
 }
@@ -189,8 +190,8 @@ pub(super) fn report(
     for (family, value) in [
         (OwnFamily::ScrapeDuration, took.as_secs_f64()),
         (OwnFamily::ScrapeTimeout, time.budget.as_secs_f64()),
-        (OwnFamily::ScrapeSeries, count(series)),
-        (OwnFamily::ScrapeSeriesLimit, count(exporter.max_series)),
+        (OwnFamily::ScrapeSeries, of_count(series)),
+        (OwnFamily::ScrapeSeriesLimit, of_count(exporter.max_series)),
     ] {
         report.blocks[family as usize].sample(&[], value);
     }
@@ -201,13 +202,4 @@ pub(super) fn report(
         .chain(filled)
         .map(|block| (Arc::clone(&block.family), vec![Arc::new(block)]))
         .collect()
-}
-
-/// Counts on a page stay far below 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "bounded by max_rows and max_series, or by the life of a process"
-)]
-fn count(number: u64) -> f64 {
-    number as f64
 }
