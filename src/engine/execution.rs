@@ -33,7 +33,7 @@ pub(super) struct BatchExecution<'a> {
     /// It was opened for these runs: the target is up, whatever becomes of them.
     pub(super) fresh: bool,
     /// Takes back a run that was too slow for its batch.
-    pub(super) requeue_alone: &'a (dyn Fn(&Arc<Run>) + Sync),
+    pub(super) requeue_alone: fn(&Arc<TargetSessions>, &Arc<Run>),
 }
 
 impl BatchExecution<'_> {
@@ -220,7 +220,7 @@ impl BatchExecution<'_> {
                 let limited = together && run.has_run() && whole(query) > BATCH_ALLOWANCE;
                 let ended: query_sink::OnEnd<'_> = Box::new(move |verdict, took| {
                     if limited && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return requeue_alone(run);
+                        return requeue_alone(sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(is_server_answer);
                     sessions.finish(run, RunEnd::of_result(query, verdict), took, reached);

@@ -130,14 +130,8 @@ impl LaneBatch<'_> {
                 Err(error) => return self.fail(&error),
             };
             *self.canceller.lock() = Some(live.canceller());
-            let requeue_alone = |run: &Arc<Run>| requeue_alone(self.sessions, run);
-            let mut execution = BatchExecution {
-                sessions: self.sessions,
-                live: &mut *live,
-                by: self.by,
-                fresh: !reused,
-                requeue_alone: &requeue_alone,
-            };
+            let (sessions, by, fresh) = (self.sessions, self.by, !reused);
+            let mut execution = BatchExecution { sessions, live: &mut *live, by, fresh, requeue_alone };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))

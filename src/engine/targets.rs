@@ -140,7 +140,12 @@ impl Targets {
         let before = sources.files();
         let Refreshed { config, refused } = sources.refresh(&self.last_found(), environment);
         log_changes(&before, &sources.files());
-        log_refused(&refused);
+        if let Some(fault) = refused.first() {
+            log::error!(
+                "the databases that were found are not used, the last ones stay: {}",
+                fault.headline()
+            );
+        }
         let config = config?.with_exporter(self.exporter.clone());
         let (targets, ReloadSummary { changed, started, ended, .. }) = self.renewed(config, Renewal::Refresh);
         // A target file with an error is a change too, which its own line tells.
@@ -159,7 +164,6 @@ impl Targets {
     fn renewed(&self, config: Config, cause: Renewal) -> (Self, ReloadSummary) {
         warn_of_descriptors(&config);
         let Config { targets, exporter, sources, .. } = config;
-        let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
         let known: HashMap<&str, &Arc<Target>> =
             self.targets.iter().map(|target| (target.config.name.as_str(), target)).collect();
         let mut renewal = ReloadSummary { unchanged: 0, changed: 0, started: 0, ended: 0 };
@@ -171,7 +175,7 @@ impl Targets {
                 return Some(Arc::new(target));
             };
             // The default of `max_connections` depends on the other targets of the server.
-            let is_same = sampled_alike
+            let is_same = old.owner().context == context
                 && old.config.digest == config.digest
                 && old.config.max_connections == config.max_connections;
             if is_same && cause == Renewal::Refresh {
@@ -331,18 +335,6 @@ fn log_changes(before: &[TargetFileState], now: &[TargetFileState]) {
 /// One line for a target file whose present content is not used.
 pub fn log_unused(error: &Error) {
     log::error!("a target file is not used as it is now: {}", error.headline());
-}
-
-fn log_refused(faults: &[Error]) {
-    if let Some(fault) = faults.first() {
-        log::error!("the databases that were found are not used, the last ones stay: {}", fault.headline());
-    }
-}
-
-/// What of the exporter's section the targets' samples depend on.
-fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
-    let Exporter { target_label, max_label_length, labels_too_long, max_cell_bytes, .. } = exporter;
-    (target_label, *max_label_length, *labels_too_long, *max_cell_bytes)
 }
 
 /// What all samples of a target have; without one, what those of a test have.
