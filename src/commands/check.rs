@@ -293,7 +293,7 @@ fn explain(code: &str) -> Result<TerminalText, Error> {
     let mut out = TerminalText::default();
     out.styled(BOLD, lint.code);
     out.line(&format!("  {}", lint.about));
-    for rule in lint::RULES.iter().filter(|rule| rule.code == lint.code) {
+    for rule in lint::LINT_DETAILS.iter().filter(|details| details.lint == lint) {
         out.end_line();
         let width = width().clamp(DEFAULT_WIDTH / 2, MAX_TEXT_WIDTH);
         wrap(&rule.why, Some(width), "").iter().for_each(|line| out.line(line));

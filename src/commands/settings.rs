@@ -10,8 +10,8 @@ use crate::config::{self, Config, InvalidConfig, listen};
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging::LogFormat;
-use crate::yaml::keys;
 pub use crate::yaml::keys::process_environment;
+use crate::yaml::keys::{self, Reader};
 
 const PORT: u16 = 9399;
 const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/config.yaml"];
@@ -136,13 +136,12 @@ impl CommandSettings {
         environment: &keys::Environment,
         drivers: &Drivers,
     ) -> Result<Config, InvalidConfig> {
-        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| InvalidConfig {
-            faults: vec![error],
-            warnings: Vec::new(),
-            files: Vec::new(),
-            exporter: None,
-        })?;
-        let mut config = config::examine(&file, environment, drivers)?;
+        let file = self
+            .config
+            .clone()
+            .map_or_else(default_file, Ok)
+            .map_err(|error| InvalidConfig { faults: vec![error], ..InvalidConfig::default() })?;
+        let mut config = config::load_or_invalid(&file, None, drivers, Reader::new(environment))?;
         let exporter = &mut config.exporter;
         if let Some(listen) = &self.listen {
             exporter.listen.clone_from(listen);

@@ -15,7 +15,7 @@ use super::terminal::{
 };
 use super::{CommandResult, ReportFormat, counted, print_report, print_stderr};
 use crate::config::Config;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::Sql;
 use crate::error::{Error, Reason};
@@ -142,7 +142,7 @@ fn choose<'c>(
     config: &'c Config,
     options: &TryArgs,
     sql: Option<Sql>,
-) -> Result<(&'c Database, TriedStatement), Error> {
+) -> Result<(&'c TargetConfig, TriedStatement), Error> {
     let target = options.target.as_deref();
     let (target, statement) = match (&options.query, sql) {
         (Some(query), None) => {

@@ -13,7 +13,7 @@ use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::writer::digest_of;
 
 use super::conflicts;
-use super::database::Database;
+use super::target::TargetConfig;
 
 /// What stands under another name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ fn name(keys: &mut Keys<'_>, key: &'static str, suffix: &str) -> Option<MetricNa
 
 /// Gives each target its names. Clashes among them and with the metrics of queries are recorded; a name that two files give
 /// to the same thing is one family, with the first one's help.
-pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader: &Reader<'_>) {
+pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [TargetConfig], reader: &Reader<'_>) {
     let running: Vec<AliasEntry> =
         entries.into_iter().filter(|entry| targets.iter().any(|target| runs(target, entry))).collect();
     let mut known: HashMap<&str, &AliasEntry> = HashMap::new();
@@ -134,7 +134,7 @@ pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader:
 }
 
 /// No two families, of queries or under names of ours, write or reserve one name.
-fn clashes(running: &[AliasEntry], targets: &[Database], reader: &Reader<'_>) {
+fn clashes(running: &[AliasEntry], targets: &[TargetConfig], reader: &Reader<'_>) {
     let mut owners: HashMap<String, &AliasEntry> = HashMap::new();
     let clash = |entry: &AliasEntry, taken: &str, other: &str, place: &SourcePosition| {
         let (name, at) = (&entry.family.name, conflicts::file_and_line(place));
@@ -164,11 +164,15 @@ fn clashes(running: &[AliasEntry], targets: &[Database], reader: &Reader<'_>) {
 }
 
 /// True where an enabled query of the collector is assigned to the target.
-fn runs(target: &Database, entry: &AliasEntry) -> bool {
+fn runs(target: &TargetConfig, entry: &AliasEntry) -> bool {
     target.enabled && target.queries.iter().any(|query| query.enabled && query.collector == entry.collector)
 }
 
-fn of_target(target: &Database, running: &[AliasEntry], known: &HashMap<&str, &AliasEntry>) -> Vec<Alias> {
+fn of_target(
+    target: &TargetConfig,
+    running: &[AliasEntry],
+    known: &HashMap<&str, &AliasEntry>,
+) -> Vec<Alias> {
     let mut aliases: Vec<Alias> = Vec::new();
     for entry in running.iter().filter(|entry| runs(target, entry)) {
         let family = &known[entry.family.name.as_str()].family;

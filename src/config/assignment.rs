@@ -8,15 +8,15 @@ use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::Reader;
 
 use super::conditions::When;
-use super::database::{Database, DatabaseEntry};
 use super::glob::{self, Pattern};
 use super::query::{Query, QueryEntry, WrittenQuery};
 use super::selection::{KnownTargets, Overrides, TargetSelector};
+use super::target::{TargetConfig, TargetEntry};
 
 /// Everything read, before it is put together.
 pub(super) struct ConfigParts {
     /// In configuration order.
-    pub(super) targets: Vec<DatabaseEntry>,
+    pub(super) targets: Vec<TargetEntry>,
     /// In configuration order: the main file's, then those of each included file.
     pub(super) queries: Vec<QueryEntry>,
     /// Those at top level.
@@ -33,7 +33,7 @@ pub(super) struct ConfigParts {
 
 /// Gives each target its queries; also all queries, whether a target runs them or not, without what targets change.
 /// Faults are recorded.
-pub(super) fn assign(parts: ConfigParts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
+pub(super) fn assign(parts: ConfigParts, reader: &Reader<'_>) -> (Vec<TargetConfig>, Vec<Query>) {
     check_names(&parts.queries, reader);
     // Without targets every query would be at fault, and none of them is to blame.
     if (!parts.targets.is_empty() || parts.has_files) && parts.all_targets {
@@ -67,7 +67,7 @@ impl<'p> CommonQuery<'p> {
         CommonQuery { entry, written, query }
     }
 
-    fn on(&self, target: &DatabaseEntry) -> Arc<Query> {
+    fn on(&self, target: &TargetEntry) -> Arc<Query> {
         let written = target.overrides.apply(&self.entry.name, self.written.clone());
         if written == self.written {
             return Arc::clone(&self.query);
@@ -152,7 +152,7 @@ fn check_patterns(parts: &ConfigParts, reader: &Reader<'_>) {
 
 /// The names by which patterns mean a target. `srv/*` means all databases of `srv`: in the name of one, a `/` separates
 /// nothing.
-fn names_in_patterns(target: &DatabaseEntry) -> Vec<String> {
+fn names_in_patterns(target: &TargetEntry) -> Vec<String> {
     let mut names = vec![target.name.clone()];
     if let Some(by) = &target.discovered_by
         && let Some(database) = target.name.strip_prefix(&format!("{}/", by.target))
@@ -164,7 +164,7 @@ fn names_in_patterns(target: &DatabaseEntry) -> Vec<String> {
     names
 }
 
-fn queries_of(target: &DatabaseEntry, common: &[CommonQuery<'_>]) -> Vec<Arc<Query>> {
+fn queries_of(target: &TargetEntry, common: &[CommonQuery<'_>]) -> Vec<Arc<Query>> {
     let names = names_in_patterns(target);
     let runs = |query: &QueryEntry| {
         let is_meant =
@@ -187,7 +187,7 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
     }
     for (order, runs) in runs {
         let Some(query) = parts.queries.get(order) else { continue };
-        for (sql, place) in query.statements() {
+        for (key, sql, place) in query.statements() {
             // What several kinds of targets refuse in the same words is one fault.
             let mut refusals: Vec<(Error, Vec<usize>)> = Vec::new();
             for (allowed, targets) in &runs {
@@ -203,6 +203,7 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
                 let names: Vec<&str> = names.map(|target| target.name.as_str()).collect();
                 let error = Error::config(refused.message()).at(place.clone()).on_target(&several(&names));
                 let error = error.with_hint_if_any(refused.hint());
+                let error = if key == "sql" { error } else { error.about_key(key) };
                 reader.fault(if query.name.is_empty() { error } else { error.in_query(&query.name) });
             }
         }
@@ -226,7 +227,7 @@ fn check_parameters(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
 fn running<'p>(
     parts: &'p ConfigParts,
     queries: &'p [Vec<Arc<Query>>],
-) -> impl Iterator<Item = (&'p DatabaseEntry, impl Iterator<Item = &'p Arc<Query>>)> {
+) -> impl Iterator<Item = (&'p TargetEntry, impl Iterator<Item = &'p Arc<Query>>)> {
     parts.targets.iter().zip(queries).map(|(target, queries)| {
         let may_run = move |query: &&Arc<Query>| {
             target.enabled && query.enabled && may_apply(query.when.as_deref(), target.driver)

@@ -161,7 +161,11 @@ pub(super) fn read(
         when.relations = relations.into();
     }
     if let Some(text) = keys.literal("sql") {
-        when.sql = Some(statement(&text).into());
+        let sql = statement(&text);
+        if sql.text().is_empty() {
+            keys.fault("sql", "has no statement");
+        }
+        when.sql = Some(sql.into());
         when.folded = keys.folded("sql").into();
     }
     if !KEYS.iter().any(|key| keys.has(key)) {

@@ -11,17 +11,17 @@ use crate::metric::labels::reserved_label;
 use crate::metric::naming::our_prefix;
 use crate::yaml::keys::Reader;
 
-use super::database::Database;
 use super::query::Query;
+use super::target::TargetConfig;
 
 /// Labels of our own rows: a target's `labels` stand beside them.
 const OUR_LABELS: [&str; 9] =
     ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 
 /// Records every clash.
-pub(super) fn check(targets: &[Database], target_label: &str, reader: &Reader<'_>) {
+pub(super) fn check(targets: &[TargetConfig], target_label: &str, reader: &Reader<'_>) {
     for target in targets {
-        own_labels(target, target_label, reader);
+        label_names(target, target_label, reader);
     }
     let metrics = running(targets);
     for (_, metric) in &metrics {
@@ -39,7 +39,7 @@ pub(super) fn check(targets: &[Database], target_label: &str, reader: &Reader<'_
 type OfCollector<'t> = (&'t str, &'t Metric);
 
 /// Every metric of a query that is enabled on an enabled target, once, in configuration order.
-pub(super) fn running(targets: &[Database]) -> Vec<OfCollector<'_>> {
+pub(super) fn running(targets: &[TargetConfig]) -> Vec<OfCollector<'_>> {
     let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
     let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
     queries.sort_by_key(|query| query.order);
@@ -51,7 +51,7 @@ pub(super) fn running(targets: &[Database]) -> Vec<OfCollector<'_>> {
 }
 
 /// A target's labels among themselves and against those of our own rows.
-fn own_labels(target: &Database, target_label: &str, reader: &Reader<'_>) {
+fn label_names(target: &TargetConfig, target_label: &str, reader: &Reader<'_>) {
     let place = &target.source.labels;
     for (label, _) in &target.labels {
         let label = label.as_str();
@@ -170,7 +170,7 @@ fn series(metrics: &[OfCollector<'_>], reader: &Reader<'_>) {
 
 /// The labels of targets against those of the metrics that run there; one fault a metric and label, whatever the
 /// number of targets.
-fn target_labels(targets: &[Database], reader: &Reader<'_>) {
+fn target_labels(targets: &[TargetConfig], reader: &Reader<'_>) {
     let mut known = HashSet::new();
     for target in targets.iter().filter(|target| target.enabled && !target.labels.is_empty()) {
         for query in target.queries.iter().filter(|query| query.enabled) {
@@ -190,7 +190,7 @@ fn target_labels(targets: &[Database], reader: &Reader<'_>) {
 }
 
 /// Without a label that names the target, two targets write the same series.
-fn one_target_each(targets: &[Database], reader: &Reader<'_>) {
+fn one_target_each(targets: &[TargetConfig], reader: &Reader<'_>) {
     let mut runs: BTreeMap<usize, (&Query, Vec<&str>)> = BTreeMap::new();
     for target in targets.iter().filter(|target| target.enabled) {
         for query in target.queries.iter().filter(|query| query.enabled) {

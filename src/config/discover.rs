@@ -12,10 +12,10 @@ use crate::name::LabelName;
 use crate::yaml::keys::{Keys, Origin};
 use crate::yaml::writer::{YamlValue, digest_of};
 
-use super::database::{DatabaseEntry, sessions};
 use super::query::Query;
 use super::selection::CollectorSelection;
 use super::settings::{above_zero, at_most};
+use super::target::{TargetEntry, sessions};
 
 /// The name of the query, in messages.
 const QUERY_NAME: &str = "discover";
@@ -117,29 +117,29 @@ impl Discover {
     }
 
     /// The target of one database that `parent` lists; `None` where the driver opens no other database.
-    pub(super) fn child(&self, parent: &DatabaseEntry, found: &FoundDatabase) -> Option<DatabaseEntry> {
+    pub(super) fn child(&self, parent: &TargetEntry, found: &FoundDatabase) -> Option<TargetEntry> {
         let endpoint = parent.endpoint.as_ref()?.with_database(&found.name)?;
-        let mut database = parent.database.clone();
-        database.name = format!("{}/{}", parent.name, found.name);
-        database.labels.extend(self.labels.iter().cloned().zip(found.labels.iter().cloned()));
-        database.labels.sort();
+        let mut config = parent.config.clone();
+        config.name = format!("{}/{}", parent.name, found.name);
+        config.labels.extend(self.labels.iter().cloned().zip(found.labels.iter().cloned()));
+        config.labels.sort();
         if !self.labels.is_empty() {
-            database.source.labels = self.labels_place.clone();
+            config.source.labels = self.labels_place.clone();
         }
-        database.max_connections = database.max_connections.min(self.max_connections);
-        database.discovered_by =
+        config.max_connections = config.max_connections.min(self.max_connections);
+        config.discovered_by =
             Some(DiscoveredBy { target: parent.name.clone(), max_connections: self.max_connections });
-        database.discover = None;
-        database.redacted = redacted(&parent.redacted, &endpoint.redacted_url(), &parent.name, &found.name);
-        database.endpoint = Some(endpoint);
-        database.connection = digest_of(&[&database.connection, found.name.as_bytes()]);
-        database.digest = digest_of(&[&database.digest, format!("{found:?}").as_bytes()]);
+        config.discover = None;
+        config.redacted = redacted(&parent.redacted, &endpoint.redacted_url(), &parent.name, &found.name);
+        config.endpoint = Some(endpoint);
+        config.connection = digest_of(&[&config.connection, found.name.as_bytes()]);
+        config.digest = digest_of(&[&config.digest, format!("{found:?}").as_bytes()]);
         let collectors = match self.collectors.is_empty() {
             true => parent.collectors.clone(),
             false => self.collectors.clone(),
         };
-        Some(DatabaseEntry {
-            database,
+        Some(TargetEntry {
+            config,
             collectors,
             overrides: parent.overrides.clone(),
             has_own_max_connections: parent.has_own_max_connections,
@@ -201,12 +201,9 @@ fn query(
 fn redacted(of_parent: &YamlValue, url: &str, parent: &str, name: &str) -> YamlValue {
     let mut redacted = of_parent.clone();
     let mut has_url = false;
-    if let YamlValue::Map(pairs) = &mut redacted {
-        pairs.retain(|(key, _)| key != "discover" && key != "url_file");
-        has_url = pairs.iter().any(|(key, _)| key == "url" || key == "connection_string");
-    }
+    redacted.retain(|key, _| key != "discover" && key != "url_file");
     for key in ["url", "connection_string"] {
-        redacted.set(key, YamlValue::text(url), false);
+        has_url |= redacted.set(key, YamlValue::text(url), false);
     }
     redacted.set("database", YamlValue::text(name), !has_url);
     redacted.set("discovered_by", YamlValue::text(parent), true);

@@ -91,7 +91,7 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<D
             ("is a URL for Java", "leave `jdbc:` out: DRIVER://USER@HOST/DATABASE")
         }
         AddressSyntax::Url(scheme)
-            if scheme.contains('+') && drivers.find(before_plus(&scheme)).is_some() =>
+            if scheme.split_once('+').is_some_and(|(name, _)| drivers.find(name).is_some()) =>
         {
             ("is a URL for Python", "leave out the `+` and what follows it: DRIVER://USER@HOST/DATABASE")
         }
@@ -104,8 +104,4 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<D
     };
     keys.fault_with_hint(key, message, hint);
     None
-}
-
-fn before_plus(scheme: &str) -> &str {
-    scheme.split('+').next().unwrap_or_default()
 }

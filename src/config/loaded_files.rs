@@ -17,12 +17,12 @@ use super::aliases;
 use super::assignment::{self, ConfigParts};
 use super::collector;
 use super::conflicts;
-use super::database::{Database, DatabaseEntry};
 use super::discover::{DatabaseLists, FoundDatabase};
 use super::exporter::Exporter;
 use super::include::{self, IncludedFiles};
 use super::selection::Overrides;
 use super::server_sharing;
+use super::target::{TargetConfig, TargetEntry};
 use super::target_files::TargetFilePatterns;
 
 /// The most targets of all target files together.
@@ -38,7 +38,7 @@ pub(super) enum Discovered<'a> {
 }
 
 impl Discovered<'_> {
-    fn below(self, parent: &DatabaseEntry) -> Vec<DatabaseEntry> {
+    fn below(self, parent: &TargetEntry) -> Vec<TargetEntry> {
         let Some(discover) = &parent.discover else { return Vec::new() };
         let sample = |name: &str| FoundDatabase {
             name: name.to_owned(),
@@ -126,7 +126,7 @@ impl LoadedFiles {
         defaults: Option<&mut Keys<'d>>,
         target_files: &'d [Arc<Document>],
         reader: &'d Reader<'d>,
-    ) -> (Vec<DatabaseEntry>, bool) {
+    ) -> (Vec<TargetEntry>, bool) {
         let inherited = defaults.and_then(|defaults| defaults.inner("database"));
         let entries = root.entries("databases");
         let is_faulty = root.has("databases") && entries.is_none();
@@ -135,11 +135,11 @@ impl LoadedFiles {
             root.lacks("databases", &["databases"], "has no target", Some(hint));
         }
         let read = |(name, keys): (String, Keys<'d>)| {
-            DatabaseEntry::read(name, keys.over(inherited.as_ref()), &self.drivers)
+            TargetEntry::read(name, keys.over(inherited.as_ref()), &self.drivers)
         };
         let mut targets: Vec<_> = entries.unwrap_or_default().into_iter().map(read).collect();
         let all_targets = targets.len() == root.count("databases");
-        let named = |target: &DatabaseEntry| (target.name.clone(), target.source.place.clone());
+        let named = |target: &TargetEntry| (target.name.clone(), target.source.place.clone());
         let mut places: HashMap<String, SourcePosition> = targets.iter().map(named).collect();
         for file in target_files {
             for (name, keys) in entries_of(file, reader) {
@@ -152,7 +152,7 @@ impl LoadedFiles {
         if let Some(inherited) = inherited {
             // A default may be meant for a driver that no entry uses today, or for entries that are still to come: what reads
             // an entry, and each driver, is asked which keys it knows.
-            drop(DatabaseEntry::read(String::new(), inherited.rehearsal(), &self.drivers));
+            drop(TargetEntry::read(String::new(), inherited.rehearsal(), &self.drivers));
             for driver in self.drivers.names().filter_map(|name| self.drivers.find(name)) {
                 driver.endpoint(&mut inherited.rehearsal());
             }
@@ -163,9 +163,9 @@ impl LoadedFiles {
 }
 
 /// How many targets are enabled, and how many these are when each finds as many databases as it may.
-fn counts(targets: &[Database]) -> (usize, usize) {
+fn counts(targets: &[TargetConfig]) -> (usize, usize) {
     let enabled = || targets.iter().filter(|target| target.enabled);
-    let most = |target: &Database| 1 + target.discover.as_ref().map_or(0, |discover| discover.max);
+    let most = |target: &TargetConfig| 1 + target.discover.as_ref().map_or(0, |discover| discover.max);
     (enabled().count(), enabled().filter(|target| target.discovered_by.is_none()).map(most).sum())
 }
 
@@ -182,7 +182,7 @@ fn entries_of<'d>(file: &'d Document, reader: &'d Reader<'d>) -> Vec<(String, Ke
 }
 
 /// Refuses a target that another file has already, and one too many.
-fn check_new(entry: &DatabaseEntry, known: &HashMap<String, SourcePosition>, reader: &Reader<'_>) {
+fn check_new(entry: &TargetEntry, known: &HashMap<String, SourcePosition>, reader: &Reader<'_>) {
     if let Some(other) = known.get(&entry.name) {
         let at = conflicts::file_and_line(other);
         let message = format!("another target is called {:?}, at {at}", entry.name);
@@ -195,9 +195,9 @@ fn check_new(entry: &DatabaseEntry, known: &HashMap<String, SourcePosition>, rea
 
 /// The targets, each with those that it discovers behind it. One that is configured itself comes before one of the same
 /// name that is discovered.
-fn with_discovered(targets: Vec<DatabaseEntry>, discovered: Discovered<'_>) -> Vec<DatabaseEntry> {
+fn with_discovered(targets: Vec<TargetEntry>, discovered: Discovered<'_>) -> Vec<TargetEntry> {
     let names: HashSet<String> = targets.iter().map(|target| target.name.clone()).collect();
-    let family = |parent: DatabaseEntry| {
+    let family = |parent: TargetEntry| {
         let mut below = discovered.below(&parent);
         below.retain(|child| !names.contains(&child.name));
         std::iter::once(parent).chain(below)

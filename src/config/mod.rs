@@ -10,7 +10,6 @@ mod assignment;
 mod collector;
 pub mod conditions;
 mod conflicts;
-pub mod database;
 pub mod discover;
 mod driver_name;
 pub mod exporter;
@@ -30,6 +29,7 @@ mod selection;
 pub mod server_sharing;
 mod settings;
 pub mod source;
+pub mod target;
 mod target_files;
 pub mod target_sources;
 
@@ -43,13 +43,13 @@ use crate::file;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
-use self::database::Database;
 use self::discover::DatabaseLists;
 use self::exporter::Exporter;
 use self::glob::Pattern;
 use self::loaded_files::{Discovered, LoadedFiles};
 use self::query::Query;
 use self::query_tests::QueryTest;
+use self::target::TargetConfig;
 use self::target_files::TargetFileState;
 use self::target_sources::TargetSources;
 
@@ -58,7 +58,7 @@ pub use self::assignment::several;
 /// A configuration as the rest of the program sees it.
 pub struct Config {
     /// Enabled and disabled targets, in configuration order.
-    pub targets: Vec<Arc<Database>>,
+    pub targets: Vec<Arc<TargetConfig>>,
     /// The section `exporter`.
     pub exporter: Exporter,
     /// Those of all files, for `check`.
@@ -91,7 +91,7 @@ impl Config {
 }
 
 /// Why there is no config.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct InvalidConfig {
     /// All faults of all files, in file order; at least one.
     pub faults: Vec<Error>,
@@ -109,69 +109,29 @@ pub struct InvalidConfig {
 /// # Errors
 /// All faults of all files together, in file order.
 pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, Vec<Error>> {
-    examine(path, environment, drivers).map_err(|faulty| faulty.faults)
+    load_or_invalid(path, None, drivers, Reader::new(environment)).map_err(|invalid| invalid.faults)
 }
 
-/// The same as [`load`], with all that is known about a configuration with faults.
+/// The same as [`load`] with the environment and the bound on faults of `reader`, and with all that is known about a
+/// configuration that has faults. `text` is that of a file that is still to be written at `path`.
 ///
 /// # Errors
 /// All faults, and what else was seen.
-pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, InvalidConfig> {
-    read(path, environment, drivers, Reader::new(environment))
-}
-
-/// The same as [`load`] for a text that is to be the file at `path`.
-///
-/// # Errors
-/// The faults.
-pub fn load_text(
+pub fn load_or_invalid(
     path: &Path,
-    text: String,
-    environment: &Environment,
-    drivers: &Drivers,
-) -> Result<Config, Vec<Error>> {
-    let name = path.display().to_string();
-    let main = Document::parse(&name, file::folder(path), text).map_err(|error| vec![error])?;
-    read_document(main, path, environment, drivers, Reader::new(environment)).map_err(|faulty| faulty.faults)
-}
-
-/// The same as [`load`], with up to so many faults.
-///
-/// # Errors
-/// The faults.
-pub fn load_with_most_faults(
-    path: &Path,
-    environment: &Environment,
-    drivers: &Drivers,
-    most: usize,
-) -> Result<Config, Vec<Error>> {
-    let reader = Reader::new(environment).with_most_faults(most);
-    read(path, environment, drivers, reader).map_err(|faulty| faulty.faults)
-}
-
-fn read(
-    path: &Path,
-    environment: &Environment,
+    text: Option<String>,
     drivers: &Drivers,
     reader: Reader<'_>,
 ) -> Result<Config, InvalidConfig> {
     let name = path.display().to_string();
-    let main = Document::open(&name, path).map_err(|error| InvalidConfig {
+    let text = text.map_or_else(|| Document::text_of(&name, path), Ok);
+    let main = text.and_then(|text| Document::parse(&name, file::base_folder(path), text));
+    let main = main.map_err(|error| InvalidConfig {
         faults: vec![error],
-        warnings: Vec::new(),
         files: vec![name],
-        exporter: None,
+        ..InvalidConfig::default()
     })?;
-    read_document(main, path, environment, drivers, reader)
-}
-
-fn read_document(
-    main: Document,
-    path: &Path,
-    environment: &Environment,
-    drivers: &Drivers,
-    reader: Reader<'_>,
-) -> Result<Config, InvalidConfig> {
+    let environment = reader.environment();
     let loaded = LoadedFiles::open(main, path, drivers, &reader);
     let config = loaded.read(&[], Discovered::Sample, &reader);
     let config = finished(config, reader)?;

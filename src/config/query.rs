@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{Drivers, Sql};
-use crate::error::{Error, Reason, SourcePosition};
+use crate::error::SourcePosition;
 use crate::file;
 use crate::metric::Metric;
 use crate::metric::lint_off::{LintSubject, SilencedLints};
@@ -88,13 +88,6 @@ pub enum WithoutPrivilege {
 impl Choice for WithoutPrivilege {
     const WORDS: &'static [(&'static str, Self)] =
         &[("fail", WithoutPrivilege::Fail), ("skip", WithoutPrivilege::Skip)];
-}
-
-impl Query {
-    /// True where the query is skipped, instead of failing, after this answer of the server.
-    pub fn is_skipped_after(&self, error: &Error) -> bool {
-        self.without_privilege == WithoutPrivilege::Skip && error.reason() == Reason::Permission
-    }
 }
 
 impl WrittenQuery {
@@ -187,12 +180,17 @@ impl QueryEntry {
         if self.name.is_empty() { "the query".to_owned() } else { format!("query {}", self.name) }
     }
 
-    /// The statements that may run, `sql`, `when.sql` and `foreach.sql`, each with its place.
-    pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &SourcePosition)> {
+    /// The statements that may run, each with its key and a place. An empty one is a fault already.
+    pub(super) fn statements(&self) -> impl Iterator<Item = (&'static str, &Sql, &SourcePosition)> {
         let condition = self.when.as_ref().and_then(|when| when.sql.as_deref());
         let values = self.foreach.as_ref().and_then(|foreach| foreach.sql());
-        let own = Some((&*self.sql, &*self.sql_place)).filter(|(sql, _)| !sql.text().is_empty());
-        own.into_iter().chain(condition.into_iter().chain(values).map(|sql| (sql, &*self.place)))
+        let all = [
+            ("sql", Some(&*self.sql), &*self.sql_place),
+            ("when.sql", condition, &*self.place),
+            ("foreach.sql", values, &*self.foreach_place),
+        ];
+        let written = all.into_iter().filter_map(|(key, sql, place)| Some((key, sql?, place)));
+        written.filter(|(_, sql, _)| !sql.text().is_empty())
     }
 
     /// The key that says where it runs; the entry where nothing does.

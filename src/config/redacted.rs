@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use crate::yaml::writer::YamlValue;
 
-use super::database::Database;
 use super::exporter::Exporter;
 use super::query::Query;
 use super::settings::Settings;
+use super::target::TargetConfig;
 
 /// The whole of it.
-pub fn redacted_config<'t>(exporter: &Exporter, targets: impl Iterator<Item = &'t Database>) -> YamlValue {
+pub fn redacted_config<'t>(
+    exporter: &Exporter,
+    targets: impl Iterator<Item = &'t TargetConfig>,
+) -> YamlValue {
     let mut databases = Vec::new();
     let mut queries: BTreeMap<usize, YamlValue> = BTreeMap::new();
     for target in targets {
@@ -28,13 +31,15 @@ pub fn redacted_config<'t>(exporter: &Exporter, targets: impl Iterator<Item = &'
 }
 
 /// The entry, its defaults, and how each of its queries runs there.
-fn of_target(target: &Database) -> YamlValue {
+fn of_target(target: &TargetConfig) -> YamlValue {
     let labels = target.labels.iter().map(|(name, value)| (name.as_str(), YamlValue::text(value)));
     let runs = target.queries.iter().map(|query| (&query.name, YamlValue::map(query.shown())));
     let mut redacted = target.redacted.clone();
     redacted.set("driver", YamlValue::text(target.driver), true);
     redacted.set("labels", YamlValue::map(labels), true);
-    target.shown().into_iter().for_each(|(key, value)| redacted.set(key, value, true));
+    for (key, value) in target.shown() {
+        redacted.set(key, value, true);
+    }
     if !target.aliases.is_empty() {
         let aliases =
             target.aliases.iter().map(|alias| (&alias.family.name, YamlValue::text(alias.of.as_str())));

@@ -16,12 +16,12 @@ use crate::yaml::recording::MappingRecord;
 use crate::yaml::writer::YamlValue;
 
 use super::collector;
-use super::database::Database;
 use super::exporter::{Exporter, HttpLimits};
 use super::include::IncludedFile;
 use super::loaded_files::{Discovered, LoadedFiles};
 use super::query::Query;
 use super::settings::Settings;
+use super::target::TargetConfig;
 
 /// Keys of a metric that make others be read.
 const VARIANTS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
@@ -35,7 +35,7 @@ const TABLES: [KeyTable; 9] = [
     KeyTable { name: "configuration", scope: "", declared: Vec::new },
     KeyTable { name: "included file", scope: "collector", declared: Vec::new },
     KeyTable { name: "defaults", scope: "defaults", declared: Vec::new },
-    KeyTable { name: "databases.<name>", scope: "databases", declared: declared::<Database> },
+    KeyTable { name: "databases.<name>", scope: "databases", declared: declared::<TargetConfig> },
     KeyTable { name: "queries[]", scope: "queries", declared: declared::<Query> },
     KeyTable { name: "metrics[]", scope: "metrics", declared: Vec::new },
     KeyTable { name: "exporter", scope: "exporter", declared: declared::<Exporter> },

@@ -13,7 +13,7 @@ use crate::yaml::keys::Keys;
 
 /// One entry as it stands in its file.
 #[derive(Debug, Clone, Default)]
-pub struct DatabaseSource {
+pub struct EntrySource {
     /// The entry.
     pub place: SourcePosition,
     /// The key `labels`; the entry where it has none.
@@ -39,12 +39,12 @@ pub struct StoredSecret {
     pub in_configuration: bool,
 }
 
-impl DatabaseSource {
+impl EntrySource {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
-    pub(super) fn read(keys: &mut Keys<'_>) -> DatabaseSource {
+    pub(super) fn read(keys: &mut Keys<'_>) -> EntrySource {
         let lint_off = SilencedLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
-        DatabaseSource { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
+        EntrySource { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
     }
 
     /// Looks for comments in `session_sql`. Asks no key, and keeps nothing of the text.

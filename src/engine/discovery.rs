@@ -114,8 +114,8 @@ impl Discovery {
 /// Runs the discoveries that a scrape of these targets needs, as far as their lists are too old. Blocks for a part of the
 /// scrape's time at most. Also for targets that are not known yet: `srv/db` may be one that `srv` finds.
 pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
-    let parents = targets.targets.iter().filter(|target| target.database.enabled);
-    let meant = |parent: &&Arc<Target>| is_meant(&selection.targets, &parent.database.name);
+    let parents = targets.targets.iter().filter(|target| target.config.enabled);
+    let meant = |parent: &&Arc<Target>| is_meant(&selection.targets, &parent.config.name);
     let mut awaited: Vec<Arc<Run>> = Vec::new();
     let mut share = WAIT_SHARE;
     for parent in parents.filter(meant) {
@@ -146,14 +146,14 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
 
 /// True where a target has not found its databases yet: they, and what is only theirs, have names that are not known.
 pub fn is_outstanding(targets: &Targets) -> bool {
-    let mut enabled = targets.targets.iter().filter(|target| target.database.enabled);
-    enabled.any(|target| target.database.discover.is_some() && target.found().is_none())
+    let mut enabled = targets.targets.iter().filter(|target| target.config.enabled);
+    enabled.any(|target| target.config.discover.is_some() && target.found().is_none())
 }
 
 /// True where a database of the list was dropped: the server said so when a session was opened.
 fn has_lost_one(targets: &Targets, parent: &Target, discovery: &Discovery) -> bool {
     let is_its = |target: &&Arc<Target>| {
-        target.database.discovered_by.as_ref().is_some_and(|by| by.target == parent.database.name)
+        target.config.discovered_by.as_ref().is_some_and(|by| by.target == parent.config.name)
     };
     let is_gone = |target: &Arc<Target>| {
         target.down().is_some_and(|error| {

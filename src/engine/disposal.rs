@@ -40,12 +40,15 @@ const MAX_ASKING: usize = 4;
 pub type SessionPermit = Box<dyn Send>;
 
 enum DisposalAction {
-    Drop(Box<dyn Session>),
     Cancel(Arc<dyn Canceller>),
-    CancelAndDrop(Box<dyn Session>),
+    /// Keeps the session while its server goes on with its statement, which is stopped first where that is wanted.
+    Discard {
+        session: Box<dyn Session>,
+        cancel: bool,
+    },
     /// Cancels once more and asks the server on another connection whether the session goes on.
     Ask(RunningSession),
-    /// As [`DisposalAction::Drop`], whatever goes on in the server.
+    /// Whatever goes on in the server.
     Close(Box<dyn Session>),
     /// The process or the target ends: the session is ended in the server, whatever it runs.
     Terminate(Box<dyn Session>),
@@ -163,9 +166,7 @@ impl Disposal {
 
     /// The same for a session that holds a permit until its server is done with it.
     pub fn discard_from(&self, permit: SessionPermit, session: Box<dyn Session>, cancel: bool) {
-        let action =
-            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) };
-        self.push(action, Some(permit));
+        self.push(DisposalAction::Discard { session, cancel }, Some(permit));
     }
 
     /// Stops the statement of a session that a late thread still owns. Does not block.
@@ -369,7 +370,7 @@ pub(super) fn server_work(session: &mut dyn Session) -> ServerWork {
 impl DisposalTask {
     /// It asks no server.
     fn is_quick(&self) -> bool {
-        matches!(self.work, DisposalAction::Drop(_) | DisposalAction::Close(_))
+        matches!(self.work, DisposalAction::Discard { cancel: false, .. } | DisposalAction::Close(_))
     }
 
     fn server(&self) -> &str {
@@ -399,11 +400,10 @@ impl DisposalTask {
                 return None;
             }
             DisposalAction::Ask(running) => return running.ask_server(),
-            DisposalAction::Drop(session) => session,
-            DisposalAction::CancelAndDrop(mut session) => {
+            DisposalAction::Discard { mut session, cancel: wanted } => {
                 // The answer may have come while the task was queued; and a cancel takes a connection more, for which a
                 // pooler may have no place.
-                if server_work(&mut *session) != ServerWork::Answered {
+                if wanted && server_work(&mut *session) != ServerWork::Answered {
                     cancel(session.canceller());
                 }
                 session

@@ -1,16 +1,14 @@
 //! The runs of a batch on one open session: their conditions, then their statements, or a ping.
 //!
-//! Ends what the server answers. What did not end, or needs a session for itself, goes back to `lane`, which owns the retry
-//! rule. Catches panics of drivers.
+//! Ends what the server answers. What did not end, or needs a session for itself, goes back to the caller (`lane`), who owns
+//! the retry rule. Catches panics of drivers.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::conditions::{self, WhenAnswer};
 use super::database_list;
-use super::guarded_session::GuardedSession;
-use super::lane::requeue_alone;
+use super::guarded_session::{GuardedSession, catching_panics};
 use super::query_sink;
 use super::question::NoAnswer;
 use super::run::{Run, RunEnd, RunSpec, is_server_answer};
@@ -34,6 +32,8 @@ pub(super) struct BatchExecution<'a> {
     pub(super) by: Deadline,
     /// It was opened for these runs: the target is up, whatever becomes of them.
     pub(super) fresh: bool,
+    /// Takes back a run that was too slow for its batch.
+    pub(super) requeue_alone: fn(&Arc<TargetSessions>, &Arc<Run>),
 }
 
 impl BatchExecution<'_> {
@@ -101,7 +101,7 @@ impl BatchExecution<'_> {
                 apply.push(run);
                 continue;
             };
-            let relations = || run.spec.owner.database.relations();
+            let relations = || run.spec.owner.config.relations();
             match conditions::decide(self.live, when, relations, self.by) {
                 Err(none) => self.without_answer(run, none).usable()?,
                 Ok(WhenAnswer { applies, is_fresh }) => {
@@ -211,7 +211,7 @@ impl BatchExecution<'_> {
     }
 
     fn statements(&mut self, runs: &[&Arc<Run>]) -> Health {
-        let (sessions, by, fresh) = (self.sessions, self.by, self.fresh);
+        let BatchExecution { sessions, by, fresh, requeue_alone, .. } = *self;
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
@@ -252,16 +252,4 @@ fn foreach(run: &Run) -> Option<(&Query, &Foreach)> {
 
 fn when(run: &Run) -> Option<&When> {
     run.query().and_then(|query| query.when.as_deref())
-}
-
-/// A panic in a driver costs the session.
-pub(super) fn catching_panics(work: impl FnOnce() -> Health) -> Health {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("a bug in sql-exporter, please report it: {}", text.unwrap_or_else(|| "no message".to_owned()))
 }

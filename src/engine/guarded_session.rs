@@ -3,13 +3,13 @@
 //! It is *dirty* from before each call until that came back clean: also after a panic. Knows no pool, no query and no retry rule.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
-use crate::driver::{Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql};
-use crate::error::{Reason, Result};
+use crate::driver::{Column, Health, Job, Privileges, Session, Sql};
+use crate::error::{Error, Reason, Result};
 
 /// What its users noted about one session. The notes end with the session.
 #[derive(Default)]
@@ -60,6 +60,15 @@ pub struct GuardedSession {
     pub notes: Notes,
 }
 
+/// What only looks at the session needs no guard.
+impl std::ops::Deref for GuardedSession {
+    type Target = dyn Session;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.session
+    }
+}
+
 impl GuardedSession {
     /// A session that has just been opened.
     pub fn new(session: Box<dyn Session>) -> Self {
@@ -81,16 +90,6 @@ impl GuardedSession {
         self.session
     }
 
-    /// [`Session::is_outdated`].
-    pub fn is_outdated(&self) -> bool {
-        self.session.is_outdated()
-    }
-
-    /// [`Session::round_trip_time`].
-    pub fn round_trip_time(&self) -> Duration {
-        self.session.round_trip_time()
-    }
-
     /// [`Session::run`].
     pub fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         self.guarded(|session| session.run(jobs, by))
@@ -109,11 +108,6 @@ impl GuardedSession {
     /// Somebody has taken its canceller and stops it, at a moment that nobody knows: it is not used again.
     pub fn note_stop(&mut self) {
         self.condition = SessionCondition::Stopped;
-    }
-
-    /// [`Session::objects_question`].
-    pub fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
-        self.session.objects_question(relations)
     }
 
     /// [`Session::refresh`].
@@ -146,16 +140,6 @@ impl GuardedSession {
         self.asking(|session| session.privileges(by))
     }
 
-    /// What was learned at login.
-    pub fn facts(&self) -> &ServerFacts {
-        self.session.facts()
-    }
-
-    /// Stops from elsewhere what this session runs; hand it to `Disposal::cancel`.
-    pub fn canceller(&self) -> Arc<dyn Canceller> {
-        self.session.canceller()
-    }
-
     fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {
         self.condition = SessionCondition::Dirty;
         let health = work(&mut *self.session);
@@ -176,4 +160,14 @@ impl GuardedSession {
         }
         answer
     }
+}
+
+/// Does `work` on a session. A panic in its driver, or in who receives its rows, costs the session.
+pub(super) fn catching_panics(work: impl FnOnce() -> Health) -> Health {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Health::Lost(Error::new(Reason::Panic, format!("a bug in sql-exporter, please report it: {text}")))
+    })
 }

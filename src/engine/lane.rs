@@ -36,7 +36,7 @@ pub fn start(sessions: &Arc<TargetSessions>) {
 }
 
 /// Puts a run that was too slow for its batch back into the queue, to run alone.
-pub(super) fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
+fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
     run.leave_batch();
     sessions.queue.lock().push(Arc::clone(run));
     start(sessions);
@@ -98,7 +98,7 @@ impl LaneBatch<'_> {
     fn run(&mut self) -> bool {
         if self.by.passed() {
             let late = || self.sessions.waited_in_line("until its deadline", self.by);
-            return self.fail(&self.sessions.last_refusal().unwrap_or_else(late));
+            return self.fail(&self.sessions.backoff.lock().last().cloned().unwrap_or_else(late));
         }
         let mut lease = match self.sessions.pool.lease(self.by) {
             Ok(lease) => lease,
@@ -130,8 +130,8 @@ impl LaneBatch<'_> {
                 Err(error) => return self.fail(&error),
             };
             *self.canceller.lock() = Some(live.canceller());
-            let mut execution =
-                BatchExecution { sessions: self.sessions, live: &mut *live, by: self.by, fresh: !reused };
+            let (sessions, by, fresh) = (self.sessions, self.by, !reused);
+            let mut execution = BatchExecution { sessions, live: &mut *live, by, fresh, requeue_alone };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))

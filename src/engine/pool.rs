@@ -18,7 +18,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use super::disposal::{Disposal, server_work};
 use super::guarded_session::GuardedSession;
 use super::session_bound::SessionPlace;
-use crate::config::database::MAX_SESSIONS;
+use crate::config::target::MAX_SESSIONS;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, ServerFacts, ServerWork};
 use crate::error::{Error, Reason, Result};
@@ -36,6 +36,10 @@ const RESERVE_POLL: Duration = Duration::from_millis(50);
 const REAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// What gives a target more sessions.
+pub(super) const RAISE: &str =
+    "raise max_connections (of a database that was discovered also discover.max_connections)";
 
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
 #[derive(Clone)]
@@ -319,8 +323,7 @@ impl Pool {
         let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
             self.refuse_when_wedged(&slots)?;
             let message = format!("all {} sessions of the target are busy", slots.pool.max_size());
-            return Err(Error::new(Reason::Timeout, message)
-                .with_hint("raise max_connections or the scrape's interval"));
+            return Err(Error::new(Reason::Timeout, message).with_hint(RAISE));
         };
         // After a change of the limits meanwhile, sessions are in others.
         let now = self.slots();
@@ -377,15 +380,17 @@ impl Pool {
     }
 
     fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
-        let max = slots.pool.max_size();
-        if self.late() < max as usize {
-            return Ok(());
-        }
-        let message = format!(
-            "all {max} sessions of the target are held by queries that do not end when they are cancelled"
-        );
-        Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
+        let most = slots.pool.max_size();
+        if self.late() < most as usize { Ok(()) } else { Err(wedged(most)) }
     }
+}
+
+/// Why nothing runs on a target of which every session is held past its deadline.
+pub fn wedged(most: u32) -> Error {
+    let message = format!(
+        "all {most} sessions of the target are held by queries that do not end when they are cancelled"
+    );
+    Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on")
 }
 
 /// ± 10 %, so that the sessions of many targets do not end together.
@@ -497,7 +502,7 @@ impl Lease {
             self.origin.pool.refuse_when_wedged(&slots)?;
             if by.passed() {
                 let message = format!("all {most} sessions of the target are busy, or end in the server");
-                return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
+                return Err(Error::new(Reason::Timeout, message).with_hint(RAISE));
             }
             shared.freed.wait_for(&mut shared.counts.lock(), RESERVE_POLL.min(by.left()));
         }

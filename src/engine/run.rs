@@ -12,9 +12,9 @@ use parking_lot::{Condvar, Mutex};
 use super::foreach::ForeachRun;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
-use crate::config;
 use crate::config::discover::Discover;
-use crate::config::query::Query;
+use crate::config::query::{Query, WithoutPrivilege};
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, TargetLabels};
@@ -88,7 +88,8 @@ impl RunEnd {
 
     /// The end of a query that the server answered with an error.
     pub fn of_error(query: Option<&Query>, error: Error) -> RunEnd {
-        if query.is_some_and(|query| query.is_skipped_after(&error)) {
+        let skips = query.is_some_and(|query| query.without_privilege == WithoutPrivilege::Skip);
+        if skips && error.reason() == Reason::Permission {
             RunEnd::Skipped(SkipCause::Refused(error))
         } else {
             RunEnd::Failed(error)
@@ -200,7 +201,7 @@ pub enum ExpectedCost {
 /// while runs that began before it are under way.
 pub struct SampleOwner {
     /// The configuration.
-    pub database: Arc<config::database::Database>,
+    pub config: Arc<TargetConfig>,
     /// The labels that all its samples have.
     pub context: SampleContext,
 }
@@ -208,7 +209,7 @@ pub struct SampleOwner {
 impl SampleOwner {
     /// The target's name and labels on its counters.
     pub fn labels(&self) -> TargetLabels<'_> {
-        TargetLabels { name: &self.database.name, labels: &self.database.labels }
+        TargetLabels { name: &self.config.name, labels: &self.config.labels }
     }
 
     /// The same for one of its queries.
@@ -218,7 +219,7 @@ impl SampleOwner {
 
     /// `error` with the names of target and query.
     pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
-        let error = error.on_target(&self.database.name);
+        let error = error.on_target(&self.config.name);
         match query {
             Some(query) => error.in_query(&query.name),
             None => error,
@@ -241,7 +242,7 @@ pub struct RunSpec {
 impl RunSpec {
     /// How the target finds databases, where the run is that of the query that lists them.
     pub fn discover(&self) -> Option<&Discover> {
-        let discover = self.owner.database.discover.as_deref()?;
+        let discover = self.owner.config.discover.as_deref()?;
         let is_its = self.query.as_ref().is_some_and(|query| Arc::ptr_eq(query, &discover.query));
         is_its.then_some(discover)
     }
@@ -423,6 +424,20 @@ impl Run {
         self.state.lock().working.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// Why it failed, with the names of target and query. Of a timeout also how long it waited, where that was most of the
+    /// time: else the time that it had seems to be all of the scrape's.
+    pub fn explained(&self, error: Error) -> Error {
+        let (age, worked) = (self.began.elapsed(), self.worked());
+        let error = if error.reason() == Reason::Timeout && !worked.is_zero() && worked < age / 2 {
+            let waited = age.saturating_sub(worked);
+            let message = format!("{}; it had waited {waited:.1?} for a session", error.message());
+            error.with_message(message)
+        } else {
+            error
+        };
+        self.spec.owner.named(self.query(), error)
+    }
+
     /// True once a lane has taken it, or has tried to get a session for it: it did not only wait for a worker.
     pub fn was_tried(&self) -> bool {
         self.state.lock().tried
@@ -439,14 +454,10 @@ impl Run {
 #[cfg(test)]
 pub(crate) fn spec() -> RunSpec {
     use crate::metric::labels::LabelLimit;
-    let database = config::database::Database {
-        name: "a".to_owned(),
-        driver: "sqlite",
-        ..config::database::Database::default()
-    };
+    let config = TargetConfig { name: "a".to_owned(), driver: "sqlite", ..TargetConfig::default() };
     let context = SampleContext::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
     RunSpec {
-        owner: Arc::new(SampleOwner { database: Arc::new(database), context }),
+        owner: Arc::new(SampleOwner { config: Arc::new(config), context }),
         query: None,
         cache: Arc::default(),
     }
@@ -479,6 +490,21 @@ mod tests {
         let ended = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
         let numbers: Vec<usize> = ended.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [3, 4]);
+    }
+
+    /// Whether the server ended it, or its scrape gave it up.
+    #[test]
+    fn a_timeout_says_how_long_the_run_waited_where_that_was_most_of_its_time() {
+        let mut run = run();
+        let explained = |run: &Run, reason| run.explained(Error::new(reason, "no end")).message().to_owned();
+        run.began = Instant::now().checked_sub(Duration::from_secs(60)).expect("an uptime of a minute");
+        assert_eq!(explained(&run, Reason::Timeout), "no end", "no lane worked on it");
+        run.working(Arc::new(|| {}));
+        while run.worked().is_zero() {}
+        assert!(explained(&run, Reason::Timeout).starts_with("no end; it had waited "));
+        assert_eq!(explained(&run, Reason::Sql), "no end");
+        run.began = Instant::now();
+        assert_eq!(explained(&run, Reason::Timeout), "no end", "it had all of the time");
     }
 
     #[test]

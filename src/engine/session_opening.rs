@@ -80,7 +80,7 @@ impl SessionOpening<'_> {
                 pause *= 2;
                 continue;
             }
-            let name = &self.sessions.owner().database.name;
+            let name = &self.sessions.owner().config.name;
             let has_others =
                 place.take().is_some_and(|place| self.sessions.on_server.refused(place, &error, name));
             if !alone || !has_others || refusals == MAX_REFUSALS {

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::pool::{Pool, PoolLimits};
+use super::pool::{self, Pool, PoolLimits};
 use super::query_sink::SkippedValues;
-use crate::config;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
-use crate::telemetry::SkipReason;
 
 use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::discovery::Discovery;
@@ -80,19 +79,19 @@ pub struct TargetSessions {
 }
 
 /// The bounds of a target's sessions.
-fn pool_limits(database: &config::database::Database) -> PoolLimits {
+fn pool_limits(config: &TargetConfig) -> PoolLimits {
     PoolLimits {
-        max_connections: database.max_connections,
-        idle_timeout: database.idle_timeout,
-        max_lifetime: database.max_lifetime,
+        max_connections: config.max_connections,
+        idle_timeout: config.idle_timeout,
+        max_lifetime: config.max_lifetime,
     }
 }
 
 /// How many sessions the targets of its server and user may have together. A file has no such bound, and a target where
 /// nothing runs bounds nobody.
-fn most_on_server(database: &config::database::Database) -> usize {
-    if database.login().is_some() && database.enabled {
-        database.max_server_connections as usize
+fn most_on_server(config: &TargetConfig) -> usize {
+    if config.login().is_some() && config.enabled {
+        config.max_server_connections as usize
     } else {
         usize::MAX
     }
@@ -112,15 +111,14 @@ impl TargetSessions {
         shared: &Arc<SharedResources>,
     ) -> Arc<Self> {
         let login = endpoint.connection_config();
-        let server = login.map_or_else(|| owner.database.name.clone(), |login| login.server());
-        let disposal = shared.disposal.of_target(&owner.database.name, server);
-        let pool =
-            Pool::new(Arc::clone(endpoint), &pool_limits(&owner.database), &shared.scheduler, &disposal);
+        let server = login.map_or_else(|| owner.config.name.clone(), |login| login.server());
+        let disposal = shared.disposal.of_target(&owner.config.name, server);
+        let pool = Pool::new(Arc::clone(endpoint), &pool_limits(&owner.config), &shared.scheduler, &disposal);
         let queue = Arc::<Mutex<Queue>>::default();
-        let on_server = shared.server_bound(owner.database.driver, login);
-        let on_server = on_server.join(&pool, &queue, most_on_server(&owner.database));
+        let on_server = shared.server_bound(owner.config.driver, login);
+        let on_server = on_server.join(&pool, &queue, most_on_server(&owner.config));
         let discovered =
-            owner.database.discovered_by.as_ref().map(|by| {
+            owner.config.discovered_by.as_ref().map(|by| {
                 shared.discovery_bound(&by.target).join(&pool, &queue, by.max_connections as usize)
             });
         let share = shared.server_share(login);
@@ -150,9 +148,9 @@ impl TargetSessions {
 
     /// Takes the target's next configuration. What the server refused before is tried again at once.
     pub fn renew(&self, owner: Arc<SampleOwner>) {
-        self.pool.set(&pool_limits(&owner.database));
-        self.on_server.renew(most_on_server(&owner.database));
-        if let Some((member, by)) = self.discovered.as_ref().zip(owner.database.discovered_by.as_ref()) {
+        self.pool.set(&pool_limits(&owner.config));
+        self.on_server.renew(most_on_server(&owner.config));
+        if let Some((member, by)) = self.discovered.as_ref().zip(owner.config.discovered_by.as_ref()) {
             member.renew(by.max_connections as usize);
         }
         *self.owner.write() = owner;
@@ -166,7 +164,7 @@ impl TargetSessions {
     /// `idle_timeout: 0`: closes the sessions that no lane uses. Called where no query waits for one: a lane that still logs
     /// in may wait for what they hold, as behind a pooler.
     pub fn close_unused(&self) {
-        if self.owner().database.idle_timeout.is_zero() {
+        if self.owner().config.idle_timeout.is_zero() {
             while self.pool.close_idle() {}
         }
     }
@@ -211,16 +209,10 @@ impl TargetSessions {
             return Some(stopping());
         }
         let wedged = || {
-            let most = self.owner().database.max_connections;
-            let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
-            self.queue.lock().is_wedged(self.places()).then(|| Error::new(Reason::Wedged, text))
+            let is_wedged = self.queue.lock().is_wedged(self.places());
+            is_wedged.then(|| pool::wedged(self.owner().config.max_connections))
         };
         self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
-    }
-
-    /// Why the last attempt to open a session failed; `None` once one succeeded.
-    pub fn last_refusal(&self) -> Option<Error> {
-        self.backoff.lock().last().cloned()
     }
 
     /// Why no session may be opened now: the last attempt failed, and its pause is not over.
@@ -248,7 +240,7 @@ impl TargetSessions {
             self.backoff.lock().succeeded();
         }
         let Some(login) = self.endpoint.connection_config() else { return Ok(None) };
-        let held = match self.shared.logins.admit(login, &self.owner().database.name, by) {
+        let held = match self.shared.logins.admit(login, &self.owner().config.name, by) {
             Ok(attempt) => return Ok(Some(attempt)),
             Err(held) => held,
         };
@@ -272,7 +264,7 @@ impl TargetSessions {
 
     /// How many sessions it may have besides those that were given up and still run in the server.
     pub fn places(&self) -> usize {
-        (self.owner().database.max_connections as usize).saturating_sub(self.pool.running_on())
+        (self.owner().config.max_connections as usize).saturating_sub(self.pool.running_on())
     }
 
     /// How many lanes at once are useful: as many as the server allows sessions, and from time to time one more that tries
@@ -312,7 +304,7 @@ impl TargetSessions {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
         }
         let busy = |what: String, hint| Error::new(Reason::Timeout, format!("{what} busy")).with_hint(hint);
-        let (most, open) = (self.owner().database.max_connections as usize, self.pool.open());
+        let (most, open) = (self.owner().config.max_connections as usize, self.pool.open());
         let cause = if lacks_workers {
             busy("the workers that the target had were".to_owned(), "raise exporter.max_workers")
         } else if let Some(taken) = self.bounds().find_map(|member| member.refusal(open, most)) {
@@ -320,7 +312,7 @@ impl TargetSessions {
         } else if open < most && self.is_server_full() {
             busy(format!("all {open} sessions that the server allows the target are"), "raise its limit")
         } else {
-            busy(format!("all {most} sessions of the target were"), "raise max_connections")
+            busy(format!("all {most} sessions of the target were"), pool::RAISE)
         };
         let text = format!("waited {how_long} in line: {}", cause.message());
         cause.with_message(text)
@@ -359,18 +351,18 @@ impl TargetSessions {
         let before = self.facts.lock().replace(facts.clone());
         if facts.tls == TlsState::PlainByRule && before.is_none_or(|before| before.tls != facts.tls) {
             let owner = self.owner();
-            let name = owner.database.name.as_str();
+            let name = owner.config.name.as_str();
             log::warn!(target = name; "target {name} is connected in plain text: the server's pg_hba.conf refuses its user \
                 with TLS, and tls.mode prefer allows that");
         }
-        let (database, open) = (&self.owner().database, self.pool.open());
+        let (config, open) = (&self.owner().config, self.pool.open());
         let mut shortfall = self.shortfall.lock();
         let Some(known) = shortfall.as_mut().filter(|known| open > known.lanes) else { return };
         // The server may allow more than that: the next lane tries at once.
         (known.lanes, known.until) = (open, Instant::now());
-        if open >= database.max_connections as usize || !known.is_logged {
+        if open >= config.max_connections as usize || !known.is_logged {
             if known.is_logged {
-                log::info!(target = database.name.as_str(); "target {} has all sessions of its max_connections again", database.name);
+                log::info!(target = config.name.as_str(); "target {} has all sessions of its max_connections again", config.name);
             }
             *shortfall = None;
         }
@@ -412,8 +404,8 @@ impl TargetSessions {
         let is_logged = was_logged || error.is_server_full();
         *shortfall = Some(SessionShortfall { lanes, until: Instant::now() + pause, is_logged });
         if is_logged && !was_logged {
-            let database = &self.owner().database;
-            let (name, most) = (database.name.as_str(), database.max_connections);
+            let config = &self.owner().config;
+            let (name, most) = (config.name.as_str(), config.max_connections);
             log::warn!(target = name, reason = error.reason().as_str();
                 "target {name} gets fewer sessions than its max_connections {most}, and its queries wait for those that it \
                  has; set max_connections to what the server allows, or raise the server's limit: {}", error.summary());
@@ -444,23 +436,14 @@ impl TargetSessions {
             }
             (end, _) => end,
         };
-        let (age, worked) = (run.began.elapsed(), run.worked());
         let end = match end {
-            // Else the time that it had seems to be all of the scrape's.
-            RunEnd::Failed(error)
-                if error.reason() == Reason::Timeout && !worked.is_zero() && worked < age / 2 =>
-            {
-                let waited = age.saturating_sub(worked);
-                let message = format!("{}; it had waited {waited:.1?} for a session", error.message());
-                RunEnd::Failed(owner.named(query, error.with_message(message)))
-            }
-            RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
+            RunEnd::Failed(error) => RunEnd::Failed(run.explained(error)),
             RunEnd::Partial(rendered, error) => RunEnd::Partial(rendered, owner.named(query, error)),
             RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),
             good => good,
         };
         if let Some(discover) = run.spec.discover() {
-            self.discovery.learn(&owner.database.name, discover, &end);
+            self.discovery.learn(&owner.config.name, discover, &end);
         } else if let Some(query) = query {
             self.count(query, owner, &end);
         }
@@ -474,10 +457,8 @@ impl TargetSessions {
         let telemetry = &self.shared.telemetry;
         if let Some(rendered) = end.rendered() {
             let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
-            for (left, count) in
-                [(SkipReason::Null, null), (SkipReason::Invalid, invalid), (SkipReason::Duplicate, duplicate)]
-            {
-                telemetry.skipped(owner.query_labels(query), left, count);
+            for (reason, count) in [("null", null), ("invalid", invalid), ("duplicate", duplicate)] {
+                telemetry.skipped(owner.query_labels(query), reason, count);
             }
         }
         if let Some(error) = end.error() {

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::query_sink::{RenderedResult, SampleContext};
-use crate::config;
 use crate::config::discover::{DatabaseList, Discover};
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::{QueryLabels, SkipReason};
+use crate::telemetry::QueryLabels;
 
 use super::conditions;
 use super::discovery::Discovery;
@@ -29,7 +29,7 @@ pub use super::resources::SharedResources;
 /// One configured database.
 pub struct Target {
     /// The configuration.
-    pub database: Arc<config::database::Database>,
+    pub config: Arc<TargetConfig>,
     owner: Arc<SampleOwner>,
     sessions: Arc<TargetSessions>,
     /// One a query, in their order.
@@ -41,43 +41,43 @@ pub struct Target {
 impl Target {
     /// A target that has no session yet. `None` where its driver is not built in.
     pub fn new(
-        database: Arc<config::database::Database>,
+        config: Arc<TargetConfig>,
         context: SampleContext,
         shared: &Arc<SharedResources>,
     ) -> Option<Self> {
-        let owner = Arc::new(SampleOwner { database, context });
-        let sessions = TargetSessions::new(Arc::clone(&owner), owner.database.endpoint.as_ref()?, shared);
+        let owner = Arc::new(SampleOwner { config, context });
+        let sessions = TargetSessions::new(Arc::clone(&owner), owner.config.endpoint.as_ref()?, shared);
         Some(Target::with(owner, sessions))
     }
 
     /// A target whose queries have not run.
     fn with(owner: Arc<SampleOwner>, sessions: Arc<TargetSessions>) -> Self {
-        let caches = owner.database.queries.iter().map(|_| Arc::default()).collect();
+        let caches = owner.config.queries.iter().map(|_| Arc::default()).collect();
         let scrapes = Arc::default();
-        Target { database: Arc::clone(&owner.database), owner, sessions, caches, scrapes }
+        Target { config: Arc::clone(&owner.config), owner, sessions, caches, scrapes }
     }
 
     /// The target as another configuration has it, under the same name. It keeps the sessions where the connection is the
     /// same, and what is remembered of a query where the query and the labels of its samples are the same.
     pub fn renew(
         &self,
-        database: Arc<config::database::Database>,
+        config: Arc<TargetConfig>,
         context: SampleContext,
         shared: &Arc<SharedResources>,
     ) -> Option<Self> {
-        let is_reached_alike = self.database.connection == database.connection;
-        if !(is_reached_alike && self.database.enabled && database.enabled) {
-            let new = Target::new(database, context, shared)?;
+        let is_reached_alike = self.config.connection == config.connection;
+        if !(is_reached_alike && self.config.enabled && config.enabled) {
+            let new = Target::new(config, context, shared)?;
             return Some(Target { scrapes: Arc::clone(&self.scrapes), ..new });
         }
-        let owner = Arc::new(SampleOwner { database, context });
+        let owner = Arc::new(SampleOwner { config, context });
         self.sessions.renew(Arc::clone(&owner));
         let new = Target::with(owner, Arc::clone(&self.sessions));
         let mut new = Target { scrapes: Arc::clone(&self.scrapes), ..new };
         if self.owner.context == new.owner.context {
-            let queries = self.database.queries.iter().zip(&self.caches);
+            let queries = self.config.queries.iter().zip(&self.caches);
             let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
-            for (query, cache) in new.database.queries.iter().zip(&mut new.caches) {
+            for (query, cache) in new.config.queries.iter().zip(&mut new.caches) {
                 if let Some((_, old)) = known.get(&*query.name).filter(|(old, _)| old.digest == query.digest)
                 {
                     *cache = Arc::clone(old);
@@ -117,7 +117,7 @@ impl Target {
     pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
         let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
         let are_queries = kinds.iter().all(|kind| matches!(kind, RunKind::Query(_)));
-        let lookups = if self.database.snapshot && are_queries {
+        let lookups = if self.config.snapshot && are_queries {
             result_cache::lookup_snapshot(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
             let facts = self.facts();
@@ -151,11 +151,11 @@ impl Target {
         let owner = Arc::clone(&self.owner);
         match kind {
             RunKind::Query(index) => {
-                let query = Some(Arc::clone(&self.database.queries[index]));
+                let query = Some(Arc::clone(&self.config.queries[index]));
                 RunSpec { owner, query, cache: Arc::clone(&self.caches[index]) }
             }
             RunKind::Discovery => {
-                let query = self.database.discover.as_ref().map(|discover| Arc::clone(&discover.query));
+                let query = self.config.discover.as_ref().map(|discover| Arc::clone(&discover.query));
                 RunSpec { owner, query, cache: Arc::clone(&self.sessions.discovery.cache) }
             }
             RunKind::Ping => RunSpec { owner, query: None, cache: Arc::clone(&self.sessions.ping) },
@@ -164,7 +164,7 @@ impl Target {
 
     /// The result that stands in for a query that failed (`keep_last`).
     pub fn kept(&self, index: usize) -> Option<Arc<RenderedResult>> {
-        self.caches[index].kept(CachePolicy::of(self.database.queries.get(index).map(|query| &**query)))
+        self.caches[index].kept(CachePolicy::of(self.config.queries.get(index).map(|query| &**query)))
     }
 
     /// Starts as many lanes as the queued runs need and the limits allow.
@@ -180,8 +180,7 @@ impl Target {
             None if run.by.passed() => self.sessions.waited_in_line(&format!("{budget:.1?}"), run.by),
             _ => Error::new(Reason::Timeout, format!("no end within {budget:.1?}")),
         };
-        let error = self.owner.named(run.query(), error);
-        let outcome = run.outcome(RunEnd::Failed(error.clone()), run.worked(), false);
+        let outcome = run.outcome(RunEnd::Failed(run.explained(error.clone())), run.worked(), false);
         match stop {
             Some(stop) => stop(),
             None => self.sessions.shared.workers.release_late(),
@@ -199,15 +198,15 @@ impl Target {
 
     /// Counts a query that ran well but is not on the page: the merge dropped it.
     pub fn count_error(&self, index: usize, reason: Reason) {
-        self.sessions.shared.telemetry.failed(self.owner.query_labels(&self.database.queries[index]), reason);
+        self.sessions.shared.telemetry.failed(self.owner.query_labels(&self.config.queries[index]), reason);
     }
 
     /// Counts series of a good result that are not on the page, as another collector has them; one log line for the first.
     pub fn note_hidden(&self, index: usize, count: u64, example: &str, shown: &str) {
-        let Some(query) = self.database.queries.get(index) else { return };
-        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), SkipReason::Duplicate, count);
+        let Some(query) = self.config.queries.get(index) else { return };
+        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), "duplicate", count);
         if self.caches.get(index).is_some_and(|cache| cache.note_hidden_series()) {
-            let (target, name) = (self.database.name.as_str(), &*query.name);
+            let (target, name) = (self.config.name.as_str(), &*query.name);
             log::info!(target = target, query = name; "query {name} on target {target}: series left out because \
                 collector {shown} has them too: {count}, {example} for one");
         }
@@ -216,7 +215,7 @@ impl Target {
     /// Writes the sessions' figures into the counters.
     pub fn count_sessions(&self) {
         let TargetSessions { pool, shared, .. } = &*self.sessions;
-        shared.telemetry.sessions(self.owner.labels(), pool.counts(), self.database.max_connections);
+        shared.telemetry.sessions(self.owner.labels(), pool.counts(), self.config.max_connections);
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`, as it
@@ -228,7 +227,7 @@ impl Target {
         let reason = down.map(Error::reason);
         let before =
             std::mem::replace(&mut *self.sessions.down.lock(), down.cloned()).map(|error| error.reason());
-        let name = self.database.name.as_str();
+        let name = self.config.name.as_str();
         match (before, down) {
             (before, Some(error)) if before != reason => {
                 log::warn!(target = name, reason = error.reason().as_str(); "target {name} is down: {}", error.summary());
@@ -251,7 +250,7 @@ impl Target {
         if !target_is_up {
             return;
         }
-        let (target, query) = (self.database.name.as_str(), &*self.database.queries[index].name);
+        let (target, query) = (self.config.name.as_str(), &*self.config.queries[index].name);
         match (self.caches[index].note(error, skipped, budget), error) {
             (Change::Fails, Some(error)) => {
                 log::warn!(target = target, query = query, reason = error.reason().as_str(), sqlstate = error.sqlstate().unwrap_or("");
@@ -281,7 +280,7 @@ impl Target {
 
     /// How it finds databases and what came of it; `None` for a target without `discover`.
     pub fn discovery(&self) -> Option<(&Discover, &Discovery)> {
-        Some((self.database.discover.as_deref()?, &self.sessions.discovery))
+        Some((self.config.discover.as_deref()?, &self.sessions.discovery))
     }
 
     /// The databases that it found last.
@@ -306,7 +305,7 @@ impl Target {
 
     /// The target's own labels, as on its samples.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.database.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// True for a row of this target, and of one of its queries if it names one.
@@ -315,7 +314,7 @@ impl Target {
         let is_query = |query: &Arc<Query>| {
             same(subject.query, &query.name) && same(subject.collector, &query.collector)
         };
-        let is_its = subject.query.is_empty() || self.database.queries.iter().any(is_query);
-        self.database.enabled && subject.target.labels == self.database.labels && is_its
+        let is_its = subject.query.is_empty() || self.config.queries.iter().any(is_query);
+        self.config.enabled && subject.target.labels == self.config.labels && is_its
     }
 }

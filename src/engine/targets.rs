@@ -13,10 +13,10 @@ use super::run::SampleOwner;
 use super::target::{SharedResources, Target};
 use super::workers::WorkerCounts;
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::discover::DatabaseLists;
 use crate::config::exporter::{Exporter, LabelsTooLong};
 use crate::config::server_sharing;
+use crate::config::target::TargetConfig;
 use crate::config::target_sources::{Refreshed, TargetFileState, TargetSources};
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -86,9 +86,9 @@ impl Targets {
     pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
         warn_of_descriptors(&config);
         let Config { targets, exporter, sources, .. } = config;
-        let target = |database: Arc<Database>| {
-            let context = sample_context(&exporter, Some(&database));
-            Target::new(database, context, shared).map(Arc::new)
+        let target = |config: Arc<TargetConfig>| {
+            let context = sample_context(&exporter, Some(&config));
+            Target::new(config, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
         let lists = sources.as_ref().map(|sources| sources.lists()).unwrap_or_default();
@@ -109,23 +109,23 @@ impl Targets {
     }
 
     /// The databases that the targets found, as far as those of another configuration find them in the same way.
-    fn found_alike(&self, configured: &[Arc<Database>]) -> DatabaseLists {
+    fn found_alike(&self, configured: &[Arc<TargetConfig>]) -> DatabaseLists {
         let known: HashMap<&str, &Arc<Target>> =
-            self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
-        let list = |database: &Arc<Database>| {
-            let target = known.get(database.name.as_str())?;
-            let is_alike = database.enabled && target.database.connection == database.connection;
+            self.targets.iter().map(|target| (target.config.name.as_str(), target)).collect();
+        let list = |config: &Arc<TargetConfig>| {
+            let target = known.get(config.name.as_str())?;
+            let is_alike = config.enabled && target.config.connection == config.connection;
             let (_, discovery) = target.discovery()?;
-            let list = discovery.list(database.discover.as_ref().filter(|_| is_alike)?)?;
-            Some((database.name.clone(), list))
+            let list = discovery.list(config.discover.as_ref().filter(|_| is_alike)?)?;
+            Some((config.name.clone(), list))
         };
         configured.iter().filter_map(list).collect()
     }
 
     /// The databases that the targets found last.
     fn last_found(&self) -> DatabaseLists {
-        let list = |target: &Arc<Target>| Some((target.database.name.clone(), target.found()?));
-        self.targets.iter().filter(|target| target.database.enabled).filter_map(list).collect()
+        let list = |target: &Arc<Target>| Some((target.config.name.clone(), target.found()?));
+        self.targets.iter().filter(|target| target.config.enabled).filter_map(list).collect()
     }
 
     /// True when it is time to look whether there are other targets: [`Targets::refreshed`].
@@ -140,7 +140,12 @@ impl Targets {
         let before = sources.files();
         let Refreshed { config, refused } = sources.refresh(&self.last_found(), environment);
         log_changes(&before, &sources.files());
-        log_refused(&refused);
+        if let Some(fault) = refused.first() {
+            log::error!(
+                "the databases that were found are not used, the last ones stay: {}",
+                fault.headline()
+            );
+        }
         let config = config?.with_exporter(self.exporter.clone());
         let (targets, ReloadSummary { changed, started, ended, .. }) = self.renewed(config, Renewal::Refresh);
         // A target file with an error is a change too, which its own line tells.
@@ -159,26 +164,25 @@ impl Targets {
     fn renewed(&self, config: Config, cause: Renewal) -> (Self, ReloadSummary) {
         warn_of_descriptors(&config);
         let Config { targets, exporter, sources, .. } = config;
-        let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
         let known: HashMap<&str, &Arc<Target>> =
-            self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
+            self.targets.iter().map(|target| (target.config.name.as_str(), target)).collect();
         let mut renewal = ReloadSummary { unchanged: 0, changed: 0, started: 0, ended: 0 };
-        let mut target = |database: Arc<Database>| {
-            let context = sample_context(&exporter, Some(&database));
-            let Some(old) = known.get(database.name.as_str()) else {
-                let target = Target::new(database, context, &self.shared)?;
+        let mut target = |config: Arc<TargetConfig>| {
+            let context = sample_context(&exporter, Some(&config));
+            let Some(old) = known.get(config.name.as_str()) else {
+                let target = Target::new(config, context, &self.shared)?;
                 renewal.started += 1;
                 return Some(Arc::new(target));
             };
             // The default of `max_connections` depends on the other targets of the server.
-            let is_same = sampled_alike
-                && old.database.digest == database.digest
-                && old.database.max_connections == database.max_connections;
+            let is_same = old.owner().context == context
+                && old.config.digest == config.digest
+                && old.config.max_connections == config.max_connections;
             if is_same && cause == Renewal::Refresh {
                 renewal.unchanged += 1;
                 return Some(Arc::clone(old));
             }
-            let target = old.renew(database, context, &self.shared)?;
+            let target = old.renew(config, context, &self.shared)?;
             *(if is_same { &mut renewal.unchanged } else { &mut renewal.changed }) += 1;
             Some(Arc::new(target))
         };
@@ -187,7 +191,7 @@ impl Targets {
         match cause {
             Renewal::Reload => self.shared.logins.forgive(),
             Renewal::Refresh => {
-                self.shared.logins.keep_only(targets.iter().filter_map(|target| target.database.login()));
+                self.shared.logins.keep_only(targets.iter().filter_map(|target| target.config.login()));
             }
         }
         self.shared.workers.resize(exporter.max_workers);
@@ -218,7 +222,7 @@ impl Targets {
         self.forget_what_is_gone();
         let WorkerCounts { busy, late, waiting, .. } = self.shared.workers.counts();
         telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
-        let enabled = || self.targets.iter().filter(|target| target.database.enabled);
+        let enabled = || self.targets.iter().filter(|target| target.config.enabled);
         enabled().for_each(|target| target.count_sessions());
         let found =
             enabled().filter_map(|target| Some((target.owner().labels(), self.discovery_gauges(target)?)));
@@ -234,7 +238,7 @@ impl Targets {
         let (_, discovery) = target.discovery()?;
         let (gauges, list) = (discovery.gauges()?, target.found());
         let is_refused = |sources: &TargetSources| {
-            list.as_ref().is_some_and(|list| sources.is_refused(&target.database.name, list))
+            list.as_ref().is_some_and(|list| sources.is_refused(&target.config.name, list))
         };
         let success = gauges.success && !self.sources.as_deref().is_some_and(is_refused);
         Some(DiscoveryGauges { success, ..gauges })
@@ -250,7 +254,7 @@ impl Targets {
         let alive: Vec<_> = previous_owners.drain(..).filter(|owner| owner.strong_count() > 0).collect();
         *previous_owners = alive;
         let here: HashMap<_, _> =
-            self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
+            self.targets.iter().map(|target| (target.config.name.as_str(), target)).collect();
         self.telemetry()
             .retain(|subject| here.get(subject.target.name).is_some_and(|target| target.has_row(subject)));
     }
@@ -281,24 +285,24 @@ impl Targets {
     /// # Errors
     /// A configuration error for an unknown name, with the three nearest.
     pub fn select(&self, selection: &ScrapeSelection) -> Result<Vec<SelectedTarget>, Error> {
-        let queries = || self.targets.iter().flat_map(|target| &target.database.queries);
+        let queries = || self.targets.iter().flat_map(|target| &target.config.queries);
         check_names("target", &selection.targets, || {
-            self.targets.iter().map(|target| target.database.name.as_str())
+            self.targets.iter().map(|target| target.config.name.as_str())
         })?;
         check_names("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
         check_names("query", &selection.queries, || queries().map(|query| &*query.name))?;
         let names = [&selection.targets, &selection.collectors, &selection.queries];
         let [targets, collectors, queries] = names.map(|names| filter(names));
         let choose = |target: &Arc<Target>| {
-            let all = target.database.queries.iter().enumerate();
+            let all = target.config.queries.iter().enumerate();
             let chosen = all
                 .filter(|(_, query)| collectors(&query.collector) && queries(&query.name))
                 .map(|(index, _)| index)
                 .collect();
             (Arc::clone(target), chosen)
         };
-        let enabled = self.targets.iter().filter(|target| target.database.enabled);
-        let chosen = enabled.filter(|target| targets(&target.database.name)).map(choose);
+        let enabled = self.targets.iter().filter(|target| target.config.enabled);
+        let chosen = enabled.filter(|target| targets(&target.config.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
         Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
     }
@@ -333,20 +337,8 @@ pub fn log_unused(error: &Error) {
     log::error!("a target file is not used as it is now: {}", error.headline());
 }
 
-fn log_refused(faults: &[Error]) {
-    if let Some(fault) = faults.first() {
-        log::error!("the databases that were found are not used, the last ones stay: {}", fault.headline());
-    }
-}
-
-/// What of the exporter's section the targets' samples depend on.
-fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
-    let Exporter { target_label, max_label_length, labels_too_long, max_cell_bytes, .. } = exporter;
-    (target_label, *max_label_length, *labels_too_long, *max_cell_bytes)
-}
-
 /// What all samples of a target have; without one, what those of a test have.
-pub fn sample_context(exporter: &Exporter, target: Option<&Database>) -> SampleContext {
+pub fn sample_context(exporter: &Exporter, target: Option<&TargetConfig>) -> SampleContext {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
         bytes: exporter.max_label_length,
@@ -354,7 +346,9 @@ pub fn sample_context(exporter: &Exporter, target: Option<&Database>) -> SampleC
     };
     let named = label.as_ref().zip(target).map(|(label, target)| (label, target.name.as_str()));
     let own = target.map_or(&[][..], |target| &target.labels);
-    SampleContext::new(named, own, limit).with_max_cell_bytes(exporter.max_cell_bytes)
+    let mut context = SampleContext::new(named, own, limit);
+    context.max_cell_bytes = exporter.max_cell_bytes;
+    context
 }
 
 /// Whether a name is one of `names`, of which there may be thousands; every name is, where there are none.

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::execution::catching_panics;
 use super::foreach::{ForeachRun, values_sink};
-use super::guarded_session::GuardedSession;
+use super::guarded_session::{GuardedSession, catching_panics};
 use super::query_sink::{self, SampleContext, SizeHint};
 use super::question::{self, NoAnswer};
 use super::run::Run;

@@ -39,8 +39,8 @@ impl Block {
 
     /// Appends one sample of the family's own name, with `own` in the gap of `labels`. The caller makes sure that series
     /// differ.
-    pub fn line(&mut self, labels: &LabelBytes, own: &[u8], value: f64) {
-        write_series(&self.family, "", labels, own, &mut self.lines);
+    pub fn line(&mut self, labels: &LabelBytes, type_label: &[u8], value: f64) {
+        write_series(&self.family, "", labels, type_label, &mut self.lines);
         line::number(value, &mut self.lines);
         self.lines.push(b'\n');
         self.series += 1;
@@ -51,7 +51,7 @@ impl Block {
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.lines.extend_from_slice(self.family.name.as_str().as_bytes());
         let start = self.lines.len();
-        labels.iter().for_each(|(name, text)| line::own_label(name, text, &mut self.lines));
+        labels.iter().for_each(|(name, text)| line::label(name, text, &mut self.lines));
         close_labels(&mut self.lines, start);
         line::number(value, &mut self.lines);
         self.lines.push(b'\n');
@@ -134,12 +134,12 @@ impl BlockBuilder {
         BlockSize { bytes: self.block.lines.len(), series: self.block.series }
     }
 
-    /// Appends one sample of the family's name with `suffix`; `own` is the type's own label as [`line::label`] writes
+    /// Appends one sample of the family's name with `suffix`; `type_label` is the one that the type adds, as [`line::label`] writes
     /// it, or empty. No allocation but for the growth of the block and its set.
-    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, own: &[u8], value: f64) -> Inserted {
+    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, type_label: &[u8], value: f64) -> Inserted {
         let lines = &mut self.block.lines;
         let start = lines.len();
-        write_series(&self.block.family, suffix, labels, own, lines);
+        write_series(&self.block.family, suffix, labels, type_label, lines);
         let inserted = self.known.insert(lines, start);
         if inserted == Inserted::New {
             line::number(value, lines);
@@ -178,21 +178,21 @@ impl BlockBuilder {
 }
 
 /// `name{labels}` and a blank.
-fn write_series(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8], lines: &mut Vec<u8>) {
+fn write_series(family: &Family, suffix: &str, labels: &LabelBytes, type_label: &[u8], lines: &mut Vec<u8>) {
     lines.extend_from_slice(family.name.as_str().as_bytes());
     lines.extend_from_slice(suffix.as_bytes());
     let start = lines.len();
     let (before, after) = labels.around_gap();
     lines.extend_from_slice(before);
-    lines.extend_from_slice(own);
+    lines.extend_from_slice(type_label);
     lines.extend_from_slice(after);
     close_labels(lines, start);
 }
 
 /// `name{labels}` as it stands on a line, for messages.
-pub fn series_text(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8]) -> String {
+pub fn series_text(family: &Family, suffix: &str, labels: &LabelBytes, type_label: &[u8]) -> String {
     let mut line = Vec::new();
-    write_series(family, suffix, labels, own, &mut line);
+    write_series(family, suffix, labels, type_label, &mut line);
     String::from_utf8_lossy(&line).trim_end().to_owned()
 }
 
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::exposition::FamilyKind;
     use crate::exposition::text::Text;
-    use crate::name::{LabelName, MetricName};
+    use crate::name::MetricName;
 
     fn family(name: &str) -> Arc<Family> {
         let name = MetricName::new(name).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     fn labels(pairs: &[(&str, &str)]) -> LabelBytes {
         let mut labels = LabelBytes::default();
         for (name, value) in pairs {
-            line::label(&LabelName::new(name).unwrap(), value, labels.bytes_mut());
+            line::label(name, value, labels.bytes_mut());
             labels.mark_gap();
         }
         labels
@@ -223,13 +223,13 @@ mod tests {
 
     #[test]
     fn lines_with_and_without_labels() {
-        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
-        let own = br#",le="1.0""#;
-        assert_eq!(draft.add("", &labels(&[]), b"", 1.5), Inserted::New);
-        assert_eq!(draft.add("", &labels(&[("a", "b\"c"), ("d", "")]), b"", f64::NAN), Inserted::New);
-        assert_eq!(draft.add("_bucket", &labels(&[]), own, 2.0), Inserted::New);
-        assert_eq!(draft.add("_bucket", &labels(&[("a", "1")]), own, 3.0), Inserted::New);
-        let block = draft.finish().unwrap();
+        let mut builder = BlockBuilder::with_capacity(family("x"), BlockSize::default());
+        let type_label = br#",le="1.0""#;
+        assert_eq!(builder.add("", &labels(&[]), b"", 1.5), Inserted::New);
+        assert_eq!(builder.add("", &labels(&[("a", "b\"c"), ("d", "")]), b"", f64::NAN), Inserted::New);
+        assert_eq!(builder.add("_bucket", &labels(&[]), type_label, 2.0), Inserted::New);
+        assert_eq!(builder.add("_bucket", &labels(&[("a", "1")]), type_label, 3.0), Inserted::New);
+        let block = builder.finish().unwrap();
         let expected =
             "x 1.5\nx{a=\"b\\\"c\",d=\"\"} NaN\nx_bucket{le=\"1.0\"} 2\nx_bucket{a=\"1\",le=\"1.0\"} 3\n";
         assert_eq!(text(&block.lines), expected);
@@ -238,20 +238,20 @@ mod tests {
 
     #[test]
     fn a_duplicate_leaves_no_trace() {
-        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
-        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 1.0), Inserted::New);
-        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 2.0), Inserted::Duplicate);
-        assert_eq!(draft.series(), 1);
-        assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\"} 1\n");
+        let mut builder = BlockBuilder::with_capacity(family("x"), BlockSize::default());
+        assert_eq!(builder.add("", &labels(&[("a", "1")]), b"", 1.0), Inserted::New);
+        assert_eq!(builder.add("", &labels(&[("a", "1")]), b"", 2.0), Inserted::Duplicate);
+        assert_eq!(builder.series(), 1);
+        assert_eq!(text(&builder.finish().unwrap().lines), "x{a=\"1\"} 1\n");
     }
 
     #[test]
     fn a_label_of_the_types_own_stands_in_the_gap() {
         let mut both = labels(&[("a", "1")]);
-        line::label(&LabelName::new("z").unwrap(), "2", both.bytes_mut());
-        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
-        draft.add("", &both, br#",m="own""#, 0.0);
-        assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\",m=\"own\",z=\"2\"} 0\n");
+        line::label("z", "2", both.bytes_mut());
+        let mut builder = BlockBuilder::with_capacity(family("x"), BlockSize::default());
+        builder.add("", &both, br#",m="own""#, 0.0);
+        assert_eq!(text(&builder.finish().unwrap().lines), "x{a=\"1\",m=\"own\",z=\"2\"} 0\n");
     }
 
     #[test]
@@ -265,13 +265,13 @@ mod tests {
 
     #[test]
     fn explicit_timestamps_are_spliced_into_lines_that_stay_as_they_are() {
-        let mut draft = BlockBuilder::with_capacity(family("x"), BlockSize::default());
-        draft.add("", &labels(&[("a", "1")]), b"", 1.0);
-        draft.timestamp(1_500);
-        draft.add("", &labels(&[("a", "2")]), b"", 2.0);
-        draft.add("", &labels(&[("a", "3")]), b"", 3.0);
-        draft.timestamp(-1);
-        let block = draft.finish().unwrap();
+        let mut builder = BlockBuilder::with_capacity(family("x"), BlockSize::default());
+        builder.add("", &labels(&[("a", "1")]), b"", 1.0);
+        builder.timestamp(1_500);
+        builder.add("", &labels(&[("a", "2")]), b"", 2.0);
+        builder.add("", &labels(&[("a", "3")]), b"", 3.0);
+        builder.timestamp(-1);
+        let block = builder.finish().unwrap();
         assert_eq!(text(&block.lines), "x{a=\"1\"} 1\nx{a=\"2\"} 2\nx{a=\"3\"} 3\n");
         let mut out = Vec::new();
         block.write(&Text, &mut out);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_without_samples_is_no_block() {
+    fn a_builder_without_samples_is_no_block() {
         assert!(BlockBuilder::with_capacity(family("x"), BlockSize::default()).finish().is_none());
     }
 }

@@ -51,39 +51,30 @@ pub(super) fn describe(keyword: &str, name: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends `,name="value"`, the value escaped. Every label starts with a comma; the line writer makes the first a `{`.
-pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
-    own_label(name.as_str(), value, out);
+pub fn label(name: &str, value: &str, out: &mut Vec<u8>) {
+    open_label(name, out);
+    label_value(value, out);
+    out.push(b'"');
 }
 
 /// What [`label`] appends.
 pub fn label_bytes(name: &LabelName, value: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    label(name, value, &mut out);
+    label(name.as_str(), value, &mut out);
     out
-}
-
-/// As [`label`], for a name of our own, which is legal.
-pub fn own_label(name: &str, value: &str, out: &mut Vec<u8>) {
-    open(name, out);
-    label_value(value, out);
-    out.push(b'"');
 }
 
 /// `,name="bound"`: the label of a bucket or a quantile.
 pub fn bound_label(name: &LabelName, value: f64) -> Vec<u8> {
     let mut out = Vec::new();
-    open_label(name, &mut out);
+    open_label(name.as_str(), &mut out);
     bound(value, &mut out);
     out.push(b'"');
     out
 }
 
 /// Appends `,name="`: the value and its closing quote follow.
-pub fn open_label(name: &LabelName, out: &mut Vec<u8>) {
-    open(name.as_str(), out);
-}
-
-fn open(name: &str, out: &mut Vec<u8>) {
+pub fn open_label(name: &str, out: &mut Vec<u8>) {
     out.push(b',');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"=\"");
@@ -125,7 +116,7 @@ impl LabelBytes {
 
     /// Appends one label.
     pub fn push(&mut self, name: &LabelName, value: &str) {
-        label(name, value, &mut self.bytes);
+        label(name.as_str(), value, &mut self.bytes);
     }
 
     /// The bytes, to append what [`label`] writes.

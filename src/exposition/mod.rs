@@ -57,6 +57,11 @@ impl Family {
     pub fn new(name: MetricName, kind: FamilyKind, help: impl Into<String>) -> Self {
         Family { name, kind, help: help.into(), unit: None }
     }
+
+    /// One of the exporter's own.
+    pub(crate) fn ours(name: &'static str, kind: FamilyKind, help: &str) -> Arc<Self> {
+        Arc::new(Family::new(MetricName::of_code(name), kind, help))
+    }
 }
 
 /// The names that a family called `name` reserves: those of its samples, and those of OpenMetrics' table of suffixes. No

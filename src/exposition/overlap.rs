@@ -33,8 +33,8 @@ pub fn without(block: &Block, lines: &[usize]) -> Remainder {
             *kept = false;
         }
     }
-    if let Some(own) = own_label(&block.family) {
-        let sets = || block.series_names().map(|series| label_set(series, own));
+    if let Some(type_label) = type_label(&block.family) {
+        let sets = || block.series_names().map(|series| label_set(series, type_label));
         let gone: HashSet<Vec<u8>, RandomState> =
             sets().zip(&kept).filter(|(_, kept)| !**kept).map(|(set, _)| set).collect();
         for (set, kept) in sets().zip(&mut kept) {
@@ -63,7 +63,7 @@ fn copy(block: &Block, kept: &[bool]) -> Option<Block> {
 }
 
 /// The label that the type adds to the samples of one label set; `None` where a label set is one sample.
-fn own_label(family: &Family) -> Option<&str> {
+fn type_label(family: &Family) -> Option<&str> {
     match family.kind {
         FamilyKind::Histogram | FamilyKind::GaugeHistogram => Some("le"),
         FamilyKind::Summary => Some("quantile"),
@@ -73,13 +73,13 @@ fn own_label(family: &Family) -> Option<&str> {
 }
 
 /// The labels of `name{labels}` without the one called `own`.
-fn label_set(series: &[u8], own: &str) -> Vec<u8> {
+fn label_set(series: &[u8], type_label: &str) -> Vec<u8> {
     let labels = series.iter().position(|byte| *byte == b'{').and_then(|open| series.get(open + 1..));
     let mut rest = labels.unwrap_or_default();
     let mut set = Vec::with_capacity(rest.len());
     while let Some(end) = label_end(rest) {
         let (label, after) = rest.split_at(end);
-        if !label.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")) {
+        if !label.strip_prefix(type_label.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")) {
             set.extend_from_slice(label);
             set.push(b',');
         }

@@ -28,19 +28,9 @@ impl AsRef<[u8]> for PagePiece {
 /// A block up to this size is copied behind its head, which is cheaper than a piece of its own.
 const MAX_COPIED: usize = 16 * 1024;
 
-/// The usual size of a head.
-const HEAD_BYTES: usize = 192;
-
-/// About the bytes of heads and small blocks.
-fn text_bytes(families: &Families) -> usize {
-    let small = families.iter().flat_map(|(_, blocks)| blocks).map(|block| block.size());
-    families.len() * HEAD_BYTES + small.filter(|size| *size <= MAX_COPIED).sum::<usize>()
-}
-
 /// The page's bytes in order. Families without samples are left out.
 pub fn pieces(families: &Families, format: &dyn Format) -> Vec<PagePiece> {
-    let mut pieces = Vec::new();
-    let mut text = Vec::with_capacity(text_bytes(families));
+    let (mut pieces, mut text) = (Vec::new(), Vec::new());
     for (family, blocks) in families.iter().filter(|(_, blocks)| blocks.iter().any(|block| block.series > 0))
     {
         format.head(family, &mut text);

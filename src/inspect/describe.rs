@@ -9,9 +9,9 @@ use super::report::{Finding, Severity, error_text, without_secrets};
 use super::runner::{OpenSession, Runner, WithoutThreads};
 use super::source_position::place_of;
 use super::sql_compare::{tokens, with_depth};
-use crate::config::database::Database;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::config::{Config, several};
 use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
@@ -66,7 +66,7 @@ pub struct Description {
 /// Describes the queries on all enabled targets at once. Blocks until `by` at most; `progress` is called with the number of
 /// targets done, and of all.
 pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> Description {
-    let targets: Vec<Arc<Database>> =
+    let targets: Vec<Arc<TargetConfig>> =
         config.targets.iter().filter(|target| target.enabled).cloned().collect();
     let results = Runner::default().on_each_target(
         &targets,
@@ -118,7 +118,7 @@ struct TargetWork {
 }
 
 impl TargetWork {
-    fn new(target: &Database) -> TargetWork {
+    fn new(target: &TargetConfig) -> TargetWork {
         let described = DescribedTarget { target: target.name.clone(), ..DescribedTarget::default() };
         TargetWork { described, remarks: Vec::new() }
     }
@@ -137,7 +137,7 @@ impl TargetWork {
 
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
-    fn describe_all(&mut self, target: &Database, session: &mut OpenSession) -> Result<ServerFacts> {
+    fn describe_all(&mut self, target: &TargetConfig, session: &mut OpenSession) -> Result<ServerFacts> {
         for query in target.queries.iter().filter(|query| query.enabled) {
             if !session.is_usable() {
                 let text = "not all queries were described: no time was left, or a `when.sql` or `foreach.sql` ended the session";

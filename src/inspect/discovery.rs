@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::discover::{DatabaseLists, FoundDatabase, is_meant};
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::MAX_CELL_BYTES;
 use crate::engine::database_list;
@@ -23,10 +23,10 @@ pub fn run(
     by: Deadline,
     environment: &Environment,
 ) -> (Config, Vec<Error>) {
-    let is_parent = |target: &&Arc<Database>| {
+    let is_parent = |target: &&Arc<TargetConfig>| {
         target.enabled && target.discover.is_some() && is_meant(wanted, &target.name)
     };
-    let parents: Vec<Arc<Database>> = config.targets.iter().filter(is_parent).cloned().collect();
+    let parents: Vec<Arc<TargetConfig>> = config.targets.iter().filter(is_parent).cloned().collect();
     let Some(sources) = config.sources.clone().filter(|_| !parents.is_empty()) else {
         return (config, Vec::new());
     };
@@ -51,7 +51,7 @@ pub fn run(
 }
 
 /// The list of one target.
-fn list(target: &Database, session: &mut OpenSession) -> Result<Vec<FoundDatabase>> {
+fn list(target: &TargetConfig, session: &mut OpenSession) -> Result<Vec<FoundDatabase>> {
     let Some(discover) = &target.discover else { return Ok(Vec::new()) };
     let result = Mutex::new(None);
     let mut sink = database_list::sink(discover, Box::new(|end, _| *result.lock() = Some(end)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::runner::{OpenSession, Runner, WithoutThreads};
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::{Privileges, ServerFacts};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// One target.
 pub struct TestedTarget {
     /// As configured.
-    pub target: Arc<Database>,
+    pub target: Arc<TargetConfig>,
     /// The outcome.
     pub outcome: TestOutcome,
     /// For login and questions.
@@ -48,19 +48,19 @@ impl ServerReport {
 
 /// Tests all targets, in this order. Blocks for hardly longer than until `by`; `progress` is called with the number of
 /// targets tested.
-pub fn test(targets: &[Arc<Database>], by: Deadline, progress: impl Fn(usize)) -> Vec<TestedTarget> {
-    let skipped = |target: &Database| match (&target.endpoint, target.enabled) {
+pub fn test(targets: &[Arc<TargetConfig>], by: Deadline, progress: impl Fn(usize)) -> Vec<TestedTarget> {
+    let skipped = |target: &TargetConfig| match (&target.endpoint, target.enabled) {
         (_, false) => Some("`enabled: false`".to_owned()),
         (None, true) => Some(format!("the driver {} is not built in", target.driver)),
         (Some(_), true) => None,
     };
-    let enabled: Vec<Arc<Database>> =
+    let enabled: Vec<Arc<TargetConfig>> =
         targets.iter().filter(|target| skipped(target).is_none()).cloned().collect();
     let runner = Runner::default();
     let tested =
         runner.on_each_target(&enabled, by, WithoutThreads::Fail, progress, |_, session| report(session));
     let mut tested = tested.into_iter();
-    let one = |target: &Arc<Database>| {
+    let one = |target: &Arc<TargetConfig>| {
         let (outcome, took) = match skipped(target) {
             Some(why) => (TestOutcome::Skip(why), Duration::ZERO),
             None => match tested.next()? {

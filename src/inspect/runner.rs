@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::conditions::When;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
 use crate::driver::{Canceller, Column, Job, Parameter, Privileges, RelationName, RowSink, ServerFacts, Sql};
@@ -61,7 +61,7 @@ impl Runner {
     /// There is no session.
     pub fn on_target<T>(
         &self,
-        target: &Database,
+        target: &TargetConfig,
         by: Deadline,
         work: impl FnOnce(&mut OpenSession) -> T,
     ) -> Result<T> {
@@ -85,11 +85,11 @@ impl Runner {
     /// work fails, or is done on this one.
     pub fn on_each_target<T: Send + 'static>(
         &self,
-        targets: &[Arc<Database>],
+        targets: &[Arc<TargetConfig>],
         by: Deadline,
         without_threads: WithoutThreads,
         progress: impl Fn(usize),
-        work: impl Fn(&Database, &mut OpenSession) -> T + Send + Sync + 'static,
+        work: impl Fn(&TargetConfig, &mut OpenSession) -> T + Send + Sync + 'static,
     ) -> Vec<(Result<T>, Duration)> {
         let start = Instant::now();
         let workers = Workers::new(MAX_PARALLEL);
@@ -127,9 +127,9 @@ impl Runner {
     /// The result of the work on one target, whatever happens, and how long it took.
     fn guarded<T>(
         &self,
-        target: &Database,
+        target: &TargetConfig,
         by: Deadline,
-        work: &impl Fn(&Database, &mut OpenSession) -> T,
+        work: &impl Fn(&TargetConfig, &mut OpenSession) -> T,
     ) -> (Result<T>, Duration) {
         let start = Instant::now();
         if by.passed() {

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use super::privileges::{self, ServerReport};
 use super::runner::{OpenSession, Runner, WithoutThreads};
-use crate::config::conditions::When;
-use crate::config::database::Database;
 use crate::config::packs;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::answer::AnswerSink;
 use crate::driver::user_tables::{self, ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
-use crate::driver::{Flow, Row, ServerFacts, Sql};
+use crate::driver::{Flow, Row, Sql};
 use crate::engine::run::SkipCause;
 use crate::error::{Error, Result};
 use crate::value::Number;
@@ -54,7 +53,7 @@ pub enum Fit {
 
 impl ServerProfile {
     /// What is known without a connection, about collectors that are `wanted` by their name.
-    pub fn offline(target: &Database, wanted: fn(&str) -> bool) -> ServerProfile {
+    pub fn offline(target: &TargetConfig, wanted: fn(&str) -> bool) -> ServerProfile {
         let fit = |queries: &[&Query]| {
             if queries.iter().any(|query| query.enabled) { Fit::Runs } else { all_off() }
         };
@@ -69,18 +68,22 @@ impl ServerProfile {
 /// Connects to all targets at once, and decides about the collectors that are `wanted` by their name. Blocks until `by` at
 /// most, and a moment; `progress` is called with the number of targets done.
 pub fn run(
-    targets: &[Arc<Database>],
+    targets: &[Arc<TargetConfig>],
     wanted: fn(&str) -> bool,
     runner: &Runner,
     by: Deadline,
     progress: impl Fn(usize),
 ) -> Vec<Result<ServerProfile>> {
-    let work = move |target: &Database, session: &mut OpenSession| profile(target, wanted, session);
+    let work = move |target: &TargetConfig, session: &mut OpenSession| profile(target, wanted, session);
     let profiles = runner.on_each_target(targets, by, WithoutThreads::RunHere, progress, work);
     profiles.into_iter().map(|(profile, _)| profile.and_then(|profile| profile)).collect()
 }
 
-fn profile(target: &Database, wanted: fn(&str) -> bool, session: &mut OpenSession) -> Result<ServerProfile> {
+fn profile(
+    target: &TargetConfig,
+    wanted: fn(&str) -> bool,
+    session: &mut OpenSession,
+) -> Result<ServerProfile> {
     let server = privileges::report(session)?;
     let collectors = collectors(target, wanted)
         .into_iter()
@@ -95,7 +98,7 @@ fn profile(target: &Database, wanted: fn(&str) -> bool, session: &mut OpenSessio
 }
 
 /// Those of a target with their queries.
-fn collectors(target: &Database, wanted: fn(&str) -> bool) -> Vec<(Arc<str>, Vec<&Query>)> {
+fn collectors(target: &TargetConfig, wanted: fn(&str) -> bool) -> Vec<(Arc<str>, Vec<&Query>)> {
     let mut collectors: Vec<(Arc<str>, Vec<&Query>)> = Vec::new();
     for query in target.queries.iter().filter(|query| wanted(&query.collector)) {
         match collectors.iter_mut().find(|(name, _)| *name == query.collector) {
@@ -121,15 +124,11 @@ fn fit(collector: &str, queries: &[&Query], session: &mut OpenSession) -> Result
             Err(error) if session.is_usable() => SkipCause::Refused(error),
             Err(error) => return Err(error),
         };
-        if !is_for_another(when, session.facts()) {
+        if when.flavor.is_empty() || when.flavor.contains(&session.facts().flavor.as_str()) {
             lacks.get_or_insert_with(|| what_lacks(collector, &unmet, &session.facts().flavor));
         }
     }
     Ok(lacks.map_or(Fit::OtherServer, Fit::Lacks))
-}
-
-fn is_for_another(when: &When, facts: &ServerFacts) -> bool {
-    !(when.flavor.is_empty() || when.flavor.contains(&facts.flavor.as_str()))
 }
 
 /// An extension, a relation and a privilege have names. Versions and settings are in the words of the collector.
@@ -166,7 +165,7 @@ fn all_off() -> Fit {
 
 /// # Errors
 /// The server does not say, or not in time.
-fn largest_table(target: &Database, session: &mut OpenSession) -> Result<Option<UserTable>> {
+fn largest_table(target: &TargetConfig, session: &mut OpenSession) -> Result<Option<UserTable>> {
     let Some(tables) = target.endpoint.as_ref().and_then(|endpoint| endpoint.user_tables()) else {
         return Ok(None);
     };

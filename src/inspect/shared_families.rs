@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::report::{Finding, Severity, without_secrets};
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::error::Error;
 use crate::metric::Metric;
 use crate::metric::labels::LabelSource;
@@ -51,7 +51,7 @@ pub fn run(config: &Config) -> Vec<Finding> {
 }
 
 /// Each metric of a target that an earlier collector may make too, with the first such.
-fn pairs(target: &Database) -> Vec<(Maker<'_>, Maker<'_>)> {
+fn pairs(target: &TargetConfig) -> Vec<(Maker<'_>, Maker<'_>)> {
     let mut known: HashMap<&str, Vec<Maker<'_>>> = HashMap::new();
     let mut pairs = Vec::new();
     for query in target.queries.iter().filter(|query| query.enabled) {
@@ -85,7 +85,7 @@ fn may_be_alike(one: &Metric, other: &Metric) -> bool {
     let fixed = |metric: &Metric| -> HashMap<String, String> {
         let labels = metric.labels.iter().filter_map(|(name, source)| match source {
             LabelSource::Fixed(value) => Some((name.as_str().to_owned(), value.clone())),
-            LabelSource::Column(_) | LabelSource::Own => None,
+            LabelSource::Column(_) | LabelSource::Type => None,
         });
         labels.collect()
     };

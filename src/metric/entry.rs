@@ -77,8 +77,8 @@ impl Metric {
         if empty.is_some() && naming.as_ref().is_some_and(|naming| naming.fixed().is_none()) {
             keys.fault("empty", "a number for a result without rows needs a name without columns");
         }
-        let own = recipe.as_ref().and_then(|recipe| recipe.own_label.as_ref());
-        let labels = all_labels(keys, given, own);
+        let type_label = recipe.as_ref().and_then(|recipe| recipe.type_label.as_ref());
+        let labels = all_labels(keys, given, type_label);
         Some(Metric {
             naming: naming?,
             label_names: labels.names().cloned().collect(),
@@ -99,7 +99,7 @@ impl Metric {
         let name = self.naming.columns().map(|text| of_text(text, "part of the name".to_owned()));
         let label = |(name, source): (_, &LabelSource)| match source {
             LabelSource::Column(text) => Some(of_text(text, format!("label `{name}`"))),
-            LabelSource::Fixed(_) | LabelSource::Own => None,
+            LabelSource::Fixed(_) | LabelSource::Type => None,
         };
         let timestamp = self.timestamp_column.as_deref().map(|column| ColumnUse {
             needs: ColumnNeed::Moment,
@@ -240,9 +240,9 @@ fn read_labels(keys: &mut Keys<'_>) -> Vec<GivenLabel> {
 }
 
 /// The labels with the type's own, each once.
-fn all_labels(keys: &Keys<'_>, mut given: Vec<GivenLabel>, own: Option<&LabelName>) -> Labels {
+fn all_labels(keys: &Keys<'_>, mut given: Vec<GivenLabel>, type_label: Option<&LabelName>) -> Labels {
     let key = if keys.has("value_label") { "value_label" } else { "labels" };
-    given.extend(own.map(|own| (key, own.clone(), LabelSource::Own)));
+    given.extend(type_label.map(|label| (key, label.clone(), LabelSource::Type)));
     let mut known = HashSet::new();
     given.retain(|(key, name, _)| {
         let is_new = known.insert(name.clone());

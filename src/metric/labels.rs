@@ -22,7 +22,7 @@ pub enum LabelSource {
     /// Always this text.
     Fixed(String),
     /// The metric type itself, sample by sample (`le`, a `value_label`).
-    Own,
+    Type,
 }
 
 /// Why no label of a query or a target may have this name.
@@ -69,9 +69,9 @@ impl Label {
     fn new(name: LabelName, source: LabelSource) -> Self {
         let mut bytes = Vec::new();
         match &source {
-            LabelSource::Column(_) => line::open_label(&name, &mut bytes),
+            LabelSource::Column(_) => line::open_label(name.as_str(), &mut bytes),
             LabelSource::Fixed(value) => bytes = line::label_bytes(&name, value),
-            LabelSource::Own => {}
+            LabelSource::Type => {}
         }
         Label { name, source, bytes: bytes.into() }
     }
@@ -114,7 +114,7 @@ impl Labels {
                     BoundLabel::Column { open: &label.bytes, text: text.bind(columns)? }
                 }
                 LabelSource::Fixed(_) => BoundLabel::Fixed(Cow::Borrowed(&label.bytes)),
-                LabelSource::Own => BoundLabel::Gap,
+                LabelSource::Type => BoundLabel::Gap,
             };
             Ok((&label.name, bound))
         };

@@ -56,7 +56,7 @@ pub type NumberRule = fn(f64) -> Option<&'static str>;
 /// What one metric makes of rows: read from the configuration, shared by all runs.
 pub struct Recipe {
     /// The label that the type itself adds to samples.
-    pub own_label: Option<LabelName>,
+    pub type_label: Option<LabelName>,
     /// Why a number cannot stand for a result without rows (`empty`).
     pub refuses_empty: NumberRule,
     /// Why samples of one label set cannot be added up (`duplicates: sum`).
@@ -79,7 +79,7 @@ impl Recipe {
     /// A recipe that accepts every number, for samples that each stand for one row.
     fn new(uses: Vec<ColumnUse>, binder: impl Bind + 'static) -> Recipe {
         Recipe {
-            own_label: None,
+            type_label: None,
             refuses_empty: |_| None,
             refuses_sums: None,
             joins_rows: false,

@@ -1,4 +1,4 @@
-//! Where a metric type puts its samples: one family's draft, with the limits and the counts of the whole query.
+//! Where a metric type puts its samples: one family's builder, with the limits and the counts of the whole query.
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
@@ -75,11 +75,11 @@ impl Tally {
     }
 }
 
-/// The samples of one metric: the draft of its family and the query's tally.
+/// The samples of one metric: the builder of its family and the query's tally.
 #[derive(Debug)]
 pub struct Samples<'b> {
     /// The family's lines so far.
-    pub draft: &'b mut BlockBuilder,
+    pub builder: &'b mut BlockBuilder,
     /// The query's counts and limits.
     pub tally: &'b mut Tally,
     /// What becomes of a second sample of one label set.
@@ -91,27 +91,33 @@ pub struct Samples<'b> {
 }
 
 impl Samples<'_> {
-    /// Writes one sample of the family's name with `suffix`; `own` is the type's own label as bytes, or empty.
+    /// Writes one sample of the family's name with `suffix`; `type_label` is the one that the type adds as bytes, or empty.
     ///
     /// # Errors
     /// `duplicate`, naming the series; `limit`.
-    pub fn add(&mut self, suffix: &'static str, labels: &LabelBytes, own: &[u8], value: f64) -> Result<()> {
+    pub fn add(
+        &mut self,
+        suffix: &'static str,
+        labels: &LabelBytes,
+        type_label: &[u8],
+        value: f64,
+    ) -> Result<()> {
         if let Some(sums) = &mut self.sums {
-            return match sums.add(suffix, labels, own, value) {
+            return match sums.add(suffix, labels, type_label, value) {
                 Summed::New => self.tally.take_room(),
                 Summed::Added => Ok(()),
                 Summed::Overflow => {
-                    let series = self.shown(suffix, labels, own);
+                    let series = self.shown(suffix, labels, type_label);
                     let message = format!("the sum of {series} is too large for a 64-bit float");
                     Err(Error::new(Reason::Value, message))
                 }
             };
         }
-        match self.draft.add(suffix, labels, own, value) {
+        match self.builder.add(suffix, labels, type_label, value) {
             Inserted::New => {
                 self.tally.take_room()?;
                 if let Some(ms) = self.timestamp {
-                    self.draft.timestamp(ms);
+                    self.builder.timestamp(ms);
                 }
                 Ok(())
             }
@@ -119,7 +125,7 @@ impl Samples<'_> {
                 self.tally.skipped.duplicate += 1;
                 Ok(())
             }
-            Inserted::Duplicate => Err(self.duplicate(suffix, labels, own)),
+            Inserted::Duplicate => Err(self.duplicate(suffix, labels, type_label)),
             Inserted::Full => Err(Samples::full()),
         }
     }
@@ -153,14 +159,14 @@ impl Samples<'_> {
         Error::new(Reason::Duplicate, message).with_hint(DISTINCT_ROWS)
     }
 
-    fn duplicate(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> Error {
-        let message = format!("two samples of {}", self.shown(suffix, labels, own));
+    fn duplicate(&self, suffix: &str, labels: &LabelBytes, type_label: &[u8]) -> Error {
+        let message = format!("two samples of {}", self.shown(suffix, labels, type_label));
         Error::new(Reason::Duplicate, message).with_hint(DISTINCT)
     }
 
     /// A series as a message bears it.
-    fn shown(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> String {
-        cut(&series_text(self.draft.family(), suffix, labels, own), 400)
+    fn shown(&self, suffix: &str, labels: &LabelBytes, type_label: &[u8]) -> String {
+        cut(&series_text(self.builder.family(), suffix, labels, type_label), 400)
     }
 }
 
@@ -188,12 +194,12 @@ impl Sums {
     }
 
     /// Adds a sample to those of its series. NaN and infinities do as in any sum.
-    fn add(&mut self, suffix: &'static str, labels: &LabelBytes, own: &[u8], value: f64) -> Summed {
+    fn add(&mut self, suffix: &'static str, labels: &LabelBytes, type_label: &[u8], value: f64) -> Summed {
         let Sums { all, series } = self;
         let (before, after) = labels.around_gap();
         series.0 = suffix;
         series.1.clear();
-        [before, own, after].into_iter().for_each(|part| series.1.bytes_mut().extend_from_slice(part));
+        [before, type_label, after].into_iter().for_each(|part| series.1.bytes_mut().extend_from_slice(part));
         match all.get_mut(series) {
             Some(sum) => {
                 let is_finite = sum.is_finite() && value.is_finite();
@@ -211,9 +217,9 @@ impl Sums {
     ///
     /// # Errors
     /// `limit` for the first one without room: its line would be longer than offsets can say.
-    pub fn write(self, draft: &mut BlockBuilder) -> Result<()> {
+    pub fn write(self, builder: &mut BlockBuilder) -> Result<()> {
         self.all.into_iter().try_for_each(|((suffix, labels), sum)| {
-            match draft.add(suffix, &labels, b"", sum) {
+            match builder.add(suffix, &labels, b"", sum) {
                 Inserted::New => Ok(()),
                 Inserted::Duplicate | Inserted::Full => Err(Samples::full()),
             }

@@ -26,7 +26,7 @@ pub(super) fn read_counter(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recip
 fn read(keys: &mut Keys<'_>, rule: NumberRule) -> Option<Recipe> {
     let values = Values::read(keys, rule)?;
     Some(Recipe {
-        own_label: values.own_label().cloned(),
+        type_label: values.type_label().cloned(),
         refuses_empty: rule,
         measures: values.measures(),
         unscaled: values.is_constant().then_some("value"),
@@ -43,11 +43,11 @@ impl Bind for Values {
 
 impl Emit for BoundValues<'_> {
     fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        self.each(row, out, |out, own, value| out.add("", labels, own, value))
+        self.each(row, out, |out, type_label, value| out.add("", labels, type_label, value))
     }
 
     fn empty(&mut self, value: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        self.own_labels().try_for_each(|own| out.add("", labels, own, value))
+        self.type_labels().try_for_each(|type_label| out.add("", labels, type_label, value))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn read(keys: &mut Keys<'_>, name: Option<&str>) -> Option<Recipe> {
     let marks = states.iter().map(|state| line::label_bytes(&label, state)).collect();
     let uses = vec![ColumnUse::anything(&column, "state", format!("one of {}", states.join(", ")))];
     Some(Recipe {
-        own_label: Some(label),
+        type_label: Some(label),
         refuses_empty: |value| {
             (value != 0.0).then_some("is not a state: only 0, none of them, can stand for no rows")
         },
@@ -84,11 +84,9 @@ struct BoundStates<'r> {
 impl BoundStates<'_> {
     /// One sample a state; `active` is the position of the one that holds.
     fn write(&self, active: Option<usize>, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        self.states
-            .marks
-            .iter()
-            .enumerate()
-            .try_for_each(|(position, own)| out.add("", labels, own, f64::from(active == Some(position))))
+        self.states.marks.iter().enumerate().try_for_each(|(position, type_label)| {
+            out.add("", labels, type_label, f64::from(active == Some(position)))
+        })
     }
 }
 

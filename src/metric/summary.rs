@@ -30,27 +30,33 @@ pub(super) fn read(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recipe> {
     }
     let quantiles = if given[0] { quantiles? } else { Vec::new() };
     let rule = scale_rule(scale).unwrap_or_default();
-    let label = LabelName::new("quantile").ok()?;
+    let label = LabelName::of_code("quantile");
     let mut columns = Vec::new();
     let mut uses = Vec::new();
     for (quantile, name) in quantiles {
-        let own = line::bound_label(&label, quantile);
+        let type_label = line::bound_label(&label, quantile);
         uses.push(ColumnUse::number(&name, format!("quantile {quantile}"), rule.as_str()));
-        columns.push(SummaryColumn { suffix: "", own, name, scale, refuses: refuse_quantile });
+        columns.push(SummaryColumn { suffix: "", type_label, name, scale, refuses: refuse_quantile });
     }
     if let Some(name) = sum {
         uses.push(ColumnUse::number(&name, "sum", rule));
-        columns.push(SummaryColumn { suffix: "_sum", own: Vec::new(), name, scale, refuses: refuse_sum });
+        columns.push(SummaryColumn {
+            suffix: "_sum",
+            type_label: Vec::new(),
+            name,
+            scale,
+            refuses: refuse_sum,
+        });
     }
     let measures = columns.iter().map(|column| (column.name.clone(), column.scale)).collect();
     let has_count = count.is_some();
     if let Some(name) = count {
         uses.push(ColumnUse::number(&name, "count", ""));
-        let (own, scale, refuses) = (Vec::new(), 1.0, refuse_count as NumberRule);
-        columns.push(SummaryColumn { suffix: "_count", own, name, scale, refuses });
+        let (type_label, scale, refuses) = (Vec::new(), 1.0, refuse_count as NumberRule);
+        columns.push(SummaryColumn { suffix: "_count", type_label, name, scale, refuses });
     }
     Some(Recipe {
-        own_label: Some(label),
+        type_label: Some(label),
         refuses_empty: if has_count {
             |value| (value != 0.0).then_some(ONLY_EMPTY)
         } else {
@@ -83,7 +89,7 @@ struct SummaryColumns(Vec<SummaryColumn>);
 struct SummaryColumn {
     suffix: &'static str,
     /// `,quantile="…"`
-    own: Vec<u8>,
+    type_label: Vec<u8>,
     name: String,
     scale: f64,
     refuses: NumberRule,
@@ -127,11 +133,11 @@ impl Emit for BoundSummary<'_> {
         if !self.is_new(labels)? {
             return out.again(labels);
         }
-        for (SummaryColumn { suffix, own, scale, refuses, .. }, column) in &self.columns {
+        for (SummaryColumn { suffix, type_label, scale, refuses, .. }, column) in &self.columns {
             match column.number(row)?.map(|number| number * scale) {
                 None => out.tally.skipped.null += 1,
                 Some(value) => match refuses(value) {
-                    None => out.add(suffix, labels, own, value)?,
+                    None => out.add(suffix, labels, type_label, value)?,
                     Some(why) => return Err(column.bad_value(&column.cell(row)?, why)),
                 },
             }

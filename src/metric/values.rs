@@ -72,7 +72,7 @@ impl Values {
     }
 
     /// The label that tells the columns of `value_columns` apart.
-    pub fn own_label(&self) -> Option<&LabelName> {
+    pub fn type_label(&self) -> Option<&LabelName> {
         self.source.label.as_ref()
     }
 
@@ -97,7 +97,7 @@ impl Values {
         let rule = rules.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let is_free = self.map.is_some() || self.skip_invalid;
         let needs = if is_free { ColumnNeed::Anything } else { ColumnNeed::Number };
-        let label = self.own_label();
+        let label = self.type_label();
         let of = |column: &String| {
             let part =
                 label.map_or_else(|| "value".to_owned(), |label| format!("value with {label}=\"{column}\""));
@@ -112,10 +112,10 @@ impl Values {
     /// `missing_column`.
     pub fn bound(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
         let from_column = |name: &String| {
-            let own = self.own_label().map_or_else(Vec::new, |label| line::label_bytes(label, name));
-            Ok(BoundValue { column: Some(BoundColumn::new(columns, name)?), own })
+            let type_label = self.type_label().map_or_else(Vec::new, |label| line::label_bytes(label, name));
+            Ok(BoundValue { column: Some(BoundColumn::new(columns, name)?), type_label })
         };
-        let constant = self.source.constant.map(|_| Ok(BoundValue { column: None, own: Vec::new() }));
+        let constant = self.source.constant.map(|_| Ok(BoundValue { column: None, type_label: Vec::new() }));
         let all = self.source.columns.iter().map(from_column).chain(constant).collect::<Result<_>>()?;
         Ok(BoundValues { values: self, all, scratch: String::new() })
     }
@@ -289,7 +289,7 @@ struct BoundValue {
     /// `None` for the constant.
     column: Option<BoundColumn>,
     /// The type's own label, as bytes.
-    own: Vec<u8>,
+    type_label: Vec<u8>,
 }
 
 impl BoundValues<'_> {
@@ -305,20 +305,20 @@ impl BoundValues<'_> {
         mut take: impl FnMut(&mut Samples<'_>, &[u8], f64) -> Result<()>,
     ) -> Result<()> {
         let BoundValues { values, all, scratch } = self;
-        for BoundValue { column, own } in all {
+        for BoundValue { column, type_label } in all {
             let value = match column {
                 Some(column) => values.value(column, row, scratch, &mut out.tally.skipped)?,
                 None => values.source.constant,
             };
             if let Some(value) = value {
-                take(out, own, value)?;
+                take(out, type_label, value)?;
             }
         }
         Ok(())
     }
 
     /// The type's own label of each value, as bytes.
-    pub fn own_labels(&self) -> impl Iterator<Item = &[u8]> {
-        self.all.iter().map(|value| value.own.as_slice())
+    pub fn type_labels(&self) -> impl Iterator<Item = &[u8]> {
+        self.all.iter().map(|value| value.type_label.as_slice())
     }
 }

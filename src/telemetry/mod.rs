@@ -16,6 +16,7 @@ use crate::exposition::FamilyKind;
 use crate::exposition::block::Block;
 use crate::exposition::page::Families;
 use crate::name::LabelName;
+use crate::value::float::of_count;
 
 use self::rows::MetricRows;
 
@@ -44,17 +45,6 @@ pub struct QueryLabels<'a> {
     pub query: &'a str,
     /// Its collector.
     pub collector: &'a str,
-}
-
-/// Why a value of a good result is left out: the label `reason` of `values_skipped_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SkipReason {
-    /// NULL with `null: skip`.
-    Null,
-    /// Not a number, with `invalid: skip`.
-    Invalid,
-    /// A repeated label set, with `duplicates: first`; a series that an earlier collector has on the target.
-    Duplicate,
 }
 
 /// A target's sessions by what they are doing: the label `state` of `sessions`.
@@ -126,7 +116,7 @@ macro_rules! families {
         impl Telemetry {
             fn empty() -> Self {
                 Telemetry {
-                    $($field: MetricRows::new(FamilyKind::$kind, $name, $help),)*
+                    $($field: MetricRows::new(FamilyKind::$kind, concat!("sql_exporter_", $name), $help),)*
                     loaded: Mutex::new(Timestamp::now()),
                 }
             }
@@ -193,16 +183,11 @@ impl Telemetry {
         self.query_errors.add(&subject.target.with(&own), 1);
     }
 
-    /// A good run left `count` values out.
-    pub fn skipped(&self, subject: QueryLabels<'_>, left: SkipReason, count: u64) {
-        let reason = match left {
-            SkipReason::Null => "null",
-            SkipReason::Invalid => "invalid",
-            SkipReason::Duplicate => "duplicate",
-        };
+    /// A good run left `count` values out: `null`, `invalid`, `duplicate`.
+    pub fn skipped(&self, subject: QueryLabels<'_>, reason: &str, count: u64) {
+        let own = [("query", subject.query), ("reason", reason)];
         if count > 0 {
-            self.values_skipped
-                .add(&subject.target.with(&[("query", subject.query), ("reason", reason)]), count);
+            self.values_skipped.add(&subject.target.with(&own), count);
         }
     }
 
@@ -223,16 +208,16 @@ impl Telemetry {
 
     /// The workers now.
     pub fn workers(&self, now: WorkerGauges) {
-        self.workers.set(&[("state", "busy")], whole(now.busy));
-        self.workers.set(&[("state", "waiting")], whole(now.waiting));
-        self.workers_limit.set(&[], whole(now.limit));
-        self.late_workers.set(&[], whole(now.late));
+        self.workers.set(&[("state", "busy")], of_count(now.busy as u64));
+        self.workers.set(&[("state", "waiting")], of_count(now.waiting as u64));
+        self.workers_limit.set(&[], of_count(now.limit as u64));
+        self.late_workers.set(&[], of_count(now.late as u64));
     }
 
     /// A target's sessions now, and the most that may be open.
     pub fn sessions(&self, target: TargetLabels<'_>, now: SessionCounts, limit: u32) {
         for (state, count) in [("idle", now.idle), ("busy", now.busy), ("late", now.late)] {
-            self.sessions.set(&target.with(&[("state", state)]), whole(count));
+            self.sessions.set(&target.with(&[("state", state)]), of_count(count as u64));
         }
         self.sessions_limit.set(&target.with(&[]), f64::from(limit));
     }
@@ -243,8 +228,8 @@ impl Telemetry {
             rows.replace(now.iter().map(|(target, gauges)| (target.with(&[]), value(gauges))));
         };
         set(&self.discovery_success, |now| f64::from(now.success));
-        set(&self.discovery_targets, |now| whole(now.targets));
-        set(&self.discovery_dropped, |now| whole(now.dropped));
+        set(&self.discovery_targets, |now| of_count(now.targets as u64));
+        set(&self.discovery_dropped, |now| of_count(now.dropped as u64));
         set(&self.discovery_timestamp, |now| now.timestamp.map_or(0.0, Timestamp::unix_seconds));
     }
 
@@ -314,12 +299,6 @@ pub fn process() -> Families {
 
 fn families(blocks: impl IntoIterator<Item = Block>) -> Families {
     blocks.into_iter().map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
-}
-
-/// Counts of threads and sessions stay far below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "bounded by what one process can hold")]
-fn whole(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -395,8 +374,8 @@ mod tests {
         let telemetry = Telemetry::new();
         let target = TargetLabels { name: "a", labels: &[] };
         let subject = QueryLabels { target, query: "q", collector: "default" };
-        telemetry.skipped(subject, SkipReason::Null, 0);
-        telemetry.skipped(subject, SkipReason::Invalid, 2);
+        telemetry.skipped(subject, "null", 0);
+        telemetry.skipped(subject, "invalid", 2);
         let text = page(&telemetry);
         assert!(
             text.contains("values_skipped_total{target=\"a\",query=\"q\",reason=\"invalid\"} 2\n"),

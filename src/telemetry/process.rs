@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::MetricName;
+use crate::value::float::of_count;
 
 /// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every architecture that Rust supports on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -39,7 +39,7 @@ fn text(path: &str) -> Option<String> {
     Some(text)
 }
 
-const FAMILIES: [(&str, FamilyKind, &str); 7] = [
+const HEADS: [(&str, FamilyKind, &str); 7] = [
     ("process_cpu_seconds_total", FamilyKind::Counter, "User and system CPU time."),
     ("process_max_fds", FamilyKind::Gauge, "The soft limit of open file descriptors."),
     ("process_open_fds", FamilyKind::Gauge, "Open file descriptors."),
@@ -49,10 +49,8 @@ const FAMILIES: [(&str, FamilyKind, &str); 7] = [
     ("process_virtual_memory_bytes", FamilyKind::Gauge, "Virtual memory."),
 ];
 
-static PARSED_FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
-    let family = |(name, kind, help)| Some(Arc::new(Family::new(MetricName::new(name).ok()?, kind, help)));
-    FAMILIES.into_iter().filter_map(family).collect()
-});
+static FAMILIES: LazyLock<[Arc<Family>; 7]> =
+    LazyLock::new(|| HEADS.map(|(name, kind, help)| Family::ours(name, kind, help)));
 
 /// The families that can be read, each with its one sample.
 pub(super) fn read() -> Vec<Block> {
@@ -71,7 +69,7 @@ pub(super) fn read() -> Vec<Block> {
         block.sample(&[], value?);
         Some(block)
     };
-    PARSED_FAMILIES.iter().zip(values).filter_map(block).collect()
+    FAMILIES.iter().zip(values).filter_map(block).collect()
 }
 
 /// `/proc/self/stat` after the command's name, which may contain anything.
@@ -93,9 +91,8 @@ impl ProcStat {
     }
 
     /// The kernel counts pages.
-    #[expect(clippy::cast_precision_loss, reason = "a page has a few KiB")]
     fn resident(&self) -> Option<f64> {
-        Some(self.field(24)? * rustix::param::page_size() as f64)
+        Some(self.field(24)? * of_count(rustix::param::page_size() as u64))
     }
 
     fn start(&self) -> Option<f64> {
@@ -113,9 +110,8 @@ fn open_descriptors() -> Option<f64> {
     Some(f64::from(listed.saturating_sub(1)))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a limit of 2^53 or more is never reached")]
 fn descriptor_limit() -> Option<f64> {
-    rlimit::Resource::NOFILE.get_soft().ok().map(|limit| limit as f64)
+    rlimit::Resource::NOFILE.get_soft().ok().map(of_count)
 }
 
 #[cfg(test)]

@@ -9,10 +9,8 @@ use prometheus::core::{Atomic as _, AtomicF64};
 
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::MetricName;
+use crate::value::float::of_count;
 
-/// The prefix of all our families.
-const PREFIX: &str = "sql_exporter_";
 /// Labels that identify the target and its query come first, as on the rows of a scrape; the others by name.
 const LEADING: [&str; 3] = ["target", "query", "collector"];
 
@@ -21,24 +19,20 @@ type LabelPairs = Vec<(String, String)>;
 
 /// One family's rows.
 pub(super) struct MetricRows {
-    /// `None` for a name that is not legal: its rows are not shown.
-    family: Option<Arc<Family>>,
+    family: Arc<Family>,
     /// A sorted list would be moved at each new row: thousands come at once where a server is down.
     rows: Mutex<BTreeMap<LabelPairs, AtomicF64>>,
 }
 
 impl MetricRows {
-    /// An empty family `sql_exporter_<name>` of counters or gauges.
-    pub(super) fn new(kind: FamilyKind, name: &str, help: &str) -> Self {
-        let name = MetricName::new(&format!("{PREFIX}{name}"));
-        let family = name.ok().map(|name| Arc::new(Family::new(name, kind, help)));
-        MetricRows { family, rows: Mutex::default() }
+    /// An empty family of counters or gauges.
+    pub(super) fn new(kind: FamilyKind, name: &'static str, help: &str) -> Self {
+        MetricRows { family: Family::ours(name, kind, help), rows: Mutex::default() }
     }
 
     /// Adds to a counter's row, which begins at 0.
-    #[expect(clippy::cast_precision_loss, reason = "no process counts to 2^53")]
     pub(super) fn add(&self, labels: &[(&str, &str)], count: u64) {
-        self.update(labels, |row| row.inc_by(count as f64));
+        self.update(labels, |row| row.inc_by(of_count(count)));
     }
 
     /// Sets a gauge's row.
@@ -60,7 +54,7 @@ impl MetricRows {
     /// The present rows; `None` where there are none.
     pub(super) fn block(&self) -> Option<Block> {
         let rows = self.rows.lock();
-        let mut block = Block::new(Arc::clone(self.family.as_ref()?));
+        let mut block = Block::new(Arc::clone(&self.family));
         for (labels, value) in &*rows {
             let labels: Vec<(&str, &str)> =
                 labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

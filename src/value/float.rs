@@ -22,6 +22,12 @@ pub fn write(value: f64, mut push: impl FnMut(&str)) {
     }
 }
 
+/// A count as a double: of what this process can hold or meet, which is far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+pub fn of_count(count: u64) -> f64 {
+    count as f64
+}
+
 /// The double that the shortest text of a 4-byte float means: 1.1, not the 1.10000002384185791015625 that is stored.
 pub fn of_single(value: f32) -> f64 {
     /// 2^24: below it every integer is exact.

@@ -113,6 +113,11 @@ impl<'e> Reader<'e> {
         Reader { environment, for_schema: false, root: Rc::default(), found: RefCell::default() }
     }
 
+    /// Where variables are looked up.
+    pub fn environment(&self) -> &'e Environment {
+        self.environment
+    }
+
     /// A reader that keeps more faults, for a program that acts on each of them.
     pub fn with_most_faults(self, most: usize) -> Self {
         self.found.borrow_mut().faults.most = most;

@@ -52,13 +52,22 @@ impl YamlValue {
         YamlValue::text(HIDDEN)
     }
 
-    /// Sets the value of a key of a mapping; where the key is absent, only with `or_add`.
-    pub fn set(&mut self, key: &str, value: YamlValue, or_add: bool) {
-        let YamlValue::Map(pairs) = self else { return };
-        match pairs.iter_mut().find(|(known, _)| known == key) {
+    /// Sets the value of a key of a mapping; where the key is absent, only with `or_add`. True where it was there.
+    pub fn set(&mut self, key: &str, value: YamlValue, or_add: bool) -> bool {
+        let YamlValue::Map(pairs) = self else { return false };
+        let known = pairs.iter_mut().find(|(known, _)| known == key);
+        match known {
             Some((_, place)) => *place = value,
             None if or_add => pairs.push((key.to_owned(), value)),
-            None => {}
+            None => return false,
+        }
+        true
+    }
+
+    /// Leaves out the keys of a mapping that are not `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(&str, &YamlValue) -> bool) {
+        if let YamlValue::Map(pairs) = self {
+            pairs.retain(|(key, value)| wanted(key, value));
         }
     }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use sql_exporter::config;
 use sql_exporter::config::Config;
-use sql_exporter::config::database::Database;
 use sql_exporter::config::exporter::{Access, LabelsTooLong, QueryMetrics};
 use sql_exporter::config::listen::ListenAddress;
 use sql_exporter::config::query::Query;
 use sql_exporter::config::server_sharing;
+use sql_exporter::config::target::TargetConfig;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
 use sql_exporter::error::{Error, Reason, Result};
@@ -89,15 +89,15 @@ fn main_file(text: &str) -> Config {
     Folder::new().with("main.yaml", text).load()
 }
 
-fn target<'p>(config: &'p Config, name: &str) -> &'p Database {
+fn target<'p>(config: &'p Config, name: &str) -> &'p TargetConfig {
     config.targets.iter().find(|target| target.name == name).expect("the target")
 }
 
-fn query<'t>(target: &'t Database, name: &str) -> &'t Query {
+fn query<'t>(target: &'t TargetConfig, name: &str) -> &'t Query {
     target.queries.iter().find(|query| &*query.name == name).expect("the query")
 }
 
-fn names(target: &Database) -> Vec<&str> {
+fn names(target: &TargetConfig) -> Vec<&str> {
     target.queries.iter().map(|query| &*query.name).collect()
 }
 
@@ -389,6 +389,26 @@ fn above_a_thousand_queries_only_failing_ones_have_rows_unless_it_is_written() {
     assert_eq!(main_file(&text).exporter.query_metrics, QueryMetrics::Failing);
     let written = format!("{text}exporter: {{query_metrics: full}}\n");
     assert_eq!(main_file(&written).exporter.query_metrics, QueryMetrics::Full);
+}
+
+/// A reader would take them for where the target connects to.
+#[test]
+fn the_shown_entry_leaves_out_defaults_that_it_replaces() {
+    let config = main_file(
+        "defaults: {database: {host: default.example, port: 7000, database: defaults, username: nobody}}\n\
+         databases:\n  url: {url: 'postgres://me@own.example:7001/mine'}\n  socket: {driver: postgres, socket: /run/pg}\n  \
+         rest: {driver: postgres, username: me}\nqueries: []\n",
+    );
+    let shown = |name| target(&config, name).redacted.yaml();
+    assert_eq!(shown("url"), "url: postgres://me@own.example:7001/mine\n");
+    assert_eq!(
+        shown("socket"),
+        "driver: postgres\nsocket: /run/pg\nport: 7000\ndatabase: defaults\nusername: nobody\n"
+    );
+    assert_eq!(
+        shown("rest"),
+        "driver: postgres\nusername: me\nhost: default.example\nport: 7000\ndatabase: defaults\n"
+    );
 }
 
 /// A configuration with every section, cut and bent: each of these is an error or loads, and none panics.

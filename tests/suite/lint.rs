@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::inspect::lint;
-use sql_exporter::inspect::lint::{LintFindings, LintRule, RULES};
+use sql_exporter::inspect::lint::{LINT_DETAILS, LintDetails, LintFindings};
 use sql_exporter::metric::lint_off::{LINTS, Lint};
 
 use crate::exporter::{Output, Setup};
@@ -125,8 +125,9 @@ fn found(part: &str) -> LintFindings {
 
 #[test]
 fn what_an_explanation_shows_is_found_and_its_better_form_is_not() {
-    for LintRule { code, bad, good, .. } in RULES.iter() {
-        let finds = |part| found(part).findings.iter().any(|finding| finding.code == Some(*code));
+    for LintDetails { lint, bad, good, .. } in LINT_DETAILS.iter() {
+        let code = lint.code;
+        let finds = |part| found(part).findings.iter().any(|finding| finding.code == Some(code));
         assert!(finds(bad), "{code}: nothing is found in\n{bad}");
         assert!(!finds(good), "{code}: something is found in\n{good}");
     }

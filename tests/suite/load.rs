@@ -67,7 +67,7 @@ fn what_never_runs_is_told_once_with_all_its_targets() {
     assert_eq!(faults(&query("database: console, sql: SELECT 1")), [show]);
     let slip = "queries[0].sql [writable]: no statement starts with SELEC";
     assert_eq!(faults(&query("database: writable, sql: SELEC 1")), [slip]);
-    let condition = "queries[0] [lite]: only one statement may be run, found another after `;`";
+    let condition = "queries[0] [lite]: when.sql: only one statement may be run, found another after `;`";
     assert_eq!(
         faults(&query("database: lite, sql: SELECT 1, when: {sql: \"SELECT 1; SELECT 2\"}")),
         [condition]

@@ -14,6 +14,7 @@ use crate::config;
 use crate::driver::Drivers;
 use crate::error::{Error, SourcePosition};
 use crate::inspect::lint;
+use crate::yaml::keys::Reader;
 
 /// The most times that faults are taken out, and how many a load reports: rarely more than one time.
 const MOST_ROUNDS: usize = 20;
@@ -120,14 +121,15 @@ fn load(
         LoadFinding { code, file: file.display().to_string(), path: place.path, message }
     };
     let main = folder.path().join(main);
-    match config::load_with_most_faults(&main, &environment, &Drivers::built_in(), MOST_FAULTS) {
+    let reader = Reader::new(&environment).with_most_faults(MOST_FAULTS);
+    match config::load_or_invalid(&main, None, &Drivers::built_in(), reader) {
         Ok(config) => {
             let warnings = config.warnings.iter().map(|warning| finding(None, warning));
             warnings.for_each(|warning| report.note(None, format!("{}: {}", warning.path, warning.message)));
             let found = lint::run(&config).findings;
             Ok(Ok(found.iter().map(|found| finding(found.code, &found.error)).collect()))
         }
-        Err(faults) => Ok(Err(faults.iter().map(|fault| finding(None, fault)).collect())),
+        Err(invalid) => Ok(Err(invalid.faults.iter().map(|fault| finding(None, fault)).collect())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::names::MetricNames;
 use super::targets::NewTarget;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::driver::bounded_text;
 use crate::driver::user_tables::{StatisticsValue, UserTable};
 use crate::inspect::server_profile::ServerProfile;
@@ -16,7 +16,7 @@ const LONGEST_SHOWN: usize = 80;
 /// tables to ask about.
 pub(super) fn query(
     target: &NewTarget,
-    database: &Database,
+    database: &TargetConfig,
     profile: &ServerProfile,
     among_several: bool,
     names: &mut MetricNames,

@@ -13,7 +13,7 @@ use super::targets::NewTarget;
 use super::{example, grants, variables};
 use crate::commands::terminal::{cut, wrap_options};
 use crate::commands::test::server_name;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::config::{Config, packs};
 use crate::driver::TlsState;
 use crate::driver::bounded_text;
@@ -49,7 +49,7 @@ pub(super) fn is_native(pack: &str) -> bool {
 /// What the file is made of.
 pub(super) struct Contents<'c> {
     /// The targets, with what is known about each.
-    pub(super) targets: &'c [(&'c NewTarget, &'c Database, &'c ServerProfile)],
+    pub(super) targets: &'c [(&'c NewTarget, &'c TargetConfig, &'c ServerProfile)],
     /// The draft, for the names that packs have.
     pub(super) draft: &'c Config,
     /// The day on which it is made.
@@ -173,7 +173,7 @@ fn better<'f>(one: &'f Fit, other: &'f Fit) -> &'f Fit {
 }
 
 /// What the server is and how the session got there.
-fn about_target(database: &Database, profile: &ServerProfile) -> String {
+fn about_target(database: &TargetConfig, profile: &ServerProfile) -> String {
     let Some(server) = &profile.server else {
         return "  # Nobody connected (--offline): packs find out at each scrape what fits the server.\n"
             .to_owned();

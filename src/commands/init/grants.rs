@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::file::{commented, wrapped};
 use super::targets::NewTarget;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::driver::bounded_text;
 use crate::driver::connection::ConnectionConfig;
 use crate::inspect::server_profile::ServerProfile;
@@ -64,7 +64,7 @@ const SCRIPTS: [Script; 3] = [
 ];
 
 /// A section for each kind of server.
-pub(super) fn sections(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> String {
+pub(super) fn sections(targets: &[(&NewTarget, &TargetConfig, &ServerProfile)]) -> String {
     let mut out = String::new();
     for script in &SCRIPTS {
         let of_script: Vec<_> = targets
@@ -98,7 +98,7 @@ fn flavor<'t>(target: &'t NewTarget, profile: &'t ServerProfile) -> &'t str {
 }
 
 impl Script {
-    fn write(&self, targets: &[(&NewTarget, &Database, &ServerProfile)], out: &mut String) {
+    fn write(&self, targets: &[(&NewTarget, &TargetConfig, &ServerProfile)], out: &mut String) {
         let Script { name, text, role, run_by, limit, password, .. } = self;
         *out +=
             &wrapped(&format!("{}. Once for each server (its primary), {run_by}:", self.about()), "# ", "# ");
@@ -135,7 +135,7 @@ impl Script {
 }
 
 /// Those that the server with the most targets has to allow.
-fn sessions(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> u32 {
+fn sessions(targets: &[(&NewTarget, &TargetConfig, &ServerProfile)]) -> u32 {
     let mut servers: HashMap<String, u32> = HashMap::new();
     for (_, database, _) in targets {
         let server = database.login().map(ConnectionConfig::server).unwrap_or_default();
@@ -146,7 +146,7 @@ fn sessions(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> u32 {
 }
 
 /// What the example needs, in the database of the target.
-fn grant(database: &Database, profile: &ServerProfile, role: &str) -> Option<String> {
+fn grant(database: &TargetConfig, profile: &ServerProfile, role: &str) -> Option<String> {
     let of_table = || profile.largest_table.as_ref().map(|table| table.schema.clone());
     let name = database.login()?.database.clone().or_else(of_table)?;
     // A name with the end of a line would leave the comment.

@@ -33,7 +33,7 @@ use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
 use super::{CommandErrors, CommandResult, counted, print_stderr, print_stderr_line, print_stdout};
 use crate::config::Config;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::connection::password::PasswordSource;
 use crate::error::{Error, Reason, Result};
@@ -93,7 +93,7 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
     else {
         return Ok(1);
     };
-    let known: Vec<(&NewTarget, &Database, &ServerProfile)> = targets
+    let known: Vec<(&NewTarget, &TargetConfig, &ServerProfile)> = targets
         .iter()
         .zip(&config.targets)
         .zip(&profiles)
@@ -201,11 +201,11 @@ fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Res
     profiles
 }
 
-fn wants_password(target: &Database, error: &Error) -> bool {
+fn wants_password(target: &TargetConfig, error: &Error) -> bool {
     error.reason() == Reason::Auth && has_no_password(target)
 }
 
-fn has_no_password(target: &Database) -> bool {
+fn has_no_password(target: &TargetConfig) -> bool {
     target.login().is_some_and(|login| match &login.password {
         PasswordSource::None => true,
         PasswordSource::Passfile(file) => !file.path.exists(),

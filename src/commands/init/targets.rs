@@ -9,7 +9,7 @@ use super::address::{self, FileAddress};
 use super::names;
 use super::variables::{self, Variables};
 use crate::commands::CommandErrors;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::config::{self, Config};
 use crate::driver::connection::password::PasswordSource;
 use crate::driver::connection::tls::TlsRequirement;
@@ -17,6 +17,7 @@ use crate::driver::{Drivers, Endpoint};
 use crate::error::Error;
 use crate::file;
 use crate::secret::Secret;
+use crate::yaml::keys::Reader;
 use crate::yaml::writer::scalar;
 
 /// A file in the current folder, from which relative paths start.
@@ -164,10 +165,10 @@ fn target(
 fn checked(
     typed: TypedTarget,
     variables: &mut Variables,
-) -> Result<(TypedTarget, Arc<Database>), CommandErrors> {
+) -> Result<(TypedTarget, Arc<TargetConfig>), CommandErrors> {
     // Relative paths are those of who types.
     let as_typed = one(&format!("{{url: {}}}", scalar(&typed.url)), variables);
-    let has_password = |database: &Arc<Database>| {
+    let has_password = |database: &Arc<TargetConfig>| {
         database.endpoint.as_deref().is_some_and(|endpoint| given_password(endpoint).is_some())
     };
     let is_held = typed.password.is_some() || as_typed.as_ref().is_ok_and(has_password);
@@ -239,7 +240,7 @@ fn file_url(typed: String, absolute: &str, file: &Path) -> String {
 }
 
 /// The only target of an entry.
-fn one(entry: &str, variables: &Variables) -> Result<Arc<Database>, CommandErrors> {
+fn one(entry: &str, variables: &Variables) -> Result<Arc<TargetConfig>, CommandErrors> {
     let config = load(Path::new(CURRENT), format!("databases: {{target: {entry}}}\n"), variables)?;
     let missing = || Error::machine("a configuration without its target");
     Ok(config.targets.into_iter().next().ok_or_else(missing)?)
@@ -260,5 +261,7 @@ pub(super) fn entry_of(entry: &str) -> Option<Arc<dyn Endpoint>> {
 /// The faults of the text.
 pub(super) fn load(file: &Path, text: String, variables: &Variables) -> Result<Config, Vec<Error>> {
     let variables = variables.clone();
-    config::load_text(file, text, &move |name: &str| variables.value(name), &Drivers::built_in())
+    let environment = move |name: &str| variables.value(name);
+    let config = config::load_or_invalid(file, Some(text), &Drivers::built_in(), Reader::new(&environment));
+    config.map_err(|invalid| invalid.faults)
 }

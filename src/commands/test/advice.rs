@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::deadline::duration_text;
 use crate::driver::connection::ConnectionConfig;
 use crate::driver::connection::password::PasswordSource;
@@ -29,7 +29,7 @@ pub(super) struct ExplainedFailure {
 }
 
 impl ExplainedFailure {
-    pub(super) fn new(target: &Database, error: &Error, timeout: Duration) -> ExplainedFailure {
+    pub(super) fn new(target: &TargetConfig, error: &Error, timeout: Duration) -> ExplainedFailure {
         ExplainedFailure {
             reason: error.reason().as_str(),
             words: error.meaning().unwrap_or_else(|| meaning(error.reason())),
@@ -58,7 +58,7 @@ fn meaning(reason: Reason) -> &'static str {
 }
 
 /// What the driver suggests, then what the reason suggests.
-fn suggestions(target: &Database, error: &Error, timeout: Duration) -> Vec<String> {
+fn suggestions(target: &TargetConfig, error: &Error, timeout: Duration) -> Vec<String> {
     let of_driver = error.hint().map(str::to_owned);
     // A driver that knows the meaning of an error knows best what to do about it.
     let is_enough = error.meaning().is_some() && of_driver.is_some();
@@ -77,7 +77,7 @@ fn suggestions(target: &Database, error: &Error, timeout: Duration) -> Vec<Strin
 }
 
 /// What to know about a network connection that is not wrong.
-pub(super) fn tls_note(target: &Database, facts: &ServerFacts) -> Option<&'static str> {
+pub(super) fn tls_note(target: &TargetConfig, facts: &ServerFacts) -> Option<&'static str> {
     match (target.endpoint.as_ref()?.tls_requirement(), facts.tls) {
         (TlsRequirement::Authority, TlsState::Verified) => Some(
             "`verify-ca` without `tls.ca` accepts a certificate of any public authority, for any name: use \
@@ -99,7 +99,7 @@ pub(super) fn tls_note(target: &Database, facts: &ServerFacts) -> Option<&'stati
 
 /// A server as configured.
 struct ConfiguredServer<'t> {
-    target: &'t Database,
+    target: &'t TargetConfig,
     login: &'t ConnectionConfig,
     timeout: Duration,
 }

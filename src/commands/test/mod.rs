@@ -19,7 +19,7 @@ use super::terminal::{
 };
 use super::{CommandResult, ReportFormat, counted, print_report};
 use crate::config::Config;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::engine::targets;
 use crate::error::Error;
@@ -74,9 +74,9 @@ pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
 }
 
 /// The named targets, disabled ones too, in configuration order.
-fn choose(config: &Config, wanted: &[String]) -> Result<Vec<Arc<Database>>, Error> {
+fn choose(config: &Config, wanted: &[String]) -> Result<Vec<Arc<TargetConfig>>, Error> {
     targets::check_names("target", wanted, || config.targets.iter().map(|target| target.name.as_str()))?;
-    let is_wanted = |target: &&Arc<Database>| wanted.is_empty() || wanted.contains(&target.name);
+    let is_wanted = |target: &&Arc<TargetConfig>| wanted.is_empty() || wanted.contains(&target.name);
     Ok(config.targets.iter().filter(is_wanted).cloned().collect())
 }
 
@@ -240,7 +240,7 @@ fn render(report: &TestReport) -> TerminalText {
 }
 
 /// A target that does not work, as this command prints it.
-pub(super) fn failure_text(target: &Database, error: &Error, timeout: Duration) -> TerminalText {
+pub(super) fn failure_text(target: &TargetConfig, error: &Error, timeout: Duration) -> TerminalText {
     let mut details = DetailLines::new(TerminalText::default());
     details.failure(&target.name, &ExplainedFailure::new(target, error, timeout));
     details.out

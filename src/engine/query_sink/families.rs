@@ -1,4 +1,4 @@
-//! Where the samples of one metric go: into the draft of its family; for a name with columns, into one draft for each name
+//! Where the samples of one metric go: into the builder of its family; for a name with columns, into one builder for each name
 //! that the rows make.
 
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::metric::samples::Sums;
 use crate::metric::{Emit, Metric};
 use crate::name::MetricName;
 
-/// The drafts of one query, one a family, in the order first met.
-pub(super) struct FamilyDrafts {
-    all: Vec<BlockBuilder>,
+/// The builders of one query, one a family, in the order first met.
+pub(super) struct BlockBuilders {
+    pub(super) all: Vec<BlockBuilder>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
     size_hint: SizeHint,
@@ -29,27 +29,17 @@ pub(super) struct FamilyDrafts {
     max: usize,
 }
 
-impl FamilyDrafts {
+impl BlockBuilders {
     /// None yet, likely `count`; at most `max` of names that rows make.
     pub(super) fn new(max: usize, count: usize, size_hint: &SizeHint) -> Self {
         let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
-        FamilyDrafts { all: Vec::with_capacity(count), by_name, size_hint: size_hint.clone(), made: 0, max }
+        BlockBuilders { all: Vec::with_capacity(count), by_name, size_hint: size_hint.clone(), made: 0, max }
     }
 
-    /// The draft at a position.
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut BlockBuilder> {
-        self.all.get_mut(at)
-    }
-
-    /// All of them.
-    pub(super) fn into_all(self) -> Vec<BlockBuilder> {
-        self.all
-    }
-
-    /// The position of a family's draft, begun where there is none, and whether it was.
+    /// The position of a family's builder, begun where there is none, and whether it was.
     fn find(&mut self, family: &Arc<Family>) -> Result<(usize, bool)> {
         if let Some(at) = self.by_name.get(&family.name).copied() {
-            let same = self.all.get(at).is_some_and(|draft| draft.family() == family);
+            let same = self.all.get(at).is_some_and(|builder| builder.family() == family);
             return if same { Ok((at, false)) } else { Err(two_heads(family)) };
         }
         let at = self.all.len();
@@ -69,10 +59,10 @@ impl FamilyDrafts {
             .with_hint("filter in the SQL, put the column into a label, or raise max_families"))
     }
 
-    /// Drops the draft that was begun last.
+    /// Drops the builder that was begun last.
     fn drop_last(&mut self) {
-        if let Some(draft) = self.all.pop() {
-            self.by_name.remove(&draft.family().name);
+        if let Some(builder) = self.all.pop() {
+            self.by_name.remove(&builder.family().name);
         }
     }
 }
@@ -83,9 +73,9 @@ impl FamilyDrafts {
 pub struct SizeHint(Arc<[BlockSize]>);
 
 impl SizeHint {
-    /// What these drafts took.
-    pub(super) fn of(drafts: &[BlockBuilder]) -> Self {
-        SizeHint(drafts.iter().map(BlockBuilder::size).collect())
+    /// What these builders took.
+    pub(super) fn of(builders: &[BlockBuilder]) -> Self {
+        SizeHint(builders.iter().map(BlockBuilder::size).collect())
     }
 
     /// What the family that is met at position `at` takes.
@@ -100,25 +90,25 @@ fn two_heads(family: &Family) -> Error {
     Error::new(Reason::Duplicate, message).with_hint("give one of them another name")
 }
 
-/// What writes the samples of one family, and the position of its draft.
+/// What writes the samples of one family, and the position of its builder.
 pub(super) struct FamilyWriter<'q> {
     /// The metric at work in this family.
     pub(super) emit: Box<dyn Emit + 'q>,
-    /// In [`FamilyDrafts`].
-    pub(super) draft: usize,
+    /// In [`BlockBuilders`].
+    pub(super) builder: usize,
     /// What waits to be added up, with `duplicates: sum`.
     pub(super) sums: Option<Sums>,
 }
 
 impl<'q> FamilyWriter<'q> {
-    fn new(metric: &'q Metric, columns: &[Column], draft: usize) -> Result<Self> {
+    fn new(metric: &'q Metric, columns: &[Column], builder: usize) -> Result<Self> {
         let sums = (metric.duplicates == Duplicates::Sum).then(Sums::default);
-        Ok(FamilyWriter { emit: metric.recipe.binder.bind(columns)?, draft, sums })
+        Ok(FamilyWriter { emit: metric.recipe.binder.bind(columns)?, builder, sums })
     }
 
     /// True when there are samples, or rows that will be some.
-    fn has_samples(&self, drafts: &FamilyDrafts) -> bool {
-        drafts.all.get(self.draft).is_some_and(|draft| draft.series() > 0)
+    fn has_samples(&self, builders: &BlockBuilders) -> bool {
+        builders.all.get(self.builder).is_some_and(|builder| builder.series() > 0)
             || self.sums.as_ref().is_some_and(|sums| !sums.is_empty())
             || self.emit.has_pending_rows()
     }
@@ -140,15 +130,15 @@ pub(super) struct ByName<'q> {
     columns: Vec<Column>,
     /// The name that the row at hand makes.
     name: String,
-    /// Whether that name is new, and its draft too.
+    /// Whether that name is new, and its builder too.
     new: Option<NewName>,
     known: HashMap<String, FamilyWriter<'q>, RandomState>,
 }
 
 /// A name that was not met before.
 struct NewName {
-    /// Its draft was begun for it; else another metric of the query makes the same name.
-    with_draft: bool,
+    /// Its builder was begun for it; else another metric of the query makes the same name.
+    with_builder: bool,
 }
 
 impl<'q> MetricWriters<'q> {
@@ -156,11 +146,11 @@ impl<'q> MetricWriters<'q> {
     ///
     /// # Errors
     /// `missing_column`, `duplicate`.
-    pub(super) fn new(metric: &'q Metric, columns: &[Column], drafts: &mut FamilyDrafts) -> Result<Self> {
+    pub(super) fn new(metric: &'q Metric, columns: &[Column], builders: &mut BlockBuilders) -> Result<Self> {
         match &metric.naming {
             Naming::Fixed(family) => {
-                let (draft, _) = drafts.find(family)?;
-                Ok(MetricWriters::One(FamilyWriter::new(metric, columns, draft)?))
+                let (builder, _) = builders.find(family)?;
+                Ok(MetricWriters::One(FamilyWriter::new(metric, columns, builder)?))
             }
             Naming::ByColumn(pattern) => {
                 // A missing column fails the query before the first row, not at the first row of a new name.
@@ -191,7 +181,7 @@ impl<'q> MetricWriters<'q> {
     pub(super) fn of_row(
         &mut self,
         row: &dyn Row,
-        drafts: &mut FamilyDrafts,
+        builders: &mut BlockBuilders,
         longest: usize,
     ) -> Result<&mut FamilyWriter<'q>> {
         match self {
@@ -201,9 +191,9 @@ impl<'q> MetricWriters<'q> {
                 match known.entry_ref(name.as_str()) {
                     EntryRef::Occupied(writer) => Ok(writer.into_mut()),
                     EntryRef::Vacant(writer) => {
-                        let (draft, with_draft) = drafts.find(&Arc::new(pattern.family(name)?))?;
-                        *new = Some(NewName { with_draft });
-                        Ok(writer.insert(FamilyWriter::new(metric, columns, draft)?))
+                        let (builder, with_builder) = builders.find(&Arc::new(pattern.family(name)?))?;
+                        *new = Some(NewName { with_builder });
+                        Ok(writer.insert(FamilyWriter::new(metric, columns, builder)?))
                     }
                 }
             }
@@ -214,15 +204,15 @@ impl<'q> MetricWriters<'q> {
     ///
     /// # Errors
     /// `limit` for one name too many.
-    pub(super) fn settle(&mut self, drafts: &mut FamilyDrafts) -> Result<()> {
+    pub(super) fn settle(&mut self, builders: &mut BlockBuilders) -> Result<()> {
         let MetricWriters::ByName(ByName { name, new, known, .. }) = self else { return Ok(()) };
-        let Some(NewName { with_draft }) = new.take() else { return Ok(()) };
-        if known.get(name.as_str()).is_some_and(|writer| writer.has_samples(drafts)) {
-            return drafts.count();
+        let Some(NewName { with_builder }) = new.take() else { return Ok(()) };
+        if known.get(name.as_str()).is_some_and(|writer| writer.has_samples(builders)) {
+            return builders.count();
         }
         known.remove(name.as_str());
-        if with_draft {
-            drafts.drop_last();
+        if with_builder {
+            builders.drop_last();
         }
         Ok(())
     }

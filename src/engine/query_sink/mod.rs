@@ -20,7 +20,7 @@ use crate::metric::{Emit, Metric};
 use crate::name::LabelName;
 use crate::plain_text;
 
-use self::families::{FamilyDrafts, FamilyWriter, MetricWriters};
+use self::families::{BlockBuilders, FamilyWriter, MetricWriters};
 
 pub use self::families::SizeHint;
 pub use crate::metric::samples::SkippedValues;
@@ -55,25 +55,25 @@ pub struct SampleContext {
 }
 
 impl SampleContext {
-    /// `target_label` is `(label, name of the target)`, written first; the target's own labels follow, sorted by name
+    /// `target_label` is `(label, name of the target)`, written first; the labels of its configuration follow, sorted by name
     /// whatever their order in the configuration, so that equal label sets are equal bytes on every target.
     pub fn new(
         target_label: Option<(&LabelName, &str)>,
-        own: &[(LabelName, String)],
+        labels: &[(LabelName, String)],
         limit: LabelLimit,
     ) -> SampleContext {
-        let mut own: Vec<(&LabelName, &str)> =
-            own.iter().map(|(name, value)| (name, value.as_str())).collect();
-        own.sort_unstable();
-        let mut labels = LabelBytes::default();
-        for (name, value) in target_label.into_iter().chain(own) {
-            labels.push(name, value);
+        let mut labels: Vec<(&LabelName, &str)> =
+            labels.iter().map(|(name, value)| (name, value.as_str())).collect();
+        labels.sort_unstable();
+        let mut bytes = LabelBytes::default();
+        for (name, value) in target_label.into_iter().chain(labels) {
+            bytes.push(name, value);
         }
-        labels.mark_gap();
-        SampleContext { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
+        bytes.mark_gap();
+        SampleContext { labels: bytes, limit, max_cell_bytes: MAX_CELL_BYTES }
     }
 
-    /// True when the target's own labels have this name.
+    /// True when the target has a label of this name.
     pub fn has_label(&self, name: &LabelName) -> bool {
         // In a value, a quote is escaped.
         let open = format!(",{name}=\"");
@@ -96,11 +96,6 @@ impl SampleContext {
             Ok((name.clone(), plain_text::start(text, bytes).to_owned()))
         };
         names.iter().zip(value).map(label).collect()
-    }
-
-    /// The same with another limit of a value.
-    pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> SampleContext {
-        SampleContext { max_cell_bytes, ..self }
     }
 }
 
@@ -192,7 +187,7 @@ struct BoundQuery<'q> {
     /// Each set of labels once, however many metrics have it.
     sets: Vec<LabelSet<'q>>,
     metrics: Vec<BoundMetric<'q>>,
-    drafts: FamilyDrafts,
+    builders: BlockBuilders,
     tally: Tally,
     rows: u64,
     scratch: String,
@@ -258,9 +253,9 @@ impl<'q> BoundQuery<'q> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: SkippedValues::default() };
         let count = query.metrics.len();
         let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let drafts = FamilyDrafts::new(query.max_families, count, size_hint);
+        let builders = BlockBuilders::new(query.max_families, count, size_hint);
         let mut bound =
-            BoundQuery { context, labels, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
+            BoundQuery { context, labels, sets, metrics, builders, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
         }
@@ -278,7 +273,7 @@ impl<'q> BoundQuery<'q> {
                 self.sets.len() - 1
             }
         };
-        let writers = MetricWriters::new(metric, columns, &mut self.drafts)?;
+        let writers = MetricWriters::new(metric, columns, &mut self.builders)?;
         let column = metric.timestamp_column.as_ref();
         let timestamp = column.map(|name| column::BoundColumn::new(columns, name)).transpose()?;
         self.metrics.push(BoundMetric { metric, writers, set, timestamp });
@@ -293,7 +288,7 @@ impl<'q> BoundQuery<'q> {
                 Error::new(Reason::Limit, message).with_hint("group or filter in the SQL, or raise max_rows")
             );
         }
-        let BoundQuery { context, sets, metrics, drafts, tally, scratch, .. } = self;
+        let BoundQuery { context, sets, metrics, builders, tally, scratch, .. } = self;
         sets.iter_mut().for_each(|set| set.state = RowLabels::Unread);
         for BoundMetric { metric, writers, set, timestamp } in metrics {
             let Some(set) = sets.get_mut(*set) else { continue };
@@ -302,12 +297,12 @@ impl<'q> BoundQuery<'q> {
                 continue;
             }
             let labels = set.write(row, context, scratch)?;
-            let FamilyWriter { emit, draft, sums } = writers.of_row(row, drafts, context.limit.bytes)?;
-            let Some(draft) = drafts.get_mut(*draft) else { continue };
+            let FamilyWriter { emit, builder, sums } = writers.of_row(row, builders, context.limit.bytes)?;
+            let Some(builder) = builders.all.get_mut(*builder) else { continue };
             let timestamp = timestamp.as_ref().map(|column| column.moment(row)).transpose()?;
             let (duplicates, sums) = (metric.duplicates, sums.as_mut());
-            emit.row(row, labels, &mut Samples { draft, tally, duplicates, sums, timestamp })?;
-            writers.settle(drafts)?;
+            emit.row(row, labels, &mut Samples { builder, tally, duplicates, sums, timestamp })?;
+            writers.settle(builders)?;
         }
         Ok(())
     }
@@ -317,13 +312,13 @@ impl<'q> BoundQuery<'q> {
         &mut self,
         mut call: impl FnMut(&Metric, &mut dyn Emit, &LabelBytes, &mut Samples<'_>) -> Result<()>,
     ) -> Result<()> {
-        let BoundQuery { sets, metrics, drafts, tally, .. } = self;
+        let BoundQuery { sets, metrics, builders, tally, .. } = self;
         for BoundMetric { metric, writers, set, .. } in metrics {
             let Some(set) = sets.get(*set) else { continue };
-            writers.each(|FamilyWriter { emit, draft, sums }| {
-                let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
+            writers.each(|FamilyWriter { emit, builder, sums }| {
+                let Some(builder) = builders.all.get_mut(*builder) else { return Ok(()) };
                 let (duplicates, sums) = (metric.duplicates, sums.as_mut());
-                let mut samples = Samples { draft, tally, duplicates, sums, timestamp: None };
+                let mut samples = Samples { builder, tally, duplicates, sums, timestamp: None };
                 call(metric, &mut **emit, &set.bytes, &mut samples)
             })?;
         }
@@ -342,16 +337,18 @@ impl<'q> BoundQuery<'q> {
             })?;
         }
         self.each_writer(|_, emit, _, samples| emit.end(samples))?;
-        let BoundQuery { metrics, drafts, .. } = &mut self;
+        let BoundQuery { metrics, builders, .. } = &mut self;
         for BoundMetric { writers, .. } in metrics {
-            writers.each(|FamilyWriter { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
-                (Some(draft), Some(sums)) => sums.write(draft),
-                _ => Ok(()),
+            writers.each(|FamilyWriter { builder, sums, .. }| {
+                match (builders.all.get_mut(*builder), sums.take()) {
+                    (Some(builder), Some(sums)) => sums.write(builder),
+                    _ => Ok(()),
+                }
             })?;
         }
-        let drafts = self.drafts.into_all();
-        let size_hint = SizeHint::of(&drafts);
-        let blocks = drafts.into_iter().filter_map(BlockBuilder::finish).map(Arc::new).collect();
+        let builders = self.builders.all;
+        let size_hint = SizeHint::of(&builders);
+        let blocks = builders.into_iter().filter_map(BlockBuilder::finish).map(Arc::new).collect();
         Ok(RenderedResult {
             blocks,
             rows: self.rows,

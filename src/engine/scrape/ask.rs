@@ -130,7 +130,7 @@ fn start_all(selected: &[SelectedTarget], time: ScrapeTime) -> Vec<Vec<PendingRu
     order.sort_by_cached_key(|&index| selected[index].0.is_doubtful());
     for index in order {
         let (target, queries) = &selected[index];
-        let enabled = queries.iter().copied().filter(|&query| target.database.queries[query].enabled);
+        let enabled = queries.iter().copied().filter(|&query| target.config.queries[query].enabled);
         let kinds: Vec<RunKind> = enabled.map(RunKind::Query).collect();
         let mut pending = request(target, &kinds, time);
         if pending.iter().all(|pending| pending.outcome.is_some()) {

@@ -98,7 +98,7 @@ fn merge_entries(scraped: &[ScrapedTarget]) -> Vec<merge::MergeEntry<'_>> {
     let mut entries = Vec::new();
     for (number, ScrapedTarget { target, queries, .. }) in scraped.iter().enumerate() {
         entries.extend(queries.iter().enumerate().map(|(query, result)| {
-            let known = &target.database.queries[result.index];
+            let known = &target.config.queries[result.index];
             let (collector, metrics) = (&*known.collector, &*known.metrics);
             merge::MergeEntry { target: number, query, collector, metrics, rendered: result.rendered() }
         }));
@@ -112,7 +112,7 @@ fn drop_result(scraped: &mut ScrapedTarget, query: usize, error: Error) {
     let result = &mut queries[query];
     if let Some(outcome) = &mut result.outcome {
         target.count_error(result.index, error.reason());
-        let query = &target.database.queries[result.index];
+        let query = &target.config.queries[result.index];
         outcome.end = RunEnd::Failed(target.owner().named(Some(query), error));
         result.kept = None;
     }

@@ -12,10 +12,10 @@ use crate::config::query::Query;
 use crate::engine::run::RunEnd;
 use crate::engine::target::Target;
 use crate::exposition::block::Block;
-use crate::exposition::line::{LabelBytes, own_label};
+use crate::exposition::line::{self, LabelBytes};
 use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::MetricName;
+use crate::value::float::of_count;
 
 use super::ask::{ScrapeTime, ScrapedQuery, ScrapedTarget};
 
@@ -46,21 +46,16 @@ rows! {
     ScrapeSeriesLimit = "scrape_series_limit", "The limit max_series of one page.";
 }
 
-static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
-    let family = |&(name, help): &(&str, &str)| {
-        let name = MetricName::new(name).ok()?;
-        Some(Arc::new(Family::new(name, FamilyKind::Gauge, help)))
-    };
-    ROWS.iter().filter_map(family).collect()
-});
+static FAMILIES: LazyLock<Vec<Arc<Family>>> =
+    LazyLock::new(|| ROWS.iter().map(|(name, help)| Family::ours(name, FamilyKind::Gauge, help)).collect());
 
 struct ReportBuilder {
     /// One a family.
     blocks: Vec<Block>,
-    /// The labels of the target or the query at hand; a row's own label goes into the gap.
+    /// The labels of the target or the query at hand; those of a row go into the gap.
     labels: LabelBytes,
-    /// A row's own label.
-    own: Vec<u8>,
+    /// The labels of one row.
+    row_labels: Vec<u8>,
     /// Of names that collectors give, one a family.
     aliases: Vec<Block>,
 }
@@ -68,30 +63,30 @@ struct ReportBuilder {
 impl ReportBuilder {
     fn new() -> Self {
         let blocks = FAMILIES.iter().map(|family| Block::new(Arc::clone(family))).collect();
-        let (labels, own, aliases) = (LabelBytes::default(), Vec::new(), Vec::new());
-        ReportBuilder { blocks, labels, own, aliases }
+        let (labels, row_labels, aliases) = Default::default();
+        ReportBuilder { blocks, labels, row_labels, aliases }
     }
 
     /// The rows that follow are about this target, or this query of it.
     fn about(&mut self, target: &Target, query: Option<&Query>) {
         self.labels.clear();
         let bytes = self.labels.bytes_mut();
-        own_label("target", target.database.name.as_str(), bytes);
+        line::label("target", target.config.name.as_str(), bytes);
         if let Some(query) = query {
-            own_label("query", &query.name, bytes);
-            own_label("collector", &query.collector, bytes);
+            line::label("query", &query.name, bytes);
+            line::label("collector", &query.collector, bytes);
         }
         self.labels.mark_gap();
-        for (name, value) in &target.database.labels {
+        for (name, value) in &target.config.labels {
             self.labels.push(name, value);
         }
     }
 
-    /// A row about what [`ReportBuilder::about`] named last, with labels of its own.
-    fn row(&mut self, family: OwnFamily, own: &[(&'static str, &str)], value: f64) {
-        self.own.clear();
-        own.iter().for_each(|(name, text)| own_label(name, text, &mut self.own));
-        self.blocks[family as usize].line(&self.labels, &self.own, value);
+    /// A row about what [`ReportBuilder::about`] named last, with these labels besides.
+    fn row(&mut self, family: OwnFamily, labels: &[(&'static str, &str)], value: f64) {
+        self.row_labels.clear();
+        labels.iter().for_each(|(name, text)| line::label(name, text, &mut self.row_labels));
+        self.blocks[family as usize].line(&self.labels, &self.row_labels, value);
     }
 
     fn target_rows(&mut self, scraped: &ScrapedTarget) {
@@ -99,20 +94,21 @@ impl ReportBuilder {
         self.about(target, None);
         self.row(OwnFamily::TargetUp, &[], f64::from(scraped.up.is_ok()));
         if let Some(facts) = target.facts() {
-            let (driver, tls) = (target.database.driver, facts.tls.as_str());
-            let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
-            self.row(OwnFamily::TargetInfo, &own, 1.0);
+            let (driver, tls) = (target.config.driver, facts.tls.as_str());
+            let labels =
+                [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
+            self.row(OwnFamily::TargetInfo, &labels, 1.0);
         }
         self.row(OwnFamily::TargetBackoff, &[], target.backoff().as_secs_f64());
     }
 
     /// What stands under names that collectors give: of those with a query on this page.
     fn alias_rows(&mut self, scraped: &ScrapedTarget, took: Duration) {
-        let database = &scraped.target.database;
+        let config = &scraped.target.config;
         self.about(&scraped.target, None);
-        for alias in &database.aliases {
+        for alias in &config.aliases {
             let is_named =
-                |query: &&ScrapedQuery| alias.collectors.contains(&database.queries[query.index].collector);
+                |query: &&ScrapedQuery| alias.collectors.contains(&config.queries[query.index].collector);
             let mut queries = scraped.queries.iter().filter(is_named).peekable();
             if queries.peek().is_none() {
                 continue;
@@ -120,7 +116,7 @@ impl ReportBuilder {
             let value = match alias.of {
                 AliasOf::TargetUp => f64::from(scraped.up.is_ok()),
                 AliasOf::ScrapeDuration => took.as_secs_f64(),
-                AliasOf::Scrapes => count(scraped.target.scrapes()),
+                AliasOf::Scrapes => of_count(scraped.target.scrapes()),
                 AliasOf::ScrapeError => {
                     f64::from(scraped.up.is_err() || queries.any(|query| query.error().is_some()))
                 }
@@ -139,7 +135,7 @@ impl ReportBuilder {
         if shown == QueryMetrics::Failing && error.is_none() {
             return;
         }
-        self.about(target, Some(&target.database.queries[scraped.index]));
+        self.about(target, Some(&target.config.queries[scraped.index]));
         let skipped = match scraped.outcome.as_ref().map(|outcome| &outcome.end) {
             None => Some("disabled"),
             Some(RunEnd::Skipped(cause)) => Some(cause.reason()),
@@ -158,8 +154,8 @@ impl ReportBuilder {
             self.row(OwnFamily::QueryLastSuccess, &[], moment.unix_seconds());
         }
         if let Some(rendered) = outcome.end.rendered() {
-            self.row(OwnFamily::QueryRows, &[], count(rendered.rows));
-            self.row(OwnFamily::QuerySeries, &[], count(rendered.series));
+            self.row(OwnFamily::QueryRows, &[], of_count(rendered.rows));
+            self.row(OwnFamily::QuerySeries, &[], of_count(rendered.series));
         }
     }
 }
@@ -167,7 +163,7 @@ impl ReportBuilder {
 /// The families under names that collectors give to the exporter's own metrics, each once.
 pub(super) fn alias_families(scraped: &[ScrapedTarget]) -> Vec<Arc<Family>> {
     let mut families: Vec<Arc<Family>> = Vec::new();
-    for alias in scraped.iter().flat_map(|scraped| &scraped.target.database.aliases) {
+    for alias in scraped.iter().flat_map(|scraped| &scraped.target.config.aliases) {
         if families.iter().all(|known| known.name != alias.family.name) {
             families.push(Arc::clone(&alias.family));
         }
@@ -194,8 +190,8 @@ pub(super) fn report(
     for (family, value) in [
         (OwnFamily::ScrapeDuration, took.as_secs_f64()),
         (OwnFamily::ScrapeTimeout, time.budget.as_secs_f64()),
-        (OwnFamily::ScrapeSeries, count(series)),
-        (OwnFamily::ScrapeSeriesLimit, count(exporter.max_series)),
+        (OwnFamily::ScrapeSeries, of_count(series)),
+        (OwnFamily::ScrapeSeriesLimit, of_count(exporter.max_series)),
     ] {
         report.blocks[family as usize].sample(&[], value);
     }
@@ -206,13 +202,4 @@ pub(super) fn report(
         .chain(filled)
         .map(|block| (Arc::clone(&block.family), vec![Arc::new(block)]))
         .collect()
-}
-
-/// Counts on a page stay far below 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "bounded by max_rows and max_series, or by the life of a process"
-)]
-fn count(number: u64) -> f64 {
-    number as f64
 }

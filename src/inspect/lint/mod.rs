@@ -1,6 +1,6 @@
 //! The lints: what is legal in a configuration and still probably wrong. They need no database.
 //!
-//! [`RULES`] is the table: why, a bad and a good example, and a check. `checks` has the checks. A new lint is an entry in
+//! [`LINT_DETAILS`] is the table: why, a bad and a good example, and a check. `checks` has the checks. A new lint is an entry in
 //! `metric/lint_off`, a text in rules.txt, a line here and a function there.
 
 mod checks;
@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::error::{Error, SourcePosition};
 use crate::inspect::report::{Finding, Severity, without_secrets};
 use crate::metric::Metric;
@@ -31,10 +31,10 @@ enum LintCheck {
     WholeConfig(fn(&Config, &mut FindingSink<'_>)),
 }
 
-/// One lint.
-pub struct LintRule {
-    /// As in `metric/lint_off`.
-    pub code: &'static str,
+/// What belongs to a lint of [`LINTS`]: its explanation and its check.
+pub struct LintDetails {
+    /// The lint.
+    pub lint: &'static Lint,
     /// Why, in a paragraph without line breaks.
     pub why: String,
     /// What it finds: part of a configuration.
@@ -63,16 +63,16 @@ const CHECKS: [LintCheck; 15] = [
     WholeConfig(checks::hiding_comment),
 ];
 
-/// All lints, by code, as in rules.txt, which has their texts.
-pub static RULES: LazyLock<Vec<LintRule>> = LazyLock::new(|| {
+/// Those of all lints, by code, as in rules.txt, which has their texts.
+pub static LINT_DETAILS: LazyLock<Vec<LintDetails>> = LazyLock::new(|| {
     let texts = include_str!("rules.txt").split("## ").skip(1);
-    let rule = |((lint, check), text): ((&Lint, LintCheck), &'static str)| {
+    let details = |((lint, check), text): ((&'static Lint, LintCheck), &'static str)| {
         let (why, examples) = text.split_once("\n--- instead of\n").unwrap_or_default();
         let (bad, good) = examples.split_once("\n--- write\n").unwrap_or_default();
         let why = why.lines().skip(1).collect::<Vec<_>>().join(" ");
-        LintRule { code: lint.code, why, bad, good: good.trim_end(), check }
+        LintDetails { lint, why, bad, good: good.trim_end(), check }
     };
-    LINTS.iter().zip(CHECKS).zip(texts).map(rule).collect()
+    LINTS.iter().zip(CHECKS).zip(texts).map(details).collect()
 });
 
 /// What all lints found.
@@ -87,9 +87,9 @@ pub struct LintFindings {
 /// Runs every lint. Reads the modes of files that hold secrets; blocks for nothing else.
 pub fn run(config: &Config) -> LintFindings {
     let mut found = LintFindings::default();
-    for rule in RULES.iter() {
-        let mut sink = FindingSink { code: rule.code, config, reported: HashSet::new(), found: &mut found };
-        match rule.check {
+    for LintDetails { lint, check, .. } in LINT_DETAILS.iter() {
+        let mut sink = FindingSink { code: lint.code, config, reported: HashSet::new(), found: &mut found };
+        match check {
             WholeConfig(check) => check(config, &mut sink),
             EveryMetric(check) => {
                 for (query, metric) in metrics(config) {
@@ -135,7 +135,7 @@ impl FindingSink<'_> {
     }
 
     /// At a place of a target.
-    fn target(&mut self, target: &Database, place: &SourcePosition, advice: LintMessage) {
+    fn target(&mut self, target: &TargetConfig, place: &SourcePosition, advice: LintMessage) {
         self.add(target.source.lint_off.contains(self.code), place, advice);
     }
 
@@ -152,18 +152,18 @@ impl FindingSink<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::RULES;
+    use super::{LINT_DETAILS, LintDetails};
     use crate::metric::lint_off::LINTS;
 
     #[test]
-    fn every_lint_has_its_rule_in_the_order_of_codes() {
+    fn every_lint_has_its_details_in_the_order_of_codes() {
         let codes = || LINTS.iter().map(|lint| lint.code);
-        assert!(RULES.iter().map(|rule| rule.code).eq(codes()));
+        assert!(LINT_DETAILS.iter().map(|details| details.lint.code).eq(codes()));
         let headings = include_str!("rules.txt").lines().filter_map(|line| line.strip_prefix("## "));
         assert!(headings.eq(codes()));
-        for rule in RULES.iter() {
-            assert!(rule.why.len() > 80 && !rule.why.contains('\n'), "{}", rule.code);
-            assert!(rule.bad != rule.good && !rule.bad.is_empty(), "{}", rule.code);
+        for LintDetails { lint, why, bad, good, .. } in LINT_DETAILS.iter() {
+            assert!(why.len() > 80 && !why.contains('\n'), "{}", lint.code);
+            assert!(bad != good && !bad.is_empty(), "{}", lint.code);
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::engine::targets::check_names;
 use crate::error::{Error, Result};
 
@@ -12,12 +12,16 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// A configuration error: an unknown name, with the nearest; no target, or several.
-pub fn query<'c>(config: &'c Config, name: &str, target: Option<&str>) -> Result<(&'c Database, Arc<Query>)> {
+pub fn query<'c>(
+    config: &'c Config,
+    name: &str,
+    target: Option<&str>,
+) -> Result<(&'c TargetConfig, Arc<Query>)> {
     check_names("query", &[name.to_owned()], || config.queries.iter().map(|query| &*query.name))?;
     let runs: Vec<_> =
         config.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
     let Some(target) = target else {
-        let enabled = |pair: &&(&Database, Arc<Query>)| pair.0.enabled && pair.1.enabled;
+        let enabled = |pair: &&(&TargetConfig, Arc<Query>)| pair.0.enabled && pair.1.enabled;
         let one = only(runs.iter().filter(enabled)).or_else(|| only(runs.iter()));
         let names = || runs.iter().map(|(target, _)| target.name.as_str());
         let missing = || several(&format!("query `{name}` runs on"), names());
@@ -35,7 +39,7 @@ pub fn query<'c>(config: &'c Config, name: &str, target: Option<&str>) -> Result
 ///
 /// # Errors
 /// As [`query`].
-pub fn target<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Database> {
+pub fn target<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c TargetConfig> {
     let all = || config.targets.iter().map(|target| &**target);
     match name {
         Some(name) => find(config, name),
@@ -45,7 +49,7 @@ pub fn target<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Database
     }
 }
 
-fn on(target: &Database, name: &str) -> Option<Arc<Query>> {
+fn on(target: &TargetConfig, name: &str) -> Option<Arc<Query>> {
     target.queries.iter().find(|query| &*query.name == name).cloned()
 }
 
@@ -53,7 +57,7 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     all.next().filter(|_| all.next().is_none())
 }
 
-fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Database> {
+fn find<'c>(config: &'c Config, name: &str) -> Result<&'c TargetConfig> {
     check_names("target", &[name.to_owned()], || config.targets.iter().map(|target| target.name.as_str()))?;
     let found = config.targets.iter().find(|target| target.name == name);
     found.map(|target| &**target).ok_or_else(|| Error::config(format!("unknown target `{name}`")))

@@ -19,8 +19,8 @@ use super::report::{error_object, without_secrets};
 use super::runner::Runner;
 use super::source_position::place_of;
 use crate::config::Config;
-use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::Sql;
 use crate::error::{Error, Reason, SourcePosition};
@@ -43,7 +43,7 @@ pub struct TryRequest<'c> {
     /// The configuration of the target.
     pub config: &'c Config,
     /// Where.
-    pub target: &'c Database,
+    pub target: &'c TargetConfig,
     /// What.
     pub statement: TriedStatement,
     /// How many rows to show.

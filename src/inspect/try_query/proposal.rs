@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
-use crate::config::database::Database;
+use crate::config::target::TargetConfig;
 use crate::driver::{Column, ColumnContent, Sql};
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::inspect::sql_compare::{tokens, with_depth};
@@ -34,7 +34,7 @@ const DOCUMENT: &str = "a document or list; select what you need of it";
 /// An entry of `queries:`, indented by two. `None` without columns that can be used.
 pub(super) fn propose(
     config: &Config,
-    target: &Database,
+    target: &TargetConfig,
     sql: &Sql,
     columns: &[Column],
     rows: &[Vec<OwnedValue>],
@@ -141,7 +141,7 @@ fn is_negative(value: &OwnedValue) -> bool {
 }
 
 /// The key `labels` with its line's end; nothing without labels.
-fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, ProposedUse)]) -> String {
+fn labels(config: &Config, target: &TargetConfig, subject: &str, uses: &[(&Column, ProposedUse)]) -> String {
     let mut taken: BTreeSet<String> = target.labels.iter().map(|(name, _)| name.to_string()).collect();
     taken.extend([&config.exporter.target_label, "le", "quantile"].map(str::to_owned));
     let columns =

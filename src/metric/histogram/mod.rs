@@ -34,7 +34,7 @@ pub(super) fn read_gauge(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recipe>
 
 /// Takes the keys of one shape; those of the others are faults.
 fn read_shape(keys: &mut Keys<'_>, kind: FamilyKind) -> Option<Recipe> {
-    let layout = Layout { kind, le: LabelName::new("le").ok()? };
+    let layout = Layout { kind, le: LabelName::of_code("le") };
     if keys.has("bucket_columns") {
         keys.forbid(
             "le_column",
@@ -62,7 +62,7 @@ fn recipe(le: LabelName, uses: Vec<ColumnUse>, shape: impl Bind + 'static) -> Re
         (value != 0.0)
             .then_some("is not a histogram: only 0, a histogram without observations, can stand for no rows")
     };
-    Recipe { own_label: Some(le), refuses_empty, ..Recipe::new(uses, shape) }
+    Recipe { type_label: Some(le), refuses_empty, ..Recipe::new(uses, shape) }
 }
 
 /// The columns of sum and count, where a shape has them.

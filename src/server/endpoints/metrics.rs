@@ -39,7 +39,7 @@ pub(super) fn probe(endpoints: &Endpoints, request: &Request) -> Response {
         let [probe, sd] = ["/probe", "/sd"].map(|path| targets.exporter.route_prefix.path(path));
         return Response::text(400, format!("name one target: {probe}?target=NAME; {sd} lists them\n"));
     };
-    if targets.targets.iter().any(|target| target.database.name == *name && !target.database.enabled) {
+    if targets.targets.iter().any(|target| target.config.name == *name && !target.config.enabled) {
         return Response::exposition(&Families::new(), negotiate::format(request));
     }
     scrape_selection(endpoints, request, &selection)

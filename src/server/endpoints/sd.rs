@@ -19,19 +19,19 @@ pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
         return Response::text(400, "the request has no Host; set exporter.advertise\n");
     };
     let path = targets.exporter.route_prefix.path("/probe");
-    let enabled = targets.targets.iter().filter(|target| target.database.enabled);
+    let enabled = targets.targets.iter().filter(|target| target.config.enabled);
     let entries: Value = enabled.map(|target| entry(target, address, &path, request.over_tls)).collect();
     Response::owned(200, "application/json", entries.to_string())
 }
 
 fn entry(target: &Target, address: &str, path: &str, over_tls: bool) -> Value {
-    let name = &target.database.name;
+    let name = &target.config.name;
     let mut labels = Map::from_iter([
         ("__metrics_path__".to_owned(), path.into()),
         ("__param_target".to_owned(), name.as_str().into()),
         ("instance".to_owned(), name.as_str().into()),
         (format!("{META}target"), name.as_str().into()),
-        (format!("{META}driver"), target.database.driver.into()),
+        (format!("{META}driver"), target.config.driver.into()),
     ]);
     if over_tls {
         labels.insert("__scheme__".to_owned(), "https".into());

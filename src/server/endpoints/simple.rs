@@ -13,8 +13,8 @@ pub(super) fn config(endpoints: &Endpoints, request: &Request) -> Response {
     if let Err(refusal) = admit(targets.exporter.enable_pages, request, "enable_pages") {
         return refusal;
     }
-    let databases = targets.targets.iter().map(|target| &*target.database);
-    Response::text(200, redacted_config(&targets.exporter, databases).yaml())
+    let configs = targets.targets.iter().map(|target| &*target.config);
+    Response::text(200, redacted_config(&targets.exporter, configs).yaml())
 }
 
 /// `/-/healthy`: the exporter runs and answers.

@@ -103,7 +103,7 @@ impl Bench {
     pub(super) fn run_in_a_session(&self, sql: &str) -> Recorder {
         let by = Deadline::within(LONG);
         let target = self.0.targets.first().expect("the target");
-        let endpoint = target.database.endpoint.as_ref().expect("its driver is built in");
+        let endpoint = target.config.endpoint.as_ref().expect("its driver is built in");
         let mut session = endpoint.connect(by).expect("a session");
         run(&mut *session, sql, LONG).0
     }

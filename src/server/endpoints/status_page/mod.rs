@@ -152,10 +152,10 @@ impl StatusTotals {
 
 impl TargetView {
     fn of(target: &Target, viewer: &Viewer<'_>) -> TargetView {
-        let database = &target.database;
+        let config = &target.config;
         let (facts, down) = (target.facts(), target.down());
         let state = match (&facts, &down) {
-            _ if !database.enabled => TargetState::Disabled,
+            _ if !config.enabled => TargetState::Disabled,
             (_, Some(_)) => TargetState::Down,
             (Some(_), None) => TargetState::Up,
             (None, None) => TargetState::New,
@@ -163,13 +163,13 @@ impl TargetView {
         let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
         let mut queries: Vec<QueryView> =
-            (0..database.queries.len()).filter_map(|index| QueryView::of(target, index, viewer)).collect();
+            (0..config.queries.len()).filter_map(|index| QueryView::of(target, index, viewer)).collect();
         let of_discovery = |(_, discovery)| QueryView::of_discovery(target, discovery, viewer);
         queries.extend(target.discovery().map(of_discovery));
-        let test = ["test", "--target", &database.name];
+        let test = ["test", "--target", &config.name];
         TargetView {
-            name: database.name.clone(),
-            driver: database.driver.to_owned(),
+            name: config.name.clone(),
+            driver: config.driver.to_owned(),
             labels: labels.collect(),
             state,
             facts: facts.unwrap_or_default(),
@@ -237,7 +237,7 @@ impl QueryView {
     fn of_discovery(target: &Target, discovery: &Discovery, viewer: &Viewer<'_>) -> QueryView {
         let past = discovery.cache.history();
         // It lists the databases, too.
-        let test = ["test", "--target", &target.database.name];
+        let test = ["test", "--target", &target.config.name];
         let state = if past.succeeded.is_some() { "good" } else { "not run yet" };
         QueryView {
             name: "discover".to_owned(),
@@ -251,9 +251,9 @@ impl QueryView {
     }
 
     fn of(target: &Target, index: usize, viewer: &Viewer<'_>) -> Option<QueryView> {
-        let query = target.database.queries.get(index)?;
+        let query = target.config.queries.get(index)?;
         let past = target.history(index);
-        let again = ["try", "--query", &query.name, "--target", &target.database.name];
+        let again = ["try", "--query", &query.name, "--target", &target.config.name];
         let failing = past.failing.filter(|_| query.enabled);
         let state = match &past.skipped {
             _ if !query.enabled => "disabled".to_owned(),

@@ -1,4 +1,4 @@
-//! One `databases:` entry: as read ([`DatabaseEntry`]), and with the queries that run there ([`Database`]).
+//! One `databases:` entry: as read ([`TargetEntry`]), and with the queries that run there ([`TargetConfig`]).
 //!
 //! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`,
 //! `connect_timeout` among them, which only it needs.
@@ -11,7 +11,7 @@ use crate::driver::{Drivers, Endpoint, RelationName, UNSUPPORTED_DRIVERS};
 use crate::error::SourcePosition;
 use crate::file;
 use crate::name::LabelName;
-use crate::yaml::keys::Keys;
+use crate::yaml::keys::{Keys, Origin};
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::aliases::Alias;
@@ -21,12 +21,12 @@ use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
 use super::settings::{Settings, Show, Written, above_zero, at_least_one, at_most, settings};
-use super::source::{self, DatabaseSource};
+use super::source::{self, EntrySource};
 
 settings! {
     /// One configured database with the queries that run on it.
     #[derive(Clone)]
-    pub struct Database, as written WrittenDatabase {
+    pub struct TargetConfig, as written WrittenTarget {
         keys {
             /// `false`: nothing runs there.
             enabled: bool = true, Keys::flag;
@@ -64,7 +64,7 @@ settings! {
             /// The entry as it may be shown.
             redacted: YamlValue = YamlValue::default();
             /// How it is written, for the lints.
-            source: DatabaseSource = DatabaseSource::default();
+            source: EntrySource = EntrySource::default();
             /// Of the way to the database: while it is the same, a reload keeps the sessions.
             connection: Digest = Digest::default();
             /// Of all that makes it what it is, its queries included: equal ones are the same target.
@@ -73,7 +73,7 @@ settings! {
     }
 }
 
-/// Keys of an entry that say nothing about how its sessions are made, beside those of [`Database`].
+/// Keys of an entry that say nothing about how its sessions are made, beside those of [`TargetConfig`].
 const NOT_OF_SESSIONS: [&str; 5] = ["labels", "collectors", "overrides", "lint_off", "discover"];
 
 /// The most sessions of a target: no server gives one client more, and the pool reserves memory for all of them.
@@ -83,9 +83,9 @@ pub const MAX_SESSIONS: u32 = 10_000;
 const NEVER_URLS: [&str; 6] = ["driver", "socket", "database", "username", "password_file", "url_file"];
 
 /// One entry as read, before its queries are known.
-pub(super) struct DatabaseEntry {
+pub(super) struct TargetEntry {
     /// Without its queries.
-    pub(super) database: Database,
+    pub(super) config: TargetConfig,
     pub(super) collectors: CollectorSelection,
     pub(super) overrides: Overrides,
     /// `max_connections` is written, here or in the defaults.
@@ -94,15 +94,15 @@ pub(super) struct DatabaseEntry {
     pub(super) driver_place: SourcePosition,
 }
 
-impl std::ops::Deref for DatabaseEntry {
-    type Target = Database;
+impl std::ops::Deref for TargetEntry {
+    type Target = TargetConfig;
 
-    fn deref(&self) -> &Database {
-        &self.database
+    fn deref(&self) -> &TargetConfig {
+        &self.config
     }
 }
 
-impl Database {
+impl TargetConfig {
     /// How to log in; `None` for a file, and where the driver is not built in.
     pub fn login(&self) -> Option<&ConnectionConfig> {
         self.endpoint.as_ref()?.connection_config()
@@ -119,33 +119,33 @@ impl Database {
     }
 }
 
-impl DatabaseEntry {
+impl TargetEntry {
     /// The driver is known and not built in.
     pub(super) fn is_not_built_in(&self) -> bool {
         UNSUPPORTED_DRIVERS.contains(&self.driver)
     }
 
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
-    pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> DatabaseEntry {
+    pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> TargetEntry {
         check_name(&name, &keys);
         let has_misplaced_url = refuse_urls(&keys);
         let (named, by_url) =
             if has_misplaced_url { (None, false) } else { DriverName::of_entry(&mut keys, drivers) };
-        let mut database = Database {
+        let mut config = TargetConfig {
             name,
             driver: named.as_ref().map_or("", DriverName::label),
             labels: labels(&mut keys),
-            source: DatabaseSource::read(&mut keys),
-            ..Database::default()
+            source: EntrySource::read(&mut keys),
+            ..TargetConfig::default()
         };
-        let written = WrittenDatabase::read(&mut keys);
+        let written = WrittenTarget::read(&mut keys);
         let has_own_max_connections = written.max_connections.is_some();
-        database.set(written);
-        if database.snapshot && database.driver == "pgbouncer" {
+        config.set(written);
+        if config.snapshot && config.driver == "pgbouncer" {
             keys.fault("snapshot", "PgBouncer's console has no transactions");
         }
-        let mut entry = DatabaseEntry {
-            database,
+        let mut entry = TargetEntry {
+            config,
             collectors: CollectorSelection::read(&mut keys),
             overrides: Overrides::read(&mut keys),
             has_own_max_connections,
@@ -159,13 +159,13 @@ impl DatabaseEntry {
             // The keys of a driver that is not built in are not checked.
             Some(DriverName::NotBuiltIn(_)) => return entry,
             Some(DriverName::BuiltIn(driver)) => {
-                let database = &mut entry.database;
-                database.endpoint = driver.endpoint(&mut keys);
-                database.discover = Discover::read(&mut keys, database.endpoint.as_deref(), &database.labels);
-                database.redacted = redacted(&mut keys, database.endpoint.as_deref());
-                (database.connection, database.digest) = digests(&mut keys);
-                database.source.secrets = source::secrets(&keys);
-                database.source.note_comments(&keys, database.endpoint.as_deref());
+                let config = &mut entry.config;
+                config.endpoint = driver.endpoint(&mut keys);
+                config.discover = Discover::read(&mut keys, config.endpoint.as_deref(), &config.labels);
+                config.redacted = redacted(&mut keys, config.endpoint.as_deref());
+                (config.connection, config.digest) = digests(&mut keys);
+                config.source.secrets = source::secrets(&keys);
+                config.source.note_comments(&keys, config.endpoint.as_deref());
             }
             Some(DriverName::Slip(driver)) if !by_url => {
                 drop(driver.endpoint(&mut keys));
@@ -184,10 +184,10 @@ impl DatabaseEntry {
     }
 
     /// The target with its queries.
-    pub(super) fn resolve(self, queries: Vec<Arc<Query>>) -> Database {
+    pub(super) fn resolve(self, queries: Vec<Arc<Query>>) -> TargetConfig {
         let parts: Vec<&[u8]> = queries.iter().map(|query| query.digest.as_slice()).collect();
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
-        Database { digest, queries, ..self.database }
+        TargetConfig { digest, queries, ..self.config }
     }
 }
 
@@ -213,6 +213,24 @@ fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
             endpoint.map_or_else(YamlValue::hidden, |endpoint| YamlValue::Text(endpoint.redacted_url()));
         redacted.set(key, place, false);
     }
+    if let Some(login) = endpoint.and_then(Endpoint::connection_config) {
+        // A default that the entry or its URL replaces says nothing about the target.
+        let is_used = |key: &str, text: &str| match key {
+            "host" | "socket" => {
+                let host = text.trim_matches(['[', ']']);
+                login.hosts.iter().any(|known| known.host == host)
+                    || login.socket.as_ref().is_some_and(|socket| socket.ends_with(text))
+            }
+            "port" => login.hosts.iter().any(|known| known.port.to_string() == text.trim()),
+            "database" => login.database.as_deref() == Some(text),
+            "username" => login.username.as_deref() == Some(text),
+            _ => true,
+        };
+        redacted.retain(|key, value| match (keys.origin(key), value) {
+            (Some(Origin::Default), YamlValue::Text(text)) => is_used(key, text),
+            _ => true,
+        });
+    }
     if let Some(program) = keys.texts("password_command").and_then(|argv| argv.into_iter().next()) {
         let command = YamlValue::List(vec![YamlValue::Text(program), YamlValue::hidden()]);
         redacted.set("password_command", command, false);
@@ -224,7 +242,7 @@ fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
 fn digests(keys: &mut Keys<'_>) -> (Digest, Digest) {
     let url = keys.file("url_file").and_then(|path| file::small_text(&path).ok()).unwrap_or_default();
     let with_url = |digest: Digest| digest_of(&[&digest, url.as_bytes()]);
-    let own = Database::ABOUT.iter().map(|(key, _)| *key).chain(NOT_OF_SESSIONS);
+    let own = TargetConfig::ABOUT.iter().map(|(key, _)| *key).chain(NOT_OF_SESSIONS);
     (with_url(keys.digest_without(&own.collect::<Vec<_>>())), with_url(keys.digest()))
 }
 
