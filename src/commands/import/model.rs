@@ -48,7 +48,7 @@ impl From<String> for Value {
 pub(super) struct Entry {
     /// Lines of comments above it, without `#`.
     pub(super) comments: Vec<String>,
-    /// Comments behind keys.
+    /// Comments behind keys of the source: they stay there where the entry has a key of that name.
     pub(super) behind: Vec<(String, String)>,
     /// Where it comes from: a fault of the result is reported there.
     pub(super) origin: Option<SourcePosition>,
@@ -87,6 +87,23 @@ impl Entry {
             Value::Text(_) | Value::Expanded(_) | Value::Sql(_) => false,
         };
         self.set_if(key, Some(value).filter(|_| !is_empty));
+    }
+
+    /// The comments above it: its own, and those behind keys that it has not.
+    pub(super) fn comments_above(&self) -> Vec<String> {
+        let lost = self.behind.iter().filter(|(key, _)| self.get(key).is_none());
+        self.comments.iter().cloned().chain(lost.map(|(key, comment)| format!("{key}: {comment}"))).collect()
+    }
+
+    /// Takes its comments out.
+    pub(super) fn clear_comments(&mut self) {
+        self.comments.clear();
+        self.behind.clear();
+    }
+
+    /// Whether a comment stands behind one of its keys.
+    pub(super) fn has_comment_behind(&self) -> bool {
+        self.behind.iter().any(|(key, _)| self.get(key).is_some())
     }
 
     /// The value of a key.

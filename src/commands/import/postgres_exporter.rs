@@ -82,7 +82,7 @@ fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
         return Vec::new();
     };
     let target = |(name, module): (&str, Section<'_>)| {
-        let mut entry = Entry::at(module.place());
+        let mut entry = module.entry();
         if module.text("type").is_some_and(|kind| kind != "userpass") {
             module.left_out("type", "the type is not `userpass`: its user and password are not known");
         }
@@ -99,7 +99,6 @@ fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
             options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
         let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
         entry.set("url", Value::Expanded(format!("postgres://{user}{address}{query}")));
-        module.describe(&mut entry);
         module.dead_keys();
         let message =
             "an authentication module has no server, which the URL of `/probe` names: set the variable";

@@ -94,7 +94,7 @@ impl LevelSettings {
     /// With what a section says.
     fn with(&self, section: &Section<'_>) -> LevelSettings {
         let time = |key: &str, above: Duration| {
-            let time = section.parsed(key, "a duration", durations::humantime);
+            let time = section.parsed(key, "a duration", durations::parse);
             time.filter(|time| !time.is_zero()).unwrap_or(above)
         };
         for key in ["backoff_interval", "max_backoff_interval"] {

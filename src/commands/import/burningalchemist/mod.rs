@@ -361,8 +361,8 @@ impl<'s> SourceParts<'s> {
 /// A duration; what is not one is reported. A negative one means there what 0 does.
 fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
     section.parsed(key, "a duration", |text| match text.trim().strip_prefix('-') {
-        Some(positive) => durations::go(positive).map(|_| Duration::ZERO),
-        None => durations::go(text),
+        Some(positive) => durations::parse(positive).map(|_| Duration::ZERO),
+        None => durations::parse(text),
     })
 }
 

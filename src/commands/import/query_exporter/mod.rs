@@ -298,7 +298,7 @@ impl QueryExporterConversion<'_> {
 
 /// Comments stand above the first of several queries that one becomes.
 fn without_comments(query: &mut Entry, metrics: &mut [Entry]) {
-    std::iter::once(query).chain(metrics).for_each(|entry| entry.comments.clear());
+    std::iter::once(query).chain(metrics).for_each(Entry::clear_comments);
 }
 
 /// `timeout`, `interval` and `schedule`.
