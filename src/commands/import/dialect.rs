@@ -4,7 +4,7 @@ use super::input::Input;
 use super::model::Imported;
 use super::report::Report;
 use super::{
-    burningalchemist, export_sql, justwatch, pg_exporter, postgres_exporter, psql_query_exporter,
+    burningalchemist, export_sql, foreign, justwatch, pg_exporter, postgres_exporter, psql_query_exporter,
     query_exporter,
 };
 use crate::commands::nearest_or_all;
@@ -84,8 +84,12 @@ pub(super) fn recognised(inputs: &[Input]) -> Result<&'static ImportDialect, Err
     match found.as_slice() {
         [] => {
             let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
-            let message = "none of the dialects is recognised";
-            Err(Error::config(message).at(place()).with_hint(format!("{choose}: {}", known.join(", "))))
+            let unknown = || {
+                let hint = format!("{choose}: {}", known.join(", "));
+                Error::config("none of the dialects is recognised").with_hint(hint)
+            };
+            let foreign = foreign::error(inputs.iter().map(|input| &*input.document.text));
+            Err(foreign.unwrap_or_else(unknown).at(place()))
         }
         [(first, of_first), (second, of_second), ..] if of_first.len() == of_second.len() => {
             let why = |signs: &[String]| signs.first().cloned().unwrap_or_default();
@@ -157,23 +161,4 @@ pub(super) fn scalar(node: &Node) -> Option<&str> {
 /// The value of a key of a mapping.
 pub(super) fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     entries(node).iter().find(|entry| entry.key == key).map(|entry| &entry.node)
-}
-
-/// Whether a node is a query as postgres_exporter and pg_exporter have it: `query`, and `metrics` with `usage`.
-pub(super) fn is_custom_query(node: &Node) -> bool {
-    let first = child(node, "metrics").and_then(|columns| items(columns).first()).map(entries);
-    let column = first.and_then(<[MapEntry]>::first);
-    child(node, "query").is_some() && column.is_some_and(|column| child(&column.node, "usage").is_some())
-}
-
-/// What speaks for one of their dialects: a query of that form, by its name, and the first time each of these keys.
-pub(super) fn signs_of_query(signs: &mut Vec<String>, name: &str, keys: impl Iterator<Item = &'static str>) {
-    if signs.is_empty() {
-        signs.push(format!("`{name}` has a `query`, and `metrics` with `usage`"));
-    }
-    for sign in keys.map(|key| format!("it has the key `{key}`")) {
-        if !signs.contains(&sign) {
-            signs.push(sign);
-        }
-    }
 }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::dialect::{child, entries, scalar};
-use super::url;
+use super::{foreign, url};
 use crate::config;
 use crate::error::{Error, SourcePosition};
 use crate::file;
@@ -286,7 +286,8 @@ fn documents_of(name: &str, folder: &Path, text: &str) -> Result<Vec<Document>, 
 /// around them.
 fn parsed(name: &str, folder: &Path, text: &str, lines_before: usize) -> Result<Document, Error> {
     let parse = |text: String| Document::parse_foreign(name, folder, text, lines_before);
-    parse(text.to_owned()).or_else(|error| parse(with_quoted_templates(text)).map_err(|_| error))
+    parse(text.to_owned())
+        .or_else(|error| parse(with_quoted_templates(text)).map_err(|_| foreign::unparsed(text, error)))
 }
 
 /// The text with quotes around each `{{NAME}}` that is all that a key or an item has. In SQL, `now() - {{AGE}}` is neither.

@@ -98,8 +98,9 @@ impl FileLayout {
         let is_later = !self.0.ends_with("databases:\n");
         let order: Vec<&str> = DOCS.order("databases").collect();
         let pairs = ordered(target.entry.keys(), &order);
-        let is_short =
-            |flow: &String| pairs.len() <= 3 && !target.entry.has_comment_behind() && fits(1, &target.name, flow);
+        let is_short = |flow: &String| {
+            pairs.len() <= 3 && !target.entry.has_comment_behind() && fits(1, &target.name, flow)
+        };
         let flow = flow_pairs(&pairs).filter(is_short);
         if is_later && flow.is_none() {
             self.0.push('\n');

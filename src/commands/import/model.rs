@@ -221,6 +221,4 @@ pub(super) struct Imported {
     pub(super) main: Option<OutputFile>,
     /// Files for `include`.
     pub(super) included: Vec<OutputFile>,
-    /// True where targets select collectors by name, so that the files must stay apart: `-o DIR/` is needed then.
-    pub(super) needs_files: bool,
 }
