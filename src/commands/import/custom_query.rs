@@ -30,13 +30,17 @@ impl QueryColumn<'_> {
         missing.is_none()
     }
 
-    /// A metric of it, still without a value.
-    pub(super) fn metric(&self, name: String, labels: Value) -> Entry {
+    /// A metric of it, still without a value; `None`, reported, where the result would be too large.
+    pub(super) fn metric(&self, name: String, labels: &Value) -> Option<Entry> {
+        if !self.section.may_copy(name.len()) {
+            return None;
+        }
         let mut metric = self.section.entry();
+        metric.set_nonempty("labels", labels.clone());
+        let is_kept = self.section.may_keep(&metric);
         metric.set("name", name);
         metric.set_if("help", self.section.text("description").filter(|help| !help.trim().is_empty()));
-        metric.set_nonempty("labels", labels);
-        metric
+        is_kept.then_some(metric)
     }
 }
 

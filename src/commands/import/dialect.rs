@@ -3,10 +3,7 @@
 use super::input::Input;
 use super::model::Imported;
 use super::report::Report;
-use super::{
-    burningalchemist, export_sql, foreign, justwatch, pg_exporter, postgres_exporter, psql_query_exporter,
-    query_exporter,
-};
+use super::{foreign, pg_exporter, postgres_exporter};
 use crate::commands::nearest_or_all;
 use crate::error::Error;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
@@ -42,14 +39,14 @@ pub(super) struct ImportDialect {
 }
 
 /// All dialects.
-pub(super) static DIALECTS: [ImportDialect; 7] = [
-    burningalchemist::DIALECT,
-    export_sql::DIALECT,
-    justwatch::DIALECT,
+pub(super) static DIALECTS: &[ImportDialect] = &[
+    super::burningalchemist::DIALECT,
+    super::export_sql::DIALECT,
+    super::justwatch::DIALECT,
     pg_exporter::DIALECT,
     postgres_exporter::DIALECT,
-    psql_query_exporter::DIALECT,
-    query_exporter::DIALECT,
+    super::psql_query_exporter::DIALECT,
+    super::query_exporter::DIALECT,
 ];
 
 /// The dialect of `--from`; `None` for `auto`.
@@ -88,7 +85,8 @@ pub(super) fn recognised(inputs: &[Input]) -> Result<&'static ImportDialect, Err
                 let hint = format!("{choose}: {}", known.join(", "));
                 Error::config("none of the dialects is recognised").with_hint(hint)
             };
-            let foreign = foreign::error(inputs.iter().map(|input| &*input.document.text));
+            let texts: Vec<&str> = inputs.iter().map(|input| &*input.document.text).collect();
+            let foreign = foreign::error(&texts);
             Err(foreign.unwrap_or_else(unknown).at(place()))
         }
         [(first, of_first), (second, of_second), ..] if of_first.len() == of_second.len() => {

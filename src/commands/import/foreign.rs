@@ -2,18 +2,22 @@
 
 use crate::error::{Error, SourcePosition};
 
-/// What the text of a file has, all of it; what the file is; what to do.
+/// How lines of a file begin, behind blanks and dashes; what the file is; what to do.
 type ForeignFormat = (&'static [&'static str], &'static str, &'static str);
 
 #[rustfmt::skip]
-const FORMATS: [ForeignFormat; 9] = [
+const NOT_YAML: [ForeignFormat; 3] = [
     (&["prometheus.exporter."], "a configuration of Grafana Alloy",
         "convert the text of its `custom_queries_config_path` or `query_config`, and name a database of it with --url"),
-    (&["integrations:", "data_source_name"], "a configuration of Grafana Agent",
-        "convert the file of its `query_path` or `query_config`, and name a database of it with --url"),
-    (&["[client"], "an option file of MySQL, as mysqld_exporter has it",
+    (&["[client]"], "an option file of MySQL, as mysqld_exporter has it",
         "write its user, password and server under `databases`: docs/migrating.md#from-mysqld_exporter"),
     (&["[[metric]]"], "a file of metrics of oracledb_exporter", "there is no driver for Oracle"),
+];
+
+#[rustfmt::skip]
+const YAML: [ForeignFormat; 5] = [
+    (&["integrations:", "data_source_name"], "a configuration of Grafana Agent",
+        "convert the file of its `query_path` or `query_config`, and name a database of it with --url"),
     (&["metric_name:", "value_column:", "sql:"], "a list of queries for the OpenTelemetry Collector (`sqlquery`)",
         "write each as a query: its `sql`, and a metric with `attribute_columns` as `labels`, and `type: counter` for \
          `data_type: sum`"),
@@ -22,30 +26,31 @@ const FORMATS: [ForeignFormat; 9] = [
     (&["scrape_configs:"], "a configuration of Prometheus", "convert that of the exporter that it scrapes"),
     (&["apiVersion:", "kind:"], "a file of Kubernetes objects without a configuration in them",
         "convert the ConfigMap or the Secret that they name"),
-    (&["{%"], "a template", "fill it in first, and convert what comes out"),
 ];
 
-/// What stands in a line that a template has and YAML has not.
-const TEMPLATE: [&str; 2] = ["{{", "{%"];
+const FILL_IN: &str = "fill it in first (`helm template`), and convert what comes out";
 
-/// The error for texts that no dialect reads, where it is known what one is.
-pub(super) fn error<'t>(texts: impl Iterator<Item = &'t str> + Clone) -> Option<Error> {
-    let has_all = |marks: &[&str]| texts.clone().any(|text| marks.iter().all(|mark| text.contains(mark)));
-    let (_, what, hint) = FORMATS.iter().find(|(marks, ..)| has_all(marks))?;
+/// The error for texts that no dialect reads, where it is known what one of them is.
+pub(super) fn error(texts: &[&str]) -> Option<Error> {
+    known(NOT_YAML.iter().chain(&YAML), texts)
+}
+
+fn known<'f>(mut formats: impl Iterator<Item = &'f ForeignFormat>, texts: &[&str]) -> Option<Error> {
+    let begins = |line: &str, mark: &str| line.trim_start_matches([' ', '-']).starts_with(mark);
+    let has_all =
+        |marks: &[&str], text: &str| marks.iter().all(|mark| text.lines().any(|line| begins(line, mark)));
+    let (_, what, hint) = formats.find(|(marks, ..)| texts.iter().any(|text| has_all(marks, text)))?;
     Some(Error::config(format!("this is {what}, which import does not read")).with_hint(*hint))
 }
 
 /// The error for a text that is not YAML.
 pub(super) fn unparsed(text: &str, error: Error) -> Error {
     let line = error.place().and_then(|place| place.source.as_deref()).unwrap_or_default();
-    if TEMPLATE.iter().any(|mark| line.contains(mark)) {
-        return error.with_hint(
-            "the file is a template: fill it in first (`helm template`), and convert what comes out",
-        );
+    if ["{{", "{%"].iter().any(|mark| line.contains(mark)) {
+        return error.with_hint(format!("the file is a template: {FILL_IN}"));
     }
-    let known = self::error(std::iter::once(text));
     // Without the line, which may hold a password.
     let file = error.place().map(|place| place.file.clone()).unwrap_or_default();
     let at = |known: Error| known.at(SourcePosition { file, ..SourcePosition::default() });
-    known.map_or(error, at)
+    known(NOT_YAML.iter(), &[text]).map_or(error, at)
 }

@@ -25,6 +25,15 @@ impl Value {
         Value::Map(pairs.into_iter().map(|(key, value)| (key.to_string(), value.into())).collect())
     }
 
+    /// About how many bytes it is where it is written.
+    fn bytes(&self) -> usize {
+        match self {
+            Value::Text(text) | Value::Expanded(text) | Value::Sql(text) => text.len(),
+            Value::List(items) => items.iter().map(|item| item.bytes() + 2).sum(),
+            Value::Map(pairs) => pairs.iter().map(|(key, value)| key.len() + value.bytes() + 4).sum(),
+        }
+    }
+
     /// A list.
     pub(super) fn list<V: Into<Value>>(items: impl IntoIterator<Item = V>) -> Value {
         Value::List(items.into_iter().map(Into::into).collect())
@@ -93,6 +102,12 @@ impl Entry {
     pub(super) fn comments_above(&self) -> Vec<String> {
         let lost = self.behind.iter().filter(|(key, _)| self.get(key).is_none());
         self.comments.iter().cloned().chain(lost.map(|(key, comment)| format!("{key}: {comment}"))).collect()
+    }
+
+    /// About how many bytes it is where it is written.
+    pub(super) fn bytes(&self) -> usize {
+        let keys = self.keys.iter().map(|(key, value)| key.len() + value.bytes() + 4);
+        keys.chain(self.comments.iter().map(String::len)).sum()
     }
 
     /// Takes its comments out.

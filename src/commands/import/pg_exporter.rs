@@ -289,10 +289,6 @@ impl<'s> Branch<'s> {
             return None;
         }
         let labels = labels(&columns);
-        let of_labels = with_usage(&columns, "LABEL").map(|column| column.name.len());
-        if !section.may_copy((prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
-            return None;
-        }
         let metrics: Vec<Entry> =
             columns.iter().filter_map(|column| metric(column, &prefix, &labels, &negative)).collect();
         if metrics.is_empty() {
@@ -440,7 +436,7 @@ fn metric(
     if matches!(usage.as_str(), "LABEL" | "DISCARD") {
         return None;
     }
-    let mut metric = column.metric(format!("{prefix}_{exported}"), labels.clone());
+    let mut metric = column.metric(format!("{prefix}_{exported}"), labels)?;
     metric.set("value_column", name.as_str());
     let scale = section.number("scale").unwrap_or(1.0);
     if scale == 0.0 {

@@ -115,8 +115,8 @@ struct PostgresExporterConversion<'s> {
     keep_labels: bool,
     /// CloudNativePG's rules hold.
     is_cloud_native_pg: bool,
-    /// The statements are for MySQL.
-    is_mysql: bool,
+    /// What the statements are for: PostgreSQL, PgBouncer's console or MySQL.
+    driver: &'static str,
     /// Some queries run in databases that a target discovers.
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
@@ -148,7 +148,10 @@ impl<'s> PostgresExporterConversion<'s> {
             input,
             report: source.report,
             url,
-            is_mysql: driver == Some(SourceDriver::Ours("mysql")),
+            driver: match driver {
+                Some(SourceDriver::Ours(driver @ ("mysql" | "pgbouncer"))) => driver,
+                _ => "postgres",
+            },
             keep_labels: source.options.keep_labels,
             is_cloud_native_pg,
             discovers: has("target_databases"),
@@ -157,7 +160,7 @@ impl<'s> PostgresExporterConversion<'s> {
     }
 
     fn is_postgres_exporter(&self) -> bool {
-        !self.is_cloud_native_pg && !self.is_mysql
+        !self.is_cloud_native_pg && self.driver == "postgres"
     }
 
     fn file(&self, names: &mut UniqueNames, main: &mut OutputFile) -> OutputFile {
@@ -168,7 +171,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
         match self.discovers {
             true => file.top.set("databases", Value::list([target.as_str()])),
-            false => file.top.set("driver", if self.is_mysql { "mysql" } else { "postgres" }),
+            false => file.top.set("driver", self.driver),
         }
         for (name, section) in self.namespaces() {
             for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
@@ -256,7 +259,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
         // MySQL does not tell upper from lower case.
-        let returned = column_names(sql).filter(|_| !self.is_mysql);
+        let returned = column_names(sql).filter(|_| self.driver != "mysql");
         let mut columns = self.columns(section);
         columns.retain(|column| column.is_in(returned.as_deref(), of_result(column)));
         section.dead_keys();
@@ -264,19 +267,12 @@ impl<'s> PostgresExporterConversion<'s> {
         // What makes no metric has its comments at the query.
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
         entry.comments.extend(others.flat_map(|column| column.section.comments()));
-        let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| &*column.name).collect();
-        // Each metric has the labels, and each histogram the statement as well.
-        let of_metric = prefix.len() + labels.iter().map(|label| label.len() + 4).sum::<usize>();
-        let of_histogram = sql.len() + entry.comments.iter().map(String::len).sum::<usize>();
-        let histograms = with_usage(&columns, "HISTOGRAM").count();
-        let metrics = columns.len() + unlisted.len();
-        if !section.may_copy(of_metric * metrics + of_histogram * histograms) {
-            return Vec::new();
-        }
+        let names: Vec<&str> = with_usage(&columns, "LABEL").map(|column| &*column.name).collect();
+        let labels = Value::list(names.iter().copied());
         let mut queries = Vec::new();
         let mut metrics: Vec<Entry> =
             columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
-        metrics.extend(unlisted.iter().map(|column| untyped(section, column, &prefix, &labels)));
+        metrics.extend(unlisted.iter().map_while(|column| untyped(section, column, &prefix, &labels)));
         if !metrics.is_empty() {
             let mut entry = entry.clone();
             let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| &*column.name).collect();
@@ -285,9 +281,13 @@ impl<'s> PostgresExporterConversion<'s> {
             queries.push(ImportedQuery { entry, metrics });
         }
         for column in with_usage(&columns, "HISTOGRAM") {
+            if !column.section.may_copy(entry.bytes() + sql.len()) {
+                break;
+            }
             let mut entry = entry.clone();
-            entry.set("sql", Value::Sql(with_buckets(sql, &column.name, &labels)));
-            queries.push(ImportedQuery { entry, metrics: vec![histogram(column, &prefix, &labels)] });
+            entry.set("sql", Value::Sql(with_buckets(sql, &column.name, &names)));
+            let metric = histogram(column, &prefix, &labels);
+            queries.extend(metric.map(|metric| ImportedQuery { entry, metrics: vec![metric] }));
         }
         self.of_the_pack(section, &queries);
         if queries.is_empty() {
@@ -384,9 +384,9 @@ impl<'s> PostgresExporterConversion<'s> {
     }
 
     /// The metric of a column; `None` for labels, histograms and what is discarded.
-    fn metric(&self, column: &QueryColumn<'_>, prefix: &str, labels: &[&str]) -> Option<Entry> {
+    fn metric(&self, column: &QueryColumn<'_>, prefix: &str, labels: &Value) -> Option<Entry> {
         let QueryColumn { name, exported, usage, section } = column;
-        let mut metric = column.metric(format!("{prefix}_{exported}"), Value::list(labels.iter().copied()));
+        let mut metric = column.metric(format!("{prefix}_{exported}"), labels)?;
         metric.set("value_column", name.as_str());
         metric.set("null", "nan");
         match usage.as_str() {
@@ -444,9 +444,9 @@ impl<'s> PostgresExporterConversion<'s> {
     }
 }
 
-fn histogram(column: &QueryColumn<'_>, prefix: &str, labels: &[&str]) -> Entry {
+fn histogram(column: &QueryColumn<'_>, prefix: &str, labels: &Value) -> Option<Entry> {
     let QueryColumn { name, exported, .. } = column;
-    let mut metric = column.metric(format!("{prefix}_{exported}"), Value::list(labels.iter().copied()));
+    let mut metric = column.metric(format!("{prefix}_{exported}"), labels)?;
     metric.set("type", "histogram");
     column.section.note(
         "usage",
@@ -461,7 +461,7 @@ fn histogram(column: &QueryColumn<'_>, prefix: &str, labels: &[&str]) -> Entry {
         metric.set(key, format!("{name}{suffix}"));
     }
     column.section.dead_keys();
-    metric
+    Some(metric)
 }
 
 /// The names in the pack `compat/postgres_exporter`.
@@ -472,16 +472,16 @@ fn pack() -> HashSet<&'static str> {
 }
 
 /// The metric of a column that `metrics` does not list.
-fn untyped(section: &Section<'_>, column: &str, prefix: &str, labels: &[&str]) -> Entry {
+fn untyped(section: &Section<'_>, column: &str, prefix: &str, labels: &Value) -> Option<Entry> {
     let mut metric = Entry::at(section.place_of("query"));
     metric.set("name", format!("{prefix}_{column}"));
     metric.set("help", format!("Unknown metric from {prefix}"));
     metric.set("type", "unknown");
-    metric.set_nonempty("labels", Value::list(labels.iter().copied()));
+    metric.set_nonempty("labels", labels.clone());
     metric.set("value_column", column);
     metric.set("null", "nan");
     metric.set("invalid", "skip");
-    metric
+    section.may_keep(&metric).then_some(metric)
 }
 
 /// The statement with the arrays of bounds and counts as one row a bucket.

@@ -96,6 +96,11 @@ impl<'d> Section<'d> {
         may_copy
     }
 
+    /// As [`Section::may_copy`], for an entry that is made of it.
+    pub(super) fn may_keep(&self, entry: &Entry) -> bool {
+        self.may_copy(entry.bytes())
+    }
+
     /// Notes a change at a key.
     pub(super) fn note(&self, key: &str, message: impl Into<String>) {
         self.report.note(self.place_of(key), message);

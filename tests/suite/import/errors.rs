@@ -78,7 +78,6 @@ fn a_format_that_no_dialect_reads_is_named() {
             "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nspec:\n  monitoring: {customQueriesConfigMap: [{name: q}]}\n",
             "a file of Kubernetes objects",
         ),
-        ("a: '{% raw %}'\n", "a template"),
     ] {
         let (code, page, errors) = run(&[("f.yaml", text)], &["f.yaml"]);
         assert_eq!((code, page.as_str()), (2, ""), "{errors}");
@@ -100,7 +99,10 @@ fn a_template_is_to_be_filled_in_first() {
         assert_eq!(code, 2, "{errors}");
         assert!(errors.contains("; the file is a template: fill it in first"), "{errors}");
     }
-    // A fault in another line is its own.
+    // A fault in another line is its own, and so is one of a file whose words another format has as well.
+    let values = "services: {}\nimage: a\nkey_labels: [client, b]\n\tc: x\n";
+    let (_, _, errors) = run(&[("t.yaml", values)], &["t.yaml"]);
+    assert!(errors.contains("t.yaml:4:1: a tab cannot indent"), "{errors}");
     let (_, _, errors) = run(&[("t.yaml", "a: '{{b}}'\n\tc: x\n")], &["t.yaml"]);
     assert!(errors.contains("a tab cannot indent") && !errors.contains("template"), "{errors}");
 }
