@@ -5,7 +5,6 @@ use super::model::{Entry, Imported, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::unique_names::UniqueNames;
 use super::url;
-use crate::error::Error;
 
 /// The main file in a folder.
 const MAIN: &str = "sql-exporter.yaml";
@@ -13,15 +12,8 @@ const MAIN: &str = "sql-exporter.yaml";
 const INHERITED: [&str; 4] = ["databases", "driver", "timeout", "interval"];
 
 /// The files to write, the main one first.
-///
-/// # Errors
-/// They do not fit one file.
-pub(super) fn files(
-    imported: Imported,
-    options: &ImportOptions,
-    report: &Report,
-) -> Result<Vec<OutputFile>, Error> {
-    let Imported { main, mut included, needs_files } = imported;
+pub(super) fn files(imported: Imported, options: &ImportOptions, report: &Report) -> Vec<OutputFile> {
+    let Imported { main, mut included } = imported;
     // A target without an origin is that of `--url`.
     let is_named = |main: &OutputFile| main.databases.iter().all(|target| target.entry.origin.is_some());
     if options.url.is_some() && main.as_ref().is_some_and(is_named) {
@@ -41,15 +33,11 @@ pub(super) fn files(
                 main.top.set("include", Value::list(included.iter().map(|file| file.name.clone())));
             }
         }
-        return Ok(main.into_iter().chain(included).collect());
-    }
-    if needs_files && !included.is_empty() {
-        let message = "the result has several files";
-        return Err(Error::config(message).with_hint("write them to a folder: -o DIR/"));
+        return main.into_iter().chain(included).collect();
     }
     let mut whole = match main {
         Some(main) => main,
-        None if included.len() == 1 => return Ok(included),
+        None if included.len() == 1 => return included,
         None => OutputFile { name: "imported.yaml".to_owned(), ..OutputFile::default() },
     };
     let one_target = whole.databases.len() == 1;
@@ -57,7 +45,7 @@ pub(super) fn files(
     if whole.name.is_empty() {
         whole.name = MAIN.to_owned();
     }
-    Ok(vec![whole])
+    vec![whole]
 }
 
 /// The target of `--url`.

@@ -30,7 +30,7 @@ fn shortest_pause(schedule: &str) -> Option<Duration> {
         "@monthly" => 28 * DAY,
         "@yearly" | "@annually" => 365 * DAY,
         _ => match schedule.strip_prefix("@every ") {
-            Some(pause) => return durations::go(pause),
+            Some(pause) => return durations::parse(pause),
             None => of_fields(schedule)?,
         },
     };

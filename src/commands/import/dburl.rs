@@ -189,7 +189,7 @@ impl<'s> AddressReader<'s> {
                     self.report.left_out(entry.origin.clone(), message);
                 }
                 ("timeout", time) => {
-                    let ours = durations::go(time).map(duration_text);
+                    let ours = durations::parse(time).map(duration_text);
                     entry.set("connect_timeout", ours.unwrap_or_else(|| time.to_owned()));
                 }
                 (name, _) if DEAD_MYSQL.contains(&name) => {}

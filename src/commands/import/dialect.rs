@@ -3,10 +3,7 @@
 use super::input::Input;
 use super::model::Imported;
 use super::report::Report;
-use super::{
-    burningalchemist, export_sql, justwatch, pg_exporter, postgres_exporter, psql_query_exporter,
-    query_exporter,
-};
+use super::{foreign, pg_exporter, postgres_exporter};
 use crate::commands::nearest_or_all;
 use crate::error::Error;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
@@ -42,14 +39,14 @@ pub(super) struct ImportDialect {
 }
 
 /// All dialects.
-pub(super) static DIALECTS: [ImportDialect; 7] = [
-    burningalchemist::DIALECT,
-    export_sql::DIALECT,
-    justwatch::DIALECT,
+pub(super) static DIALECTS: &[ImportDialect] = &[
+    super::burningalchemist::DIALECT,
+    super::export_sql::DIALECT,
+    super::justwatch::DIALECT,
     pg_exporter::DIALECT,
     postgres_exporter::DIALECT,
-    psql_query_exporter::DIALECT,
-    query_exporter::DIALECT,
+    super::psql_query_exporter::DIALECT,
+    super::query_exporter::DIALECT,
 ];
 
 /// The dialect of `--from`; `None` for `auto`.
@@ -84,8 +81,13 @@ pub(super) fn recognised(inputs: &[Input]) -> Result<&'static ImportDialect, Err
     match found.as_slice() {
         [] => {
             let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
-            let message = "none of the dialects is recognised";
-            Err(Error::config(message).at(place()).with_hint(format!("{choose}: {}", known.join(", "))))
+            let unknown = || {
+                let hint = format!("{choose}: {}", known.join(", "));
+                Error::config("none of the dialects is recognised").with_hint(hint)
+            };
+            let texts: Vec<&str> = inputs.iter().map(|input| &*input.document.text).collect();
+            let foreign = foreign::error(&texts);
+            Err(foreign.unwrap_or_else(unknown).at(place()))
         }
         [(first, of_first), (second, of_second), ..] if of_first.len() == of_second.len() => {
             let why = |signs: &[String]| signs.first().cloned().unwrap_or_default();
@@ -157,23 +159,4 @@ pub(super) fn scalar(node: &Node) -> Option<&str> {
 /// The value of a key of a mapping.
 pub(super) fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     entries(node).iter().find(|entry| entry.key == key).map(|entry| &entry.node)
-}
-
-/// Whether a node is a query as postgres_exporter and pg_exporter have it: `query`, and `metrics` with `usage`.
-pub(super) fn is_custom_query(node: &Node) -> bool {
-    let first = child(node, "metrics").and_then(|columns| items(columns).first()).map(entries);
-    let column = first.and_then(<[MapEntry]>::first);
-    child(node, "query").is_some() && column.is_some_and(|column| child(&column.node, "usage").is_some())
-}
-
-/// What speaks for one of their dialects: a query of that form, by its name, and the first time each of these keys.
-pub(super) fn signs_of_query(signs: &mut Vec<String>, name: &str, keys: impl Iterator<Item = &'static str>) {
-    if signs.is_empty() {
-        signs.push(format!("`{name}` has a `query`, and `metrics` with `usage`"));
-    }
-    for sign in keys.map(|key| format!("it has the key `{key}`")) {
-        if !signs.contains(&sign) {
-            signs.push(sign);
-        }
-    }
 }

@@ -85,7 +85,7 @@ fn changes(report: &Report) {
 
 fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
     let report = section.report;
-    let mut entry = Entry::at(section.place());
+    let mut entry = section.entry();
     entry.set_if("driver", section.text("driver"));
     for key in ["host", "port", "database", "username"] {
         let value = section.text(key).filter(|text| !text.is_empty());
@@ -109,7 +109,6 @@ fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
             entry.set("url", Value::Expanded(url));
         }
     }
-    section.describe(&mut entry);
     section.dead_keys();
     ImportedTarget { name: name.to_owned(), entry }
 }
@@ -121,17 +120,16 @@ fn expanded(text: &str, report: &Report) -> Value {
 }
 
 fn query(section: &Section<'_>) -> Option<ImportedQuery> {
-    let mut entry = Entry::at(section.place());
+    let mut entry = section.entry();
     entry.set_if("name", section.text("name"));
     entry.set_if("database", section.text("database"));
     entry.set_if("sql", section.sql("sql").map(Value::Sql));
     entry.set_if("timeout", section.text("timeout").map(seconds));
     entry.set_if("interval", section.text("interval").map(seconds));
-    section.describe(&mut entry);
-    let mut metrics: Vec<Entry> = section.sections("metrics").iter().map(metric).collect();
+    let mut metrics: Vec<Entry> = section.sections("metrics").iter().map(listed_metric).collect();
     // The short form, with one metric on the query itself.
     if let Some(name) = section.text("metric_name") {
-        metrics.push(short_metric(section, name));
+        metrics.push(metric(section, Entry::at(section.place()), name));
     }
     section.dead_keys();
     if metrics.is_empty() {
@@ -141,15 +139,13 @@ fn query(section: &Section<'_>) -> Option<ImportedQuery> {
     Some(ImportedQuery { entry, metrics })
 }
 
-fn metric(section: &Section<'_>) -> Entry {
-    let mut entry = short_metric(section, section.text("name").unwrap_or_default());
-    section.describe(&mut entry);
+fn listed_metric(section: &Section<'_>) -> Entry {
+    let entry = metric(section, section.entry(), section.text("name").unwrap_or_default());
     section.dead_keys();
     entry
 }
 
-fn short_metric(section: &Section<'_>, name: String) -> Entry {
-    let mut entry = Entry::at(section.place());
+fn metric(section: &Section<'_>, mut entry: Entry, name: String) -> Entry {
     let kind = section.text("type").unwrap_or_else(|| "gauge".to_owned());
     // The Python client ends the name of every counter in `_total`.
     let is_named = kind != "counter" || name.ends_with("_total");

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::dialect::{child, entries, scalar};
-use super::url;
+use super::{foreign, url};
 use crate::config;
 use crate::error::{Error, SourcePosition};
 use crate::file;
@@ -46,26 +46,23 @@ pub(super) struct Input {
     pub(super) at: Option<usize>,
     /// What stood around it.
     pub(super) wrapper: Wrapper,
-    /// Where each line begins.
-    starts: Rc<[usize]>,
-    /// How many lines of comments begin the file.
+    /// How many bytes the comments have that begin the file.
     head: usize,
-    /// Lines whose comments are given: of several keys on a line, the first one has them.
+    /// Where lines begin whose comments are given: of several keys on a line, the first one has them.
     given: Rc<RefCell<HashSet<usize>>>,
 }
 
 impl Input {
     fn new(document: Document) -> Input {
-        let ends = document.text.match_indices('\n').map(|(at, _)| at + 1);
-        let head = document.text.lines().take_while(|line| line.starts_with('#')).count();
+        let lines = document.text.split_inclusive('\n');
+        let head = lines.take_while(|line| line.starts_with('#')).map(str::len).sum();
         // Comments right above the first key belong to it.
-        let is_apart = document.text.lines().nth(head).is_none_or(|line| line.trim().is_empty());
+        let is_apart = line_at(&document.text, head).trim().is_empty();
         Input {
             tree: document.tree.clone(),
             path: String::new(),
             at: None,
             wrapper: Wrapper::default(),
-            starts: std::iter::once(0).chain(ends).collect(),
             head: if is_apart { head } else { 0 },
             given: Rc::default(),
             document: Rc::new(document),
@@ -80,7 +77,6 @@ impl Input {
             path: position.path.clone(),
             at: position.at,
             wrapper: wrapper.clone(),
-            starts: Rc::clone(&self.starts),
             head: self.head,
             given: Rc::clone(&self.given),
         }
@@ -95,7 +91,7 @@ impl Input {
 
     /// The comments at the start of the file, up to an empty line.
     pub(super) fn head_comments(&self) -> Vec<String> {
-        self.document.text.lines().take(self.head).map(comment).collect()
+        self.document.text.get(..self.head).unwrap_or_default().lines().map(comment).collect()
     }
 
     /// The comments at the end of the file, below the last key.
@@ -107,27 +103,18 @@ impl Input {
         tail
     }
 
-    /// The index of the line of an offset.
-    fn line_of(&self, at: usize) -> usize {
-        self.starts.partition_point(|start| *start <= at).saturating_sub(1)
-    }
-
-    fn line(&self, index: usize) -> Option<&str> {
-        let start = *self.starts.get(index)?;
-        self.document.text.get(start..)?.lines().next()
-    }
-
     /// The comments above the line of an offset, up to what is not a comment, at its depth or less: deeper ones are the end
     /// of a block. Those that begin the file are not among them. Each line has them once.
     pub(super) fn comments_above(&self, at: usize) -> Vec<String> {
-        let line = self.line_of(at);
-        if !self.given.borrow_mut().insert(line) {
+        let text = &self.document.text;
+        let start = line_start(text, at);
+        if !self.given.borrow_mut().insert(start) {
             return Vec::new();
         }
         let depth = |text: &str| text.len() - text.trim_start().len();
-        let own = self.line(line).map_or(0, depth);
+        let own = depth(line_at(text, start));
         let is_comment = |text: &str| text.trim_start().starts_with('#') && depth(text) <= own;
-        let above = (self.head..line).rev().map_while(|index| self.line(index));
+        let above = text.get(self.head..start).unwrap_or_default().lines().rev();
         let above = above.take_while(|text| text.trim().is_empty() || is_comment(text));
         let mut comments: Vec<String> = above.filter(|text| is_comment(text)).map(comment).collect();
         comments.reverse();
@@ -136,7 +123,7 @@ impl Input {
 
     /// The comment behind a scalar on its line.
     pub(super) fn comment_behind(&self, at: usize, scalar: &str) -> Option<String> {
-        let rest = self.document.text.get(at + scalar.len()..)?.lines().next()?;
+        let rest = line_at(&self.document.text, at + scalar.len());
         let rest = rest.trim_start_matches(['"', '\'']);
         let text = rest.trim_start();
         (text.len() < rest.len() && text.starts_with('#')).then(|| comment(text))
@@ -146,8 +133,8 @@ impl Input {
     /// indented as a whole is one all the same, and keeps its columns.
     fn literal_block(&self, entry: &MapEntry) -> Option<(String, usize)> {
         let at = entry.at.filter(|_| entry.node.at.is_none())?;
-        let key_line = self.line_of(at);
-        let start = *self.starts.get(key_line)?;
+        let start = line_start(&self.document.text, at);
+        let before = self.document.text.get(..start)?.matches('\n').count();
         let (head, body) = self.document.text.get(start..)?.split_once('\n')?;
         let (_, marker) = head.rsplit_once(':')?;
         if !matches!(marker.trim(), "|" | "|-" | "|+") {
@@ -160,7 +147,7 @@ impl Input {
         // The mark of a document stands at the start of a line only.
         let first = raw.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let raw = if first.trim() == "---" { raw.replacen("---", "   ", 1) } else { raw };
-        Some((raw, key_line + 1))
+        Some((raw, before + 1))
     }
 
     /// The text of a file that the source names, relative to its own folder.
@@ -181,6 +168,16 @@ impl Input {
         }
         Ok(inputs)
     }
+}
+
+/// Where the line of an offset begins.
+fn line_start(text: &str, at: usize) -> usize {
+    text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1)
+}
+
+/// What is left of a line from an offset on.
+fn line_at(text: &str, at: usize) -> &str {
+    text.get(at..).and_then(|rest| rest.lines().next()).unwrap_or_default()
 }
 
 /// The text of a comment line: without its first `#`, one blank, and passwords.
@@ -289,7 +286,8 @@ fn documents_of(name: &str, folder: &Path, text: &str) -> Result<Vec<Document>, 
 /// around them.
 fn parsed(name: &str, folder: &Path, text: &str, lines_before: usize) -> Result<Document, Error> {
     let parse = |text: String| Document::parse_foreign(name, folder, text, lines_before);
-    parse(text.to_owned()).or_else(|error| parse(with_quoted_templates(text)).map_err(|_| error))
+    parse(text.to_owned())
+        .or_else(|error| parse(with_quoted_templates(text)).map_err(|_| foreign::unparsed(text, error)))
 }
 
 /// The text with quotes around each `{{NAME}}` that is all that a key or an item has. In SQL, `now() - {{AGE}}` is neither.

@@ -98,13 +98,14 @@ impl FileLayout {
         let is_later = !self.0.ends_with("databases:\n");
         let order: Vec<&str> = DOCS.order("databases").collect();
         let pairs = ordered(target.entry.keys(), &order);
-        let is_short =
-            |flow: &String| pairs.len() <= 3 && target.entry.behind.is_empty() && fits(1, &target.name, flow);
+        let is_short = |flow: &String| {
+            pairs.len() <= 3 && !target.entry.has_comment_behind() && fits(1, &target.name, flow)
+        };
         let flow = flow_pairs(&pairs).filter(is_short);
         if is_later && flow.is_none() {
             self.0.push('\n');
         }
-        self.comments(&target.entry.comments, 1);
+        self.comments(&target.entry.comments_above(), 1);
         match flow {
             Some(flow) => self.line(1, &format!("{}: {flow}", scalar(&target.name))),
             None => {
@@ -118,7 +119,7 @@ impl FileLayout {
         if is_later {
             self.0.push('\n');
         }
-        self.comments(&query.entry.comments, 1);
+        self.comments(&query.entry.comments_above(), 1);
         self.entry(&query.entry, QUERY, 2, "  - ");
         if query.metrics.is_empty() {
             return;
@@ -127,12 +128,12 @@ impl FileLayout {
         let order: Vec<&str> = DOCS.order("metrics").collect();
         let is_short = |metric: &Entry| {
             let pairs = ordered(metric.keys(), &order);
-            metric.behind.is_empty() && flow_pairs(&pairs).is_some_and(|flow| fits(3, "", &flow))
+            !metric.has_comment_behind() && flow_pairs(&pairs).is_some_and(|flow| fits(3, "", &flow))
         };
         // One style for all metrics of a query.
         let all_short = query.metrics.iter().all(is_short);
         for metric in &query.metrics {
-            self.comments(&metric.comments, 3);
+            self.comments(&metric.comments_above(), 3);
             let pairs = ordered(metric.keys(), &order);
             match flow_pairs(&pairs).filter(|_| all_short) {
                 Some(flow) => self.line(3, &format!("- {flow}")),

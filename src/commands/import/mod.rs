@@ -8,12 +8,14 @@ mod assemble;
 mod burningalchemist;
 mod compare;
 mod cron;
+mod custom_query;
 mod dburl;
 mod dialect;
 mod drivers;
 mod durations;
 mod export_sql;
 mod families;
+mod foreign;
 mod input;
 mod justwatch;
 mod layout;
@@ -168,7 +170,7 @@ fn settled(
         document.faults.iter().for_each(|fault| report.left_out(fault.place().cloned(), fault.message()));
     }
     let imported = (dialect.convert)(&ImportSource { inputs, options, report });
-    let files = assemble::files(imported, options, report)?;
+    let files = assemble::files(imported, options, report);
     Ok(settle::settle(files, report)?)
 }
 

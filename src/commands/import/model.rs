@@ -25,6 +25,15 @@ impl Value {
         Value::Map(pairs.into_iter().map(|(key, value)| (key.to_string(), value.into())).collect())
     }
 
+    /// About how many bytes it is where it is written.
+    fn bytes(&self) -> usize {
+        match self {
+            Value::Text(text) | Value::Expanded(text) | Value::Sql(text) => text.len(),
+            Value::List(items) => items.iter().map(|item| item.bytes() + 2).sum(),
+            Value::Map(pairs) => pairs.iter().map(|(key, value)| key.len() + value.bytes() + 4).sum(),
+        }
+    }
+
     /// A list.
     pub(super) fn list<V: Into<Value>>(items: impl IntoIterator<Item = V>) -> Value {
         Value::List(items.into_iter().map(Into::into).collect())
@@ -48,7 +57,7 @@ impl From<String> for Value {
 pub(super) struct Entry {
     /// Lines of comments above it, without `#`.
     pub(super) comments: Vec<String>,
-    /// Comments behind keys.
+    /// Comments behind keys of the source: they stay there where the entry has a key of that name.
     pub(super) behind: Vec<(String, String)>,
     /// Where it comes from: a fault of the result is reported there.
     pub(super) origin: Option<SourcePosition>,
@@ -87,6 +96,29 @@ impl Entry {
             Value::Text(_) | Value::Expanded(_) | Value::Sql(_) => false,
         };
         self.set_if(key, Some(value).filter(|_| !is_empty));
+    }
+
+    /// The comments above it: its own, and those behind keys that it has not.
+    pub(super) fn comments_above(&self) -> Vec<String> {
+        let lost = self.behind.iter().filter(|(key, _)| self.get(key).is_none());
+        self.comments.iter().cloned().chain(lost.map(|(key, comment)| format!("{key}: {comment}"))).collect()
+    }
+
+    /// About how many bytes it is where it is written.
+    pub(super) fn bytes(&self) -> usize {
+        let keys = self.keys.iter().map(|(key, value)| key.len() + value.bytes() + 4);
+        keys.chain(self.comments.iter().map(String::len)).sum()
+    }
+
+    /// Takes its comments out.
+    pub(super) fn clear_comments(&mut self) {
+        self.comments.clear();
+        self.behind.clear();
+    }
+
+    /// Whether a comment stands behind one of its keys.
+    pub(super) fn has_comment_behind(&self) -> bool {
+        self.behind.iter().any(|(key, _)| self.get(key).is_some())
     }
 
     /// The value of a key.
@@ -204,6 +236,4 @@ pub(super) struct Imported {
     pub(super) main: Option<OutputFile>,
     /// Files for `include`.
     pub(super) included: Vec<OutputFile>,
-    /// True where targets select collectors by name, so that the files must stay apart: `-o DIR/` is needed then.
-    pub(super) needs_files: bool,
 }

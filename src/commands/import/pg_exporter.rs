@@ -10,7 +10,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::assemble;
-use super::dialect::{ImportDialect, ImportSource, child, entries, is_custom_query, items, signs_of_query};
+use super::custom_query::{QueryColumn, columns, is_custom_query, signs_of_query, with_usage};
+use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, ImportedQuery, OutputFile, Value};
 use super::negative_columns::negative_columns;
@@ -108,7 +109,7 @@ fn convert(source: &ImportSource<'_>) -> Imported {
         files.into_iter().map(|file| file.convert(discovering, &mut names)).collect();
     included.retain(|file| main.is_none() || !file.queries.is_empty());
     families::unite(included.iter_mut().flat_map(|file| &mut file.queries), report);
-    Imported { main, included, needs_files: false }
+    Imported { main, included }
 }
 
 /// One input.
@@ -214,16 +215,6 @@ struct Branch<'s> {
     timeout: f64,
 }
 
-/// A column of the result.
-struct BranchColumn<'s> {
-    /// Its name in the result.
-    name: String,
-    /// Its name as a label or behind that of the branch.
-    exported: String,
-    usage: String,
-    section: Section<'s>,
-}
-
 impl<'s> Branch<'s> {
     fn new(name: &'s str, section: Section<'s>) -> Branch<'s> {
         let tags = section.texts("tags").iter().map(|tag| tag.trim().to_owned()).collect();
@@ -287,24 +278,19 @@ impl<'s> Branch<'s> {
         }
         let prefix =
             section.text("name").filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.to_owned());
-        let columns = self.columns();
+        let mut columns = self.columns();
         section.dead_keys();
         let negative = negative_columns(&sql);
-        let returned: Option<HashSet<String>> = column_names(&sql).map(|names| names.into_iter().collect());
+        let returned = column_names(&sql);
+        columns.retain(|column| column.is_in(returned.as_deref(), std::iter::once(column.name.clone())));
         entry.set("sql", Value::Sql(sql));
-        if columns.iter().filter(|column| column.usage == "LABEL").count() > MOST_LABELS {
+        if with_usage(&columns, "LABEL").count() > MOST_LABELS {
             section.left_out("metrics", format!("a branch with more than {MOST_LABELS} labels"));
             return None;
         }
         let labels = labels(&columns);
-        let of_labels =
-            columns.iter().filter(|column| column.usage == "LABEL").map(|column| column.name.len());
-        if !section.may_copy((prefix.len() + of_labels.sum::<usize>()) * columns.len()) {
-            return None;
-        }
-        let metric = |column: &BranchColumn<'_>| column.metric(&prefix, labels.as_ref(), &negative);
         let metrics: Vec<Entry> =
-            columns.iter().filter(|column| column.is_in(returned.as_ref())).filter_map(metric).collect();
+            columns.iter().filter_map(|column| metric(column, &prefix, &labels, &negative)).collect();
         if metrics.is_empty() {
             section.leave_out(format!("the branch {} has no column that makes a metric", self.name));
             return None;
@@ -422,104 +408,88 @@ impl<'s> Branch<'s> {
         needs
     }
 
-    fn columns(&self) -> Vec<BranchColumn<'s>> {
-        let sections = self.section.sections("metrics");
-        let named = sections.iter().flat_map(Section::named);
-        named.filter_map(|(name, section)| BranchColumn::new(name, section)).collect()
+    fn columns(&self) -> Vec<QueryColumn<'s>> {
+        columns(&self.section).into_iter().filter_map(|(name, section)| column(name, section)).collect()
     }
 }
 
-impl<'s> BranchColumn<'s> {
-    fn new(name: &str, section: Section<'s>) -> Option<BranchColumn<'s>> {
-        let usage = section.text("usage").unwrap_or_default().trim().to_ascii_uppercase();
-        if !["DISCARD", "LABEL", "GAUGE", "COUNTER", "HISTOGRAM"].contains(&usage.as_str()) {
-            section
-                .left_out("usage", format!("{usage:?} is not a usage: pg_exporter does not read the file"));
-            return None;
-        }
-        let is_given = |text: &String| !text.is_empty();
-        let name = section.text("name").filter(is_given).unwrap_or_else(|| name.to_owned());
-        let exported = section.text("rename").filter(is_given).unwrap_or_else(|| name.clone());
-        Some(BranchColumn { name, exported, usage, section })
+fn column<'s>(name: &str, section: Section<'s>) -> Option<QueryColumn<'s>> {
+    let usage = section.text("usage").unwrap_or_default().trim().to_ascii_uppercase();
+    if !["DISCARD", "LABEL", "GAUGE", "COUNTER", "HISTOGRAM"].contains(&usage.as_str()) {
+        section.left_out("usage", format!("{usage:?} is not a usage: pg_exporter does not read the file"));
+        return None;
     }
+    let is_given = |text: &String| !text.is_empty();
+    let name = section.text("name").filter(is_given).unwrap_or_else(|| name.to_owned());
+    let exported = section.text("rename").filter(is_given).unwrap_or_else(|| name.clone());
+    Some(QueryColumn { name, exported, usage, section })
+}
 
-    /// False, reported, for a metric whose column the statement does not return: there it alone is missing, here the query
-    /// would fail.
-    fn is_in(&self, returned: Option<&HashSet<String>>) -> bool {
-        let is_label = matches!(self.usage.as_str(), "LABEL" | "DISCARD");
-        let is_in = is_label || returned.is_none_or(|names| names.contains(&self.name));
-        if !is_in {
-            self.section.leave_out(format!("the statement does not return the column {}", self.name));
-        }
-        is_in
+/// The metric of a column; `None` for what makes none. `negative`: the columns that may be negative.
+fn metric(
+    column: &QueryColumn<'_>,
+    prefix: &str,
+    labels: &Value,
+    negative: &HashSet<String>,
+) -> Option<Entry> {
+    let QueryColumn { name, exported, usage, section } = column;
+    if matches!(usage.as_str(), "LABEL" | "DISCARD") {
+        return None;
     }
-
-    /// `None` for what makes no metric. `negative`: the columns that may be negative.
-    fn metric(&self, prefix: &str, labels: Option<&Value>, negative: &HashSet<String>) -> Option<Entry> {
-        let BranchColumn { name, exported, section, .. } = self;
-        let usage = self.usage.as_str();
-        if matches!(usage, "LABEL" | "DISCARD") {
-            return None;
+    let mut metric = column.metric(format!("{prefix}_{exported}"), labels)?;
+    metric.set("value_column", name.as_str());
+    let scale = section.number("scale").unwrap_or(1.0);
+    if scale == 0.0 {
+        section.left_out("scale", "a factor of 0: write `value: 0` for a constant");
+        return None;
+    }
+    metric.set_if("scale", section.text("scale").filter(|_| scale.to_bits() != 1_f64.to_bits()));
+    // What stands for NULL is not scaled here.
+    let default = section.number("default").map(|default| default * scale);
+    metric.set_if("null", default.map(|default| default.to_string()));
+    match usage.as_str() {
+        "HISTOGRAM" => histogram(section, &mut metric),
+        "COUNTER"
+            if default.is_some_and(|default| default < 0.0)
+                || negative.contains(&name.to_ascii_lowercase()) =>
+        {
+            section.note("usage", "a gauge here: a counter cannot be negative, and this one may be");
+            metric.set("null", default.map_or_else(|| "nan".to_owned(), |default| default.to_string()));
         }
-        let mut metric = section.entry();
-        metric.set("name", format!("{prefix}_{exported}"));
-        metric.set_if("help", section.text("description").filter(|help| !help.trim().is_empty()));
-        metric.set_if("labels", labels.cloned());
-        metric.set("value_column", name.as_str());
-        let scale = section.number("scale").unwrap_or(1.0);
-        if scale == 0.0 {
-            section.left_out("scale", "a factor of 0: write `value: 0` for a constant");
-            return None;
-        }
-        metric.set_if("scale", section.text("scale").filter(|_| scale.to_bits() != 1_f64.to_bits()));
-        // What stands for NULL is not scaled here.
-        let default = section.number("default").map(|default| default * scale);
-        metric.set_if("null", default.map(|default| default.to_string()));
-        match usage {
-            "HISTOGRAM" => self.histogram(&mut metric),
-            "COUNTER"
-                if default.is_some_and(|default| default < 0.0)
-                    || negative.contains(&name.to_ascii_lowercase()) =>
-            {
-                section.note("usage", "a gauge here: a counter cannot be negative, and this one may be");
-                metric.set("null", default.map_or_else(|| "nan".to_owned(), |default| default.to_string()));
+        "COUNTER" => {
+            metric.set("type", "counter");
+            if default.is_none() {
+                section.note("usage", "NULL in a counter makes no sample; there it is NaN");
             }
-            "COUNTER" => {
-                metric.set("type", "counter");
-                if default.is_none() {
-                    section.note("usage", "NULL in a counter makes no sample; there it is NaN");
-                }
-            }
-            _ if default.is_none() => metric.set("null", "nan"),
-            _ => {}
         }
-        section.dead_keys();
-        Some(metric)
+        _ if default.is_none() => metric.set("null", "nan"),
+        _ => {}
     }
+    section.dead_keys();
+    Some(metric)
+}
 
-    fn histogram(&self, metric: &mut Entry) {
-        let buckets = self.section.texts("bucket");
-        let is_signed = buckets.iter().any(|bound| bound.trim().starts_with('-'));
-        metric.set("type", "histogram");
-        metric.set("buckets", Value::list(buckets));
-        self.section.note(
-            "usage",
-            "a histogram here: there three gauges of the same names, and `le` without the `.0` of whole numbers",
-        );
-        if is_signed {
-            self.section.left_out("bucket", "a histogram with a bound below 0 has no _sum and no _count");
-        }
+fn histogram(section: &Section<'_>, metric: &mut Entry) {
+    let buckets = section.texts("bucket");
+    let is_signed = buckets.iter().any(|bound| bound.trim().starts_with('-'));
+    metric.set("type", "histogram");
+    metric.set("buckets", Value::list(buckets));
+    section.note(
+        "usage",
+        "a histogram here: there three gauges of the same names, and `le` without the `.0` of whole numbers",
+    );
+    if is_signed {
+        section.left_out("bucket", "a histogram with a bound below 0 has no _sum and no _count");
     }
 }
 
 /// The labels of all metrics.
-fn labels(columns: &[BranchColumn<'_>]) -> Option<Value> {
-    let labels = || columns.iter().filter(|column| column.usage == "LABEL");
-    labels().next()?;
+fn labels(columns: &[QueryColumn<'_>]) -> Value {
+    let labels = || with_usage(columns, "LABEL");
     if labels().all(|label| label.name == label.exported) {
-        return Some(Value::list(labels().map(|label| label.name.as_str())));
+        return Value::list(labels().map(|label| label.name.as_str()));
     }
-    Some(Value::map(labels().map(|label| (&label.exported, label.name.as_str()))))
+    Value::map(labels().map(|label| (&label.exported, label.name.as_str())))
 }
 
 /// A number of seconds as a duration.

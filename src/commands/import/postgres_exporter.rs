@@ -10,9 +10,8 @@
 use std::collections::HashSet;
 
 use super::assemble;
-use super::dialect::{
-    ImportDialect, ImportSource, child, entries, is_custom_query, items, scalar, signs_of_query,
-};
+use super::custom_query::{QueryColumn, columns, is_custom_query, signs_of_query, with_usage};
+use super::dialect::{ImportDialect, ImportSource, child, entries, items, scalar};
 use super::drivers::{SourceDriver, quoted_column};
 use super::input::Input;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
@@ -82,7 +81,7 @@ fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
         return Vec::new();
     };
     let target = |(name, module): (&str, Section<'_>)| {
-        let mut entry = Entry::at(module.place());
+        let mut entry = module.entry();
         if module.text("type").is_some_and(|kind| kind != "userpass") {
             module.left_out("type", "the type is not `userpass`: its user and password are not known");
         }
@@ -99,7 +98,6 @@ fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
             options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
         let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
         entry.set("url", Value::Expanded(format!("postgres://{user}{address}{query}")));
-        module.describe(&mut entry);
         module.dead_keys();
         let message =
             "an authentication module has no server, which the URL of `/probe` names: set the variable";
@@ -117,39 +115,18 @@ struct PostgresExporterConversion<'s> {
     keep_labels: bool,
     /// CloudNativePG's rules hold.
     is_cloud_native_pg: bool,
-    /// The statements are for MySQL.
-    is_mysql: bool,
+    /// What the statements are for: PostgreSQL, PgBouncer's console or MySQL.
+    driver: &'static str,
     /// Some queries run in databases that a target discovers.
     discovers: bool,
     /// The names of the metrics of the pack that stands for the exporter's own.
     pack: HashSet<&'static str>,
 }
 
-/// One column of a namespace.
-struct NamespaceColumn<'s> {
-    name: &'s str,
-    usage: String,
-    section: Section<'s>,
-}
-
-impl NamespaceColumn<'_> {
-    /// The columns of the result that it needs.
-    fn of_result(&self) -> impl Iterator<Item = String> {
-        let parts = if self.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
-        parts.iter().map(|part| format!("{}{part}", self.name))
-    }
-
-    /// False, reported, where the statement does not return it: there it makes no metric, here the query would fail.
-    fn is_in(&self, returned: Option<&[String]>) -> bool {
-        let Some(returned) = returned.filter(|_| self.usage != "DISCARD") else { return true };
-        let missing = self.of_result().find(|name| !returned.contains(name));
-        if let Some(name) = &missing {
-            let message =
-                format!("the statement does not return the column {name}: it makes no metric and no label");
-            self.section.leave_out(message);
-        }
-        missing.is_none()
-    }
+/// The columns of the result that a column needs.
+fn of_result(column: &QueryColumn<'_>) -> impl Iterator<Item = String> {
+    let parts = if column.usage == "HISTOGRAM" { &PARTS[..] } else { &PARTS[..1] };
+    parts.iter().map(|part| format!("{}{part}", column.name))
 }
 
 impl<'s> PostgresExporterConversion<'s> {
@@ -171,7 +148,10 @@ impl<'s> PostgresExporterConversion<'s> {
             input,
             report: source.report,
             url,
-            is_mysql: driver == Some(SourceDriver::Ours("mysql")),
+            driver: match driver {
+                Some(SourceDriver::Ours(driver @ ("mysql" | "pgbouncer"))) => driver,
+                _ => "postgres",
+            },
             keep_labels: source.options.keep_labels,
             is_cloud_native_pg,
             discovers: has("target_databases"),
@@ -180,7 +160,7 @@ impl<'s> PostgresExporterConversion<'s> {
     }
 
     fn is_postgres_exporter(&self) -> bool {
-        !self.is_cloud_native_pg && !self.is_mysql
+        !self.is_cloud_native_pg && self.driver == "postgres"
     }
 
     fn file(&self, names: &mut UniqueNames, main: &mut OutputFile) -> OutputFile {
@@ -191,7 +171,7 @@ impl<'s> PostgresExporterConversion<'s> {
         let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
         match self.discovers {
             true => file.top.set("databases", Value::list([target.as_str()])),
-            false => file.top.set("driver", if self.is_mysql { "mysql" } else { "postgres" }),
+            false => file.top.set("driver", self.driver),
         }
         for (name, section) in self.namespaces() {
             for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
@@ -279,38 +259,35 @@ impl<'s> PostgresExporterConversion<'s> {
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
         // MySQL does not tell upper from lower case.
-        let returned = column_names(sql).filter(|_| !self.is_mysql);
-        let mut columns = columns(section);
-        columns.retain(|column| column.is_in(returned.as_deref()));
+        let returned = column_names(sql).filter(|_| self.driver != "mysql");
+        let mut columns = self.columns(section);
+        columns.retain(|column| column.is_in(returned.as_deref(), of_result(column)));
         section.dead_keys();
         let unlisted = self.unlisted(section, returned, &columns);
         // What makes no metric has its comments at the query.
         let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
         entry.comments.extend(others.flat_map(|column| column.section.comments()));
-        let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| column.name).collect();
-        // Each metric has the labels, and each histogram the statement as well.
-        let of_metric = prefix.len() + labels.iter().map(|label| label.len() + 4).sum::<usize>();
-        let of_histogram = sql.len() + entry.comments.iter().map(String::len).sum::<usize>();
-        let histograms = with_usage(&columns, "HISTOGRAM").count();
-        let metrics = columns.len() + unlisted.len();
-        if !section.may_copy(of_metric * metrics + of_histogram * histograms) {
-            return Vec::new();
-        }
+        let names: Vec<&str> = with_usage(&columns, "LABEL").map(|column| &*column.name).collect();
+        let labels = Value::list(names.iter().copied());
         let mut queries = Vec::new();
         let mut metrics: Vec<Entry> =
             columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
-        metrics.extend(unlisted.iter().map(|column| untyped(section, column, &prefix, &labels)));
+        metrics.extend(unlisted.iter().map_while(|column| untyped(section, column, &prefix, &labels)));
         if !metrics.is_empty() {
             let mut entry = entry.clone();
-            let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| column.name).collect();
+            let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| &*column.name).collect();
             let sql = if self.is_cloud_native_pg { with_durations(sql, &durations) } else { sql.to_owned() };
             entry.set("sql", Value::Sql(sql));
             queries.push(ImportedQuery { entry, metrics });
         }
         for column in with_usage(&columns, "HISTOGRAM") {
+            if !column.section.may_copy(entry.bytes() + sql.len()) {
+                break;
+            }
             let mut entry = entry.clone();
-            entry.set("sql", Value::Sql(with_buckets(sql, column.name, &labels)));
-            queries.push(ImportedQuery { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
+            entry.set("sql", Value::Sql(with_buckets(sql, &column.name, &names)));
+            let metric = histogram(column, &prefix, &labels);
+            queries.extend(metric.map(|metric| ImportedQuery { entry, metrics: vec![metric] }));
         }
         self.of_the_pack(section, &queries);
         if queries.is_empty() {
@@ -324,7 +301,7 @@ impl<'s> PostgresExporterConversion<'s> {
         &self,
         section: &Section<'_>,
         returned: Option<Vec<String>>,
-        columns: &[NamespaceColumn<'_>],
+        columns: &[QueryColumn<'_>],
     ) -> Vec<String> {
         if self.is_cloud_native_pg {
             return Vec::new();
@@ -336,7 +313,7 @@ impl<'s> PostgresExporterConversion<'s> {
             );
             return Vec::new();
         };
-        let mut known: HashSet<String> = columns.iter().flat_map(NamespaceColumn::of_result).collect();
+        let mut known: HashSet<String> = columns.iter().flat_map(of_result).collect();
         names.retain(|name| MetricName::new(name).is_ok() && known.insert(name.clone()));
         names
     }
@@ -407,10 +384,10 @@ impl<'s> PostgresExporterConversion<'s> {
     }
 
     /// The metric of a column; `None` for labels, histograms and what is discarded.
-    fn metric(&self, column: &NamespaceColumn<'_>, prefix: &str, labels: &[&str]) -> Option<Entry> {
-        let NamespaceColumn { name, usage, section } = column;
-        let mut metric = started(column, &format!("{prefix}_{}", self.column_name(column)), labels);
-        metric.set("value_column", *name);
+    fn metric(&self, column: &QueryColumn<'_>, prefix: &str, labels: &Value) -> Option<Entry> {
+        let QueryColumn { name, exported, usage, section } = column;
+        let mut metric = column.metric(format!("{prefix}_{exported}"), labels)?;
+        metric.set("value_column", name.as_str());
         metric.set("null", "nan");
         match usage.as_str() {
             "GAUGE" => {}
@@ -420,7 +397,7 @@ impl<'s> PostgresExporterConversion<'s> {
                 section.note("usage", "NULL in a counter makes no sample; there it is NaN");
             }
             "DURATION" => {
-                metric.set("name", format!("{prefix}_{}_milliseconds", self.column_name(column)));
+                metric.set("name", format!("{prefix}_{exported}_milliseconds"));
                 if self.is_cloud_native_pg {
                     metric.set("value_column", format!("{name}_milliseconds"));
                     metric.remove("null");
@@ -448,31 +425,43 @@ impl<'s> PostgresExporterConversion<'s> {
         Some(metric)
     }
 
-    /// What CloudNativePG calls a column.
-    fn column_name(&self, column: &NamespaceColumn<'_>) -> String {
-        let renamed = if self.is_cloud_native_pg { column.section.text("name") } else { None };
-        renamed.unwrap_or_else(|| column.name.to_owned())
+    /// The columns that a namespace lists.
+    fn columns(&self, section: &Section<'s>) -> Vec<QueryColumn<'s>> {
+        const USAGES: [&str; 7] =
+            ["LABEL", "COUNTER", "GAUGE", "HISTOGRAM", "DURATION", "MAPPEDMETRIC", "DISCARD"];
+        let column = |(name, section): (&'s str, Section<'s>)| {
+            let mut usage = section.text("usage").unwrap_or_default();
+            if !USAGES.contains(&usage.as_str()) {
+                section
+                    .note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
+                usage = "DISCARD".to_owned();
+            }
+            let renamed = if self.is_cloud_native_pg { section.text("name") } else { None };
+            let exported = renamed.unwrap_or_else(|| name.to_owned());
+            QueryColumn { name: name.to_owned(), exported, usage, section }
+        };
+        columns(section).into_iter().map(column).collect()
     }
+}
 
-    fn histogram(&self, column: &NamespaceColumn<'_>, prefix: &str, labels: &[&str]) -> Entry {
-        let name = column.name;
-        let mut metric = started(column, &format!("{prefix}_{}", self.column_name(column)), labels);
-        metric.set("type", "histogram");
-        column.section.note(
-            "usage",
-            "buckets that are not cumulative up to the count fail the query; there they were shown",
-        );
-        for (key, suffix) in [
-            ("le_column", "_le"),
-            ("value_column", "_bucket"),
-            ("sum_column", "_sum"),
-            ("count_column", "_count"),
-        ] {
-            metric.set(key, format!("{name}{suffix}"));
-        }
-        column.section.dead_keys();
-        metric
+fn histogram(column: &QueryColumn<'_>, prefix: &str, labels: &Value) -> Option<Entry> {
+    let QueryColumn { name, exported, .. } = column;
+    let mut metric = column.metric(format!("{prefix}_{exported}"), labels)?;
+    metric.set("type", "histogram");
+    column.section.note(
+        "usage",
+        "buckets that are not cumulative up to the count fail the query; there they were shown",
+    );
+    for (key, suffix) in [
+        ("le_column", "_le"),
+        ("value_column", "_bucket"),
+        ("sum_column", "_sum"),
+        ("count_column", "_count"),
+    ] {
+        metric.set(key, format!("{name}{suffix}"));
     }
+    column.section.dead_keys();
+    Some(metric)
 }
 
 /// The names in the pack `compat/postgres_exporter`.
@@ -483,49 +472,16 @@ fn pack() -> HashSet<&'static str> {
 }
 
 /// The metric of a column that `metrics` does not list.
-fn untyped(section: &Section<'_>, column: &str, prefix: &str, labels: &[&str]) -> Entry {
+fn untyped(section: &Section<'_>, column: &str, prefix: &str, labels: &Value) -> Option<Entry> {
     let mut metric = Entry::at(section.place_of("query"));
     metric.set("name", format!("{prefix}_{column}"));
     metric.set("help", format!("Unknown metric from {prefix}"));
     metric.set("type", "unknown");
-    metric.set_nonempty("labels", Value::list(labels.iter().copied()));
+    metric.set_nonempty("labels", labels.clone());
     metric.set("value_column", column);
     metric.set("null", "nan");
     metric.set("invalid", "skip");
-    metric
-}
-
-/// What every metric of a column has.
-fn started(column: &NamespaceColumn<'_>, name: &str, labels: &[&str]) -> Entry {
-    let mut metric = column.section.entry();
-    metric.set("name", name);
-    metric.set_if("help", column.section.text("description").filter(|help| !help.trim().is_empty()));
-    metric.set_nonempty("labels", Value::list(labels.iter().copied()));
-    metric
-}
-
-/// The columns that a namespace lists.
-fn columns<'s>(section: &Section<'s>) -> Vec<NamespaceColumn<'s>> {
-    const USAGES: [&str; 7] =
-        ["LABEL", "COUNTER", "GAUGE", "HISTOGRAM", "DURATION", "MAPPEDMETRIC", "DISCARD"];
-    let sections = section.sections("metrics");
-    let named = sections.iter().flat_map(Section::named);
-    let column = |(name, section): (&'s str, Section<'s>)| {
-        let mut usage = section.text("usage").unwrap_or_default();
-        if !USAGES.contains(&usage.as_str()) {
-            section.note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
-            usage = "DISCARD".to_owned();
-        }
-        NamespaceColumn { name, usage, section }
-    };
-    named.map(column).collect()
-}
-
-fn with_usage<'c, 's>(
-    columns: &'c [NamespaceColumn<'s>],
-    usage: &'static str,
-) -> impl Iterator<Item = &'c NamespaceColumn<'s>> {
-    columns.iter().filter(move |column| column.usage == usage)
+    section.may_keep(&metric).then_some(metric)
 }
 
 /// The statement with the arrays of bounds and counts as one row a bucket.

@@ -94,7 +94,7 @@ impl LevelSettings {
     /// With what a section says.
     fn with(&self, section: &Section<'_>) -> LevelSettings {
         let time = |key: &str, above: Duration| {
-            let time = section.parsed(key, "a duration", durations::humantime);
+            let time = section.parsed(key, "a duration", durations::parse);
             time.filter(|time| !time.is_zero()).unwrap_or(above)
         };
         for key in ["backoff_interval", "max_backoff_interval"] {
@@ -182,8 +182,7 @@ impl PsqlConversion<'_> {
         for (index, database) in databases.iter().enumerate() {
             let level = level.with(database);
             let dbname = database.text("dbname").unwrap_or_default();
-            let of_server = server.keys().iter().filter_map(|(key, _)| server.text(key));
-            if !database.may_copy(of_server.map(str::len).sum()) {
+            if !database.may_keep(&server) {
                 continue;
             }
             let mut entry = server.clone();
@@ -221,9 +220,6 @@ impl PsqlConversion<'_> {
         };
         if metric.labels.len() + metric.constant.len() > MOST_LABELS {
             section.leave_out(format!("a query with more than {MOST_LABELS} labels"));
-            return;
-        }
-        if !section.may_copy(metric.weight(section)) {
             return;
         }
         let mut entry = section.entry();
@@ -287,18 +283,6 @@ struct MetricTemplate {
 }
 
 impl MetricTemplate {
-    /// About how many bytes its metrics are.
-    fn weight(&self, section: &Section<'_>) -> usize {
-        let values = section.section("values");
-        let count = |key: &str| {
-            values.as_ref().and_then(|values| values.take(key)).map_or(0, |list| items(&list.node).len())
-        };
-        let labels = self.labels.iter().map(String::len).sum::<usize>();
-        let constant = self.constant.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        let of_metric = self.name.len() + self.help.len() + labels + constant;
-        of_metric * (count("multi_labels") + count("multi_suffixes")).max(1)
-    }
-
     /// The statement and the metrics of its rows.
     fn metrics(&self, section: &Section<'_>, sql: String) -> (String, Vec<Entry>) {
         let values = section.section("values");
@@ -322,7 +306,9 @@ impl MetricTemplate {
                     Some(suffix) => (format!("{}_{suffix}", self.name), format!("{}: {suffix}", self.help)),
                     None => (self.name.clone(), self.help.clone()),
                 };
-                metrics.extend(field(&value).map(|field| self.metric(&value, &name, &help, &field, labels)));
+                metrics.extend(
+                    field(&value).and_then(|field| self.metric(&value, &name, &help, &field, labels)),
+                );
                 unknown(&value);
             }
             values.iter().for_each(unknown);
@@ -339,7 +325,7 @@ impl MetricTemplate {
             None => (with_first_column(&sql), "value".to_owned()),
         };
         let metric = self.metric(section, &self.name, &self.help, &field, self.constant.clone());
-        (sql, vec![metric])
+        (sql, metric.into_iter().collect())
     }
 
     fn metric(
@@ -349,14 +335,14 @@ impl MetricTemplate {
         help: &str,
         field: &str,
         constant: Vec<(String, String)>,
-    ) -> Entry {
+    ) -> Option<Entry> {
         let mut metric = Entry::at(origin.place());
         metric.set("name", name);
         metric.set_if("help", Some(help).filter(|help| !help.trim().is_empty()));
         metric.set_nonempty("labels", Value::list(self.labels.iter().map(String::as_str)));
         metric.set_nonempty("static_labels", Value::map(constant));
         metric.set("value_column", field);
-        metric
+        origin.may_keep(&metric).then_some(metric)
     }
 }
 

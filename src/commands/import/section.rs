@@ -96,6 +96,11 @@ impl<'d> Section<'d> {
         may_copy
     }
 
+    /// As [`Section::may_copy`], for an entry that is made of it.
+    pub(super) fn may_keep(&self, entry: &Entry) -> bool {
+        self.may_copy(entry.bytes())
+    }
+
     /// Notes a change at a key.
     pub(super) fn note(&self, key: &str, message: impl Into<String>) {
         self.report.note(self.place_of(key), message);
@@ -278,31 +283,19 @@ impl<'d> Section<'d> {
     /// An entry that comes from here, with the comments.
     pub(super) fn entry(&self) -> Entry {
         let mut entry = Entry::at(self.place());
-        entry.comments = self.comments();
+        (entry.comments, entry.behind) = self.all_comments();
         entry
     }
 
-    /// Gives its comments to an entry: those behind a key stay there where the entry has a key of that name.
-    pub(super) fn describe(&self, entry: &mut Entry) {
-        let (comments, behind) = self.all_comments();
-        entry.comments = comments;
-        for (key, comment) in behind {
-            match entry.get(key) {
-                Some(_) => entry.behind.push((key.to_owned(), comment)),
-                None => entry.comments.push(format!("{key}: {comment}")),
-            }
-        }
-    }
-
     /// The comments above, and those behind a key.
-    fn all_comments(&self) -> (Vec<String>, Vec<(&'d str, String)>) {
+    fn all_comments(&self) -> (Vec<String>, Vec<(String, String)>) {
         let mut above = self.at.map(|at| self.input.comments_above(at)).unwrap_or_default();
         let mut behind = Vec::new();
         for entry in self.entries {
             let (Some(at), NodeValue::Scalar(text)) = (entry.at, &entry.node.value) else { continue };
             above.extend(self.input.comments_above(at));
             let comment = entry.node.at.and_then(|at| self.input.comment_behind(at, text));
-            behind.extend(comment.map(|comment| (entry.key.as_str(), comment)));
+            behind.extend(comment.map(|comment| (entry.key.clone(), comment)));
         }
         (above, behind)
     }

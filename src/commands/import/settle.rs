@@ -15,10 +15,13 @@ use crate::driver::Drivers;
 use crate::error::{Error, SourcePosition};
 use crate::inspect::lint;
 use crate::yaml::keys::Reader;
+use crate::yaml::writer::scalar;
 
 /// The most times that faults are taken out, and how many a load reports: rarely more than one time.
 const MOST_ROUNDS: usize = 20;
 const MOST_FAULTS: usize = 5000;
+/// The most parameters of an address that are tried.
+const MOST_PARAMETERS: usize = 50;
 /// A main file around files without targets; its name is none that a result has.
 const AROUND: &str = ".around.yaml";
 
@@ -185,7 +188,7 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
         let mut file = files.iter_mut().find(|file| file.name == fault.file);
         if let Some(entry) = file.as_deref_mut().and_then(|file| entry_at(file, &fault.path)) {
             is_any = true;
-            if without_parameter(entry, &fault, report)
+            if without_parameter(entry, &fault.message, report)
                 || replace_address(entry, &fault, &mut replaced, report)
                 || entry.is_faulty
             {
@@ -229,22 +232,32 @@ fn take_out(files: &mut [OutputFile], faults: Vec<LoadFinding>, report: &Report)
     Ok(())
 }
 
-/// Takes a parameter out of a URL that is one of another client only: the rest of the address is right. False for other
-/// faults.
-fn without_parameter(entry: &mut Entry, fault: &LoadFinding, report: &Report) -> bool {
-    let name = fault.message.trim_start_matches("unknown ").strip_prefix("parameter ");
-    let name = name.and_then(|rest| rest.trim_start_matches('"').split(['"', ':', ' ']).next());
-    let url = entry.text("url").and_then(|url| url.split_once('?'));
-    let (Some(name), Some((place, query))) = (name, url) else { return false };
-    let kept: Vec<&str> = query.split('&').filter(|pair| pair.split('=').next() != Some(name)).collect();
-    let kept = kept.join("&");
-    if kept == query {
-        return false;
-    }
-    let kept = if kept.is_empty() { place.to_owned() } else { format!("{place}?{kept}") };
-    entry.set("url", Value::Expanded(kept));
-    report.left_out(entry.origin.clone(), fault.message.clone());
+/// Takes the parameter out of a URL without which it has no fault or another one, such as one that only another client knows:
+/// the rest of the address is right. False for other faults.
+fn without_parameter(entry: &mut Entry, message: &str, report: &Report) -> bool {
+    let Some((place, query)) = entry.text("url").and_then(|url| url.split_once('?')) else { return false };
+    let pairs: Vec<&str> = query.split('&').collect();
+    let without = |index: usize| {
+        let kept: Vec<&str> =
+            [pairs.get(..index), pairs.get(index + 1..)].into_iter().flatten().flatten().copied().collect();
+        if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) }
+    };
+    let Some(fault) = fault_of(&format!("{place}?{query}")) else { return false };
+    let mut shorter = (0..pairs.len().min(MOST_PARAMETERS)).map(without);
+    let Some(url) = shorter.find(|url| fault_of(url).as_ref() != Some(&fault)) else { return false };
+    entry.set("url", Value::Expanded(url));
+    report.left_out(entry.origin.clone(), message);
     true
+}
+
+/// Why an address does not load.
+fn fault_of(url: &str) -> Option<String> {
+    let text = format!("databases:\n  target: {{url: {}}}\n", scalar(url));
+    let variable = |_: &str| Some("1".to_owned());
+    let reader = Reader::new(&variable);
+    let invalid =
+        config::load_or_invalid(Path::new(AROUND), Some(text), &Drivers::built_in(), reader).err()?;
+    Some(invalid.faults.first()?.message().to_owned())
 }
 
 /// Puts a variable in place of an address that does not load, such as one that another program would have filled in: what

@@ -2,10 +2,15 @@
 
 use std::ops::Range;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::drivers::SourceDriver;
 use super::report::Report;
 use crate::driver::connection::{AddressSyntax, keywords};
 
+/// What is percent-encoded in a part of a URL.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b',');
 /// How a password is written in a URL.
 pub(super) const AS_IN_URL: &str = ", as the URL had it (percent-encoded)";
 
@@ -157,10 +162,7 @@ fn of_a_login(word: &str) -> Option<Range<usize>> {
 
 /// A part of a URL, percent-encoded where it must be.
 pub(super) fn encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// An address of SQLAlchemy as ours: `mysql+pymysql://…` is `mysql://…`, `sqlite:///x.db` is relative.

@@ -407,6 +407,18 @@ fn files_that_a_source_names_are_read_from_its_own_folder() {
     assert_eq!(twice.text(), output.text(), "{}", twice.errors());
 }
 
+/// The path is that of a container into which the folder is mounted.
+#[test]
+fn files_of_a_mounted_folder_are_read_beside_the_main_file() {
+    let main = "target: {name: shop, data_source_name: 'pg://db/shop?sslmode=disable', collectors: [a]}\n\
+                collector_files: [/etc/sql_exporter/collectors/*.collector.yml]\n";
+    let collector = "collector_name: a\nmetrics: [{metric_name: a, type: gauge, help: x, values: [n], query: SELECT 1 AS n}]\n";
+    let setup = Setup::empty().file("main.yml", main).file("collectors/a.collector.yml", collector);
+    let output = setup.args(&["import", "main.yml"]).output();
+    assert_eq!(output.code(), 0, "{}", output.errors());
+    assert!(output.text().contains("name: a\n"), "{}", output.text());
+}
+
 #[test]
 fn peekjef72s_target_files_are_read() {
     let main = "targets: [{targets_files: ['targets/*.yml']}]\nauth_configs: {reader: {user: exporter, password: s3cr3t}}\n\

@@ -49,6 +49,64 @@ fn a_dialect_that_is_not_known_is_named_with_the_nearest() {
     assert_eq!(run(&[], &[]).0, 2);
 }
 
+/// What the file is, and what to convert in its place: a dialect that is named with --from would not read it either.
+#[test]
+fn a_format_that_no_dialect_reads_is_named() {
+    for (text, expected) in [
+        (
+            "// Metrics.\nprometheus.exporter.postgres \"shop\" {\n  data_source_names = [\"postgres://u:swordfish@h/d\"]\n}\n",
+            "a configuration of Grafana Alloy",
+        ),
+        (
+            "integrations:\n  postgres_exporter:\n    data_source_names: ['postgres://u:swordfish@h/d']\n",
+            "a configuration of Grafana Agent",
+        ),
+        ("[client]\npassword = swordfish\n[client.shop]\nuser = shop\n", "an option file of MySQL"),
+        ("[[metric]]\ncontext = \"a\"\n", "a file of metrics of oracledb_exporter"),
+        (
+            "- sql: SELECT 1 AS n\n  metrics:\n  - metric_name: n\n    value_column: n\n",
+            "a list of queries for the OpenTelemetry Collector",
+        ),
+        (
+            "kind: A\napiVersion: v1\n---\nkind: ConfigMap\napiVersion: v1\ndata:\n  q.yaml: |\n    - sql: SELECT 1 AS n\n      \
+             metrics:\n      - metric_name: n\n        value_column: n\n",
+            "a list of queries for the OpenTelemetry Collector",
+        ),
+        ("services:\n  db:\n    image: postgres\n", "a Compose file"),
+        ("scrape_configs: []\n", "a configuration of Prometheus"),
+        (
+            "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nspec:\n  monitoring: {customQueriesConfigMap: [{name: q}]}\n",
+            "a file of Kubernetes objects",
+        ),
+    ] {
+        let (code, page, errors) = run(&[("f.yaml", text)], &["f.yaml"]);
+        assert_eq!((code, page.as_str()), (2, ""), "{errors}");
+        assert!(errors.starts_with(&format!("error: f.yaml: this is {expected}")), "{errors}");
+        assert!(
+            errors.contains(", which import does not read; ") && !errors.contains("swordfish"),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn a_template_is_to_be_filled_in_first() {
+    for template in [
+        "{{- if .Values.enabled }}\na: 1\n{{- end }}\n",
+        "collector_name: {{ name }}\n{% for metric in metrics %}\n{{ metric }}\n{% endfor %}\n",
+    ] {
+        let (code, _, errors) = run(&[("t.yaml", template)], &["t.yaml"]);
+        assert_eq!(code, 2, "{errors}");
+        assert!(errors.contains("; the file is a template: fill it in first"), "{errors}");
+    }
+    // A fault in another line is its own, and so is one of a file whose words another format has as well.
+    let values = "services: {}\nimage: a\nkey_labels: [client, b]\n\tc: x\n";
+    let (_, _, errors) = run(&[("t.yaml", values)], &["t.yaml"]);
+    assert!(errors.contains("t.yaml:4:1: a tab cannot indent"), "{errors}");
+    let (_, _, errors) = run(&[("t.yaml", "a: '{{b}}'\n\tc: x\n")], &["t.yaml"]);
+    assert!(errors.contains("a tab cannot indent") && !errors.contains("template"), "{errors}");
+}
+
 #[test]
 fn what_wavers_between_two_dialects_names_both() {
     let both = "databases: {a: {driver: sqlite, database: a.db}}\n\

@@ -7,7 +7,7 @@ use postgres::SimpleQueryMessage;
 use serde_yaml::Value;
 
 use super::shared::{assert_shared, compat};
-use super::{import, read};
+use super::{assert_strict, import, read};
 use crate::checker::checked;
 use crate::exporter::{Output, Setup};
 use crate::process::wait_for;
@@ -27,6 +27,23 @@ fn statements_of_mysql_are_for_mysql() {
     assert_eq!(output.code(), 0, "{}", output.errors());
     assert!(output.text().contains("\ndriver: mysql\n"), "{}", output.text());
     assert!(output.text().contains("value_column: Sql_delay\n"), "{}", output.text());
+}
+
+/// The exporter that asks PgBouncer's console has a file of this form, too.
+#[test]
+fn statements_of_the_console_are_for_pgbouncer() {
+    let source = "pools:\n  query: SHOW POOLS;\n  metrics:\n  - database: {usage: LABEL}\n  - cl_waiting: {usage: GAUGE}\n";
+    let setup = Setup::empty().file("q.yaml", source).args(&["import", "q.yaml"]);
+    let output = setup.output();
+    assert_eq!(output.code(), 0, "{}", output.errors());
+    assert!(output.text().starts_with("driver: pgbouncer\n"), "{}", output.text());
+    assert_strict(&output, "pgbouncer", "the console");
+    // Statements that read tables are for the database, whatever else is asked.
+    let source = format!(
+        "{source}size:\n  query: SELECT count(*) AS n FROM pg_class\n  metrics:\n  - n: {{usage: GAUGE}}\n"
+    );
+    let output = Setup::empty().file("q.yaml", &source).args(&["import", "q.yaml"]).output();
+    assert!(output.text().starts_with("driver: postgres\n"), "{}", output.text());
 }
 
 /// Converts a file for a database, and runs one scrape.

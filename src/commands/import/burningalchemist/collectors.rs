@@ -101,7 +101,8 @@ impl<'s> Collector<'s> {
             section.left_out("query", format!("the query {name} is a template"));
             return None;
         }
-        let mut query = ImportedQuery { entry: Entry::at(section.place()), metrics: Vec::new() };
+        let entry = named.as_ref().map_or_else(|| Entry::at(section.place()), Section::entry);
+        let mut query = ImportedQuery { entry, metrics: Vec::new() };
         query.entry.set("sql", Value::Sql(sql.clone()));
         for section in named.iter().chain(metrics) {
             if section.flag("no_prepared_statement") == Some(true) {
@@ -112,10 +113,8 @@ impl<'s> Collector<'s> {
             }
         }
         query.metrics = metrics.iter().filter_map(|metric| self.metric(metric)).collect();
-        match (named, query.metrics.first_mut()) {
-            (Some(section), _) => section.describe(&mut query.entry),
-            (None, Some(metric)) => query.entry.comments = std::mem::take(&mut metric.comments),
-            (None, None) => {}
+        if let (None, Some(metric)) = (named, query.metrics.first_mut()) {
+            query.entry.comments = std::mem::take(&mut metric.comments);
         }
         named.iter().for_each(Section::dead_keys);
         query.entry.set("name", names.take(name));
@@ -123,7 +122,7 @@ impl<'s> Collector<'s> {
     }
 
     fn metric(&self, section: &Section<'s>) -> Option<Entry> {
-        let mut metric = Entry::at(section.place());
+        let mut metric = section.entry();
         let name = section.text("metric_name").unwrap_or_default();
         let prefix = self.prefix.as_deref().filter(|prefix| !name.starts_with(prefix));
         metric.set("name", prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}")));
@@ -171,7 +170,6 @@ impl<'s> Collector<'s> {
                 "a timestamp that is NULL fails the query; there its row has no sample",
             );
         }
-        section.describe(&mut metric);
         for key in ["key_labels", "values", "static_labels"] {
             metric.comments.extend(list_comments(section, key));
         }

@@ -28,6 +28,8 @@ use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "burningalchemist", signs, convert };
 
+/// How many folders of a path are looked for without those above them.
+const MOST_FOLDERS: usize = 20;
 /// Lists of the dialect, and a key that their items have.
 const LISTS: [(&str, &str); 7] = [
     ("metrics", "metric_name"),
@@ -42,7 +44,9 @@ const LISTS: [(&str, &str); 7] = [
 fn signs(tree: &Node) -> Vec<String> {
     let mut signs = Vec::new();
     for (list, key) in LISTS {
-        if child(tree, list).map(items).unwrap_or_default().iter().any(|item| child(item, key).is_some()) {
+        // Metrics of OpenTelemetry's `sqlquery` have the name of their value beside theirs.
+        let is_one = |item: &Node| child(item, key).is_some() && child(item, "value_column").is_none();
+        if child(tree, list).map(items).unwrap_or_default().iter().any(is_one) {
             signs.push(format!("items of `{list}` have a `{key}`"));
         }
     }
@@ -361,8 +365,8 @@ impl<'s> SourceParts<'s> {
 /// A duration; what is not one is reported. A negative one means there what 0 does.
 fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
     section.parsed(key, "a duration", |text| match text.trim().strip_prefix('-') {
-        Some(positive) => durations::go(positive).map(|_| Duration::ZERO),
-        None => durations::go(text),
+        Some(positive) => durations::parse(positive).map(|_| Duration::ZERO),
+        None => durations::parse(text),
     })
 }
 
@@ -387,8 +391,10 @@ fn named_files(input: &Input, given: &[Input], report: &Report) -> Vec<Input> {
     for (pattern, of_collectors) in patterns {
         let base = Path::new(&pattern).file_name().map(|name| name.to_string_lossy().into_owned());
         let base = base.unwrap_or_default();
-        let found = input.included(&pattern).ok().filter(|found| !found.is_empty());
-        let found = found.or_else(|| input.included(&base).ok()).unwrap_or_default();
+        // Of a path in a container, the end may be that of a folder here.
+        let ends = pattern.match_indices('/').filter_map(|(at, _)| pattern.get(at + 1..)).take(MOST_FOLDERS);
+        let read = |pattern: &str| input.included(pattern).ok().filter(|found| !found.is_empty());
+        let found = std::iter::once(&*pattern).chain(ends).find_map(read).unwrap_or_default();
         let is_plain = !pattern.contains(['*', '?', '[']);
         if found.is_empty() && is_plain && !given.iter().any(|given| file_name(given) == base) {
             let message = format!("there is no file {pattern}: name it on the command line as well");

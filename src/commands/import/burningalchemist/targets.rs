@@ -142,8 +142,8 @@ impl TargetFinder<'_, '_> {
         if !section.may_copy(collectors.len()) {
             return;
         }
-        let mut entry = if is_ours { Entry::default() } else { Entry::at(section.place()) };
-        entry.comments = section.comments();
+        let mut entry = section.entry();
+        entry.origin = entry.origin.filter(|_| !is_ours);
         let described = Described {
             second_name: None,
             login: self.login(section, &name, is_ours),

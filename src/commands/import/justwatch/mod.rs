@@ -272,8 +272,7 @@ impl JustwatchConversion<'_> {
 
     fn query(&mut self, job: &JustwatchJob<'_>, section: &Section<'_>, sql: Option<String>) {
         let name = section.text("name").unwrap_or_default();
-        let mut entry = Entry::at(section.place());
-        entry.comments = section.comments();
+        let mut entry = section.entry();
         entry.set_if("interval", job.interval.clone());
         let metric = self.metric(job, section, &name);
         let allows_zero_rows = section.flag("allow_zero_rows") == Some(true);
@@ -402,7 +401,7 @@ fn interval(job: &Section<'_>) -> Option<String> {
     let interval = interval?;
     // A number is in nanoseconds.
     let nanoseconds = interval.parse().ok().map(std::time::Duration::from_nanos);
-    let Some(pause) = nanoseconds.or_else(|| durations::go(&interval)) else {
+    let Some(pause) = nanoseconds.or_else(|| durations::parse(&interval)) else {
         job.left_out("interval", format!("{interval:?} is not a duration: the queries run at every scrape"));
         return None;
     };

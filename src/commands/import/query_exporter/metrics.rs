@@ -32,8 +32,6 @@ pub(super) struct Summaries {
 /// What a query makes.
 #[derive(Default)]
 pub(super) struct OfQuery {
-    /// About how many bytes its metrics are.
-    pub(super) weight: usize,
     pub(super) metrics: Vec<Entry>,
     pub(super) summaries: Vec<Summaries>,
 }
@@ -73,14 +71,13 @@ impl<'d> Metrics<'d> {
         columns.sort_unstable();
         columns.dedup();
         let mut by_labels: HashMap<&[String], usize> = HashMap::new();
-        found.weight = metrics.iter().map(|metric| metric.weight()).sum();
-        if !query.may_copy(found.weight) {
-            return OfQuery::default();
-        }
         let is_observed =
             |metric: &&MetricDefinition<'_>| matches!(metric.kind.as_str(), "histogram" | "summary");
         let has_observations = metrics.iter().any(is_observed);
         for metric in metrics {
+            if !query.may_keep(&metric.entry) {
+                return OfQuery::default();
+            }
             if metric.kind != "summary" {
                 found.metrics.push(metric.beside(columns.len(), has_observations));
                 continue;
@@ -114,12 +111,6 @@ impl<'d> MetricDefinition<'d> {
         entry.set("null", "0");
         let metric = MetricDefinition { kind, labels, entry, section };
         metric.typed(name)
-    }
-
-    /// About how many bytes it is where it is written.
-    fn weight(&self) -> usize {
-        let labels: usize = self.labels.iter().map(String::len).sum();
-        64 + labels + self.entry.text("help").map_or(0, str::len)
     }
 
     /// With what its type needs.

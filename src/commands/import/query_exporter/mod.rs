@@ -246,27 +246,30 @@ impl QueryExporterConversion<'_> {
         entry.run_on(&databases, self.has_one_target);
         pace(section, &mut entry);
         let mut made = self.metrics.of(section);
-        let names_of_databases: usize = databases.iter().map(String::len).sum();
-        let of_summaries = made.summaries.len() * (sql.len() + names_of_databases);
-        let weight = made.weight + names_of_databases + of_summaries;
-        let statements = parameters::statements(section, sql, driver, weight);
+        let statements = parameters::statements(section, sql, driver);
         section.dead_keys();
         let mut queries = Vec::new();
-        for sql in statements {
-            if !made.metrics.is_empty() {
-                let mut query = ImportedQuery { entry: entry.clone(), metrics: made.metrics.clone() };
-                query.entry.set("sql", Value::Sql(sql.clone()));
-                query.entry.set("name", names.take(name));
-                queries.push(query);
-                without_comments(&mut entry, &mut made.metrics);
+        let mut add = |entry: &mut Entry, metrics: &mut [Entry], sql: String, suffix: &str| {
+            let bytes = entry.bytes() + metrics.iter().map(Entry::bytes).sum::<usize>();
+            if metrics.is_empty() || !section.may_copy(bytes) {
+                return;
             }
+            let mut query = ImportedQuery { entry: entry.clone(), metrics: metrics.to_vec() };
+            query.entry.set("sql", Value::Sql(sql));
+            query.entry.set("name", names.take(&format!("{name}{suffix}")));
+            queries.push(query);
+            // Comments stand above the first of several queries that one becomes.
+            std::iter::once(entry).chain(metrics).for_each(Entry::clear_comments);
+        };
+        let suffix = if made.metrics.is_empty() { "" } else { "_summary" };
+        for sql in statements {
+            add(&mut entry, &mut made.metrics, sql.clone(), "");
             for summaries in &mut made.summaries {
-                let mut query = ImportedQuery { entry: entry.clone(), metrics: summaries.metrics.clone() };
-                query.entry.set("sql", Value::Sql(summaries.sql(&sql, driver)));
-                let suffix = if made.metrics.is_empty() { "" } else { "_summary" };
-                query.entry.set("name", names.take(&format!("{name}{suffix}")));
-                queries.push(query);
-                without_comments(&mut entry, &mut summaries.metrics);
+                if !section.may_copy(sql.len()) {
+                    break;
+                }
+                let of_summaries = summaries.sql(&sql, driver);
+                add(&mut entry, &mut summaries.metrics, of_summaries, suffix);
             }
         }
         if made.metrics.is_empty() && made.summaries.is_empty() {
@@ -294,11 +297,6 @@ impl QueryExporterConversion<'_> {
         }
         ours
     }
-}
-
-/// Comments stand above the first of several queries that one becomes.
-fn without_comments(query: &mut Entry, metrics: &mut [Entry]) {
-    std::iter::once(query).chain(metrics).for_each(|entry| entry.comments.clear());
 }
 
 /// `timeout`, `interval` and `schedule`.

@@ -16,14 +16,8 @@ const MOST_LISTS: usize = 100;
 /// Names with their literals.
 type Set = Vec<(String, String)>;
 
-/// The statement for each set; itself where there are none. Each costs `weight` bytes beside its own. What cannot be is
-/// reported.
-pub(super) fn statements(
-    query: &Section<'_>,
-    sql: &str,
-    driver: &SourceDriver,
-    weight: usize,
-) -> Vec<String> {
+/// The statement for each set; itself where there are none. What cannot be is reported.
+pub(super) fn statements(query: &Section<'_>, sql: &str, driver: &SourceDriver) -> Vec<String> {
     let none = [Set::new()];
     let lists = match query.take("parameters") {
         None => Vec::new(),
@@ -46,8 +40,7 @@ pub(super) fn statements(
     let mut statements = Vec::new();
     for sets in &combined {
         let pairs = || sets.iter().copied().flatten();
-        let bytes =
-            weight + sql.len() + pairs().map(|(name, literal)| name.len() + literal.len()).sum::<usize>();
+        let bytes = sql.len() + pairs().map(|(name, literal)| name.len() + literal.len()).sum::<usize>();
         if !query.may_copy(bytes) {
             return Vec::new();
         }
