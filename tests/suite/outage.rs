@@ -3,7 +3,7 @@
 
 mod ward;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
@@ -211,13 +211,15 @@ fn a_name_that_nobody_resolves_costs_its_target_until_it_is_known() {
         return;
     }
     // A name server that takes questions and never answers.
-    let _silent = UdpSocket::bind("127.53.0.1:53").expect("root may bind port 53");
+    let silent = (1..255).find_map(|n| UdpSocket::bind(SocketAddr::from(([127, 53, 0, n], 53))).ok());
+    let silent = silent.expect("root may bind port 53");
+    let address = silent.local_addr().expect("it is bound").ip();
     let server = Postgres::fresh("outage_dns");
     let known = "127.0.0.1 localhost\n127.0.0.1 db.example\n";
     let entry = server.entry_with(CONNECT).replace("host: 127.0.0.1", "host: db.example");
     let setup: Setup = setup(&config(&entry, "SELECT 1 AS value"))
         .file("hosts", known)
-        .file("resolv.conf", "nameserver 127.53.0.1\noptions timeout:2 attempts:1\n")
+        .file("resolv.conf", &format!("nameserver {address}\noptions timeout:2 attempts:1\n"))
         .mount("/etc/hosts", "hosts")
         .mount("/etc/resolv.conf", "resolv.conf");
     let ward = Ward::of(setup.serve());

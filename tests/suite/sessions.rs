@@ -447,8 +447,11 @@ fn a_locked_table_costs_its_own_query_alone() {
         let exporter =
             Exporter::serve(&format!("databases:\n  db: {}\nqueries:\n{queries}", server.entry_with(more)));
         for turn in 0..2 {
-            // The session that was stopped at the last page's deadline takes a moment to end.
-            std::thread::sleep(Duration::from_millis(500));
+            wait_for("the end of the session that was stopped at the last page's deadline", || {
+                let page = checked(exporter.get("/-/metrics").text());
+                let is_free = |state| page.value("sql_exporter_sessions", &[("state", state)]) == Some(0.0);
+                (is_free("busy") && is_free("late")).then_some(())
+            });
             let reply = exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "2")]);
             let page = checked(reply.text());
             for name in ["qa", "qb", "qc"] {
