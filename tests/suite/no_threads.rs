@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::checker::checked;
 use crate::command::setup;
 use crate::conformance::subject::Subject;
 use crate::conformance::subject::sqlite::Sqlite;
 use crate::exporter::{Exporter, NOBODY, Setup};
-use crate::process::{bound, mortal, signal, wait_for};
+use crate::process::{bound, mortal, processor_time, signal, wait_for};
 use crate::web_client::connect;
 
 fn lite(more: &str) -> Setup {
@@ -41,7 +40,7 @@ fn ends(exporter: Exporter, within: Duration) -> String {
     log
 }
 
-/// An exporter, and a client that waits for a page with a query that does not end; the other one has ended.
+/// An exporter, and a client that waits for a page with a query that does not end, which has run for half a second of processor time.
 fn asked_for_an_endless_page() -> (Exporter, TcpStream) {
     let endless =
         format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
@@ -49,11 +48,9 @@ fn asked_for_an_endless_page() -> (Exporter, TcpStream) {
     let mut stream = connect(exporter.address());
     let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
     stream.write_all(request).expect("sent");
-    wait_for("one session at work, and one that has done its work", || {
-        let page = checked(exporter.get("/-/metrics").text());
-        let is_one = |state| page.value("sql_exporter_sessions", &[("state", state)]) == Some(1.0);
-        (is_one("busy") && is_one("idle")).then_some(())
-    });
+    let before = processor_time(exporter.pid());
+    let half = Duration::from_millis(500);
+    wait_for("the query", || (processor_time(exporter.pid()) > before + half).then_some(()));
     (exporter, stream)
 }
 

@@ -79,10 +79,8 @@ impl Ward {
         Seen(page)
     }
 
-    /// Two pages of the outage: the others are good, the sick one fails for one of these reasons.
-    pub(super) fn suffers(&self, reasons: &[&str]) {
-        // A server that refuses may take its time.
-        let seconds = if reasons.contains(&"timeout") { "1" } else { "5" };
+    /// Two pages of the outage, each in so many seconds: the others are good, the sick one fails for one of these reasons.
+    pub(super) fn suffers(&self, seconds: &str, reasons: &[&str]) {
         for _ in 0..2 {
             let seen = self.page(seconds);
             for query in ["sick_one", "sick_two"] {
