@@ -204,7 +204,7 @@ def check(folder, service, names, seccomp, writable):
     faults.expect((value(page, "process_open_fds") or 0) > 5, where, "process_open_fds is wrong")
     os.kill(exporter.pid, signal.SIGHUP)
     faults.expect(exporter.wait_for("configuration reloaded"), where, f"no reload: {exporter.log}")
-    faults.equal(exporter.stop(), 0, where, "the exit code")
+    faults.equal(exporter.stop(), 0, where, f"the exit code ({exporter.log})")
     warnings = [line for line in exporter.log.splitlines() if " WARN " in line and "target left is down" not in line]
     faults.equal(warnings, [], where, "the warnings in the log")
 

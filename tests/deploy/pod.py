@@ -71,7 +71,7 @@ def check(chart, name, values, secrets=None, protected=False, reachable=True):
         check_probes(name, container, spec, port)
         if reachable:
             check_prometheus(name, objects, port, protected)
-        faults.equal(container.exporter.stop(), 0, name, "the exit code")
+        faults.equal(container.exporter.stop(), 0, name, f"the exit code ({container.exporter.log})")
 
 
 def main():

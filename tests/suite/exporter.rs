@@ -315,8 +315,13 @@ impl Exporter {
     }
 
     /// Asks it to stop with a signal (`TERM`, `INT`) and waits for its end; gives the exit code and the log.
-    pub(crate) fn stop(mut self, name: &str) -> (Option<i32>, String) {
+    pub(crate) fn stop(self, name: &str) -> (Option<i32>, String) {
         signal(name, &[self.child.id()]);
+        self.ended()
+    }
+
+    /// Waits for its end; gives the exit code and the log.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let status = wait_for("the exporter to end", || self.child.try_wait().ok()?);
         self.readers.drain(..).for_each(|reader| reader.join().expect("the log's reader ends"));
         (status.code(), self.log())

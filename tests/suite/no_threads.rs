@@ -8,7 +8,7 @@ use crate::command::setup;
 use crate::conformance::subject::Subject;
 use crate::conformance::subject::sqlite::Sqlite;
 use crate::exporter::{Exporter, NOBODY, Setup};
-use crate::process::{bound, mortal, signal};
+use crate::process::{bound, mortal, processor_time, signal, wait_for};
 use crate::web_client::connect;
 
 fn lite(more: &str) -> Setup {
@@ -40,7 +40,7 @@ fn ends(exporter: Exporter, within: Duration) -> String {
     log
 }
 
-/// An exporter, and a client that waits for a page with a query that does not end.
+/// An exporter, and a client that waits for a page with a query that does not end, which has run for half a second of processor time.
 fn asked_for_an_endless_page() -> (Exporter, TcpStream) {
     let endless =
         format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
@@ -48,6 +48,9 @@ fn asked_for_an_endless_page() -> (Exporter, TcpStream) {
     let mut stream = connect(exporter.address());
     let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
     stream.write_all(request).expect("sent");
+    let before = processor_time(exporter.pid());
+    let half = Duration::from_millis(500);
+    wait_for("the query", || (processor_time(exporter.pid()) > before + half).then_some(()));
     (exporter, stream)
 }
 
@@ -64,7 +67,6 @@ fn the_end_needs_no_new_thread() {
 #[test]
 fn a_page_under_way_leaves_with_what_is_complete() {
     let (exporter, mut stream) = asked_for_an_endless_page();
-    std::thread::sleep(Duration::from_secs(1));
     threads(&exporter, false);
     ends(exporter, Duration::from_secs(6));
     let mut page = String::new();
@@ -78,7 +80,6 @@ fn a_page_under_way_leaves_with_what_is_complete() {
 #[test]
 fn a_second_signal_ends_at_once_without_a_thread_for_it() {
     let (exporter, _stream) = asked_for_an_endless_page();
-    std::thread::sleep(Duration::from_millis(500));
     threads(&exporter, false);
     signal("TERM", &[exporter.pid()]);
     exporter.wait_for_log("stopping");

@@ -3,7 +3,7 @@
 
 mod ward;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
@@ -29,7 +29,7 @@ fn a_network_that_fails(entry: &str, port: u16) {
     // Under living sessions, then under logins: a session that saw a timeout is gone.
     for mode in [Mode::Freeze, Mode::Swallow] {
         proxy.set(mode);
-        ward.suffers(&["timeout", "lost", "connect", "wedged"]);
+        ward.suffers("1", &["timeout", "lost", "connect", "wedged"]);
         proxy.set(Mode::Pass);
     }
     ward.recovers();
@@ -51,11 +51,11 @@ fn a_silent_or_swallowing_network_before_mariadb_costs_its_target_only() {
 fn a_server_that_freezes_or_restarts<A: Access>(mut server: Own<A>, entry: &str) {
     let ward = Ward::open(entry);
     server.freeze();
-    ward.suffers(&["timeout", "wedged"]);
+    ward.suffers("1", &["timeout", "wedged"]);
     server.thaw();
     ward.recovers();
     server.kill();
-    ward.suffers(&["connect", "lost"]);
+    ward.suffers("5", &["connect", "lost"]);
     server.restart();
     assert!(ward.page("5").is_good(), "a refused connect is tried at every scrape: {}", ward.exporter.log());
     ward.recovers();
@@ -160,7 +160,7 @@ fn a_connection_limit_costs_its_target_until_there_is_room() {
         "ALTER ROLE narrow CONNECTION LIMIT 0; \
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'narrow'",
     );
-    ward.suffers(&["connect", "server", "lost"]);
+    ward.suffers("5", &["connect", "server", "lost"]);
     ward.exporter.wait_for_log("too many connections");
     postgres.run("ALTER ROLE narrow CONNECTION LIMIT 9");
     // A full server is left alone for a while, as a silent one is.
@@ -197,7 +197,7 @@ fn a_mariadb_without_room_costs_its_target_until_there_is_some() {
     };
     let taken: Vec<mysql::Conn> = (0..10).filter_map(narrow).collect();
     assert!(!taken.is_empty(), "some connections fill the limit");
-    ward.suffers(&["connect", "server"]);
+    ward.suffers("5", &["connect", "server"]);
     ward.exporter.wait_for_log("Too many connections");
     drop(taken);
     wait_for("room again", || ward.page("5").is_good().then_some(()));
@@ -211,13 +211,15 @@ fn a_name_that_nobody_resolves_costs_its_target_until_it_is_known() {
         return;
     }
     // A name server that takes questions and never answers.
-    let _silent = UdpSocket::bind("127.53.0.1:53").expect("root may bind port 53");
+    let silent = (1..255).find_map(|n| UdpSocket::bind(SocketAddr::from(([127, 53, 0, n], 53))).ok());
+    let silent = silent.expect("root may bind port 53");
+    let address = silent.local_addr().expect("it is bound").ip();
     let server = Postgres::fresh("outage_dns");
     let known = "127.0.0.1 localhost\n127.0.0.1 db.example\n";
     let entry = server.entry_with(CONNECT).replace("host: 127.0.0.1", "host: db.example");
     let setup: Setup = setup(&config(&entry, "SELECT 1 AS value"))
         .file("hosts", known)
-        .file("resolv.conf", "nameserver 127.53.0.1\noptions timeout:2 attempts:1\n")
+        .file("resolv.conf", &format!("nameserver {address}\noptions timeout:2 attempts:1\n"))
         .mount("/etc/hosts", "hosts")
         .mount("/etc/resolv.conf", "resolv.conf");
     let ward = Ward::of(setup.serve());
@@ -226,7 +228,7 @@ fn a_name_that_nobody_resolves_costs_its_target_until_it_is_known() {
     // The addresses of a name are kept for 20 times as long as the resolver took, at most 5 s.
     std::thread::sleep(Duration::from_secs(5));
     server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
-    ward.suffers(&["timeout"]);
+    ward.suffers("5", &["timeout", "wedged"]);
     ward.exporter.wait_for_log("db.example");
     std::fs::write(&hosts, known).expect("a file");
     ward.recovers();

@@ -1,12 +1,16 @@
 //! Processes that die with the test that started them, and free ports for them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 /// `tests/run` sets this variable: every test runs then, and one that misses a server fails.
 pub(crate) fn is_complete() -> bool {
@@ -36,6 +40,7 @@ pub(crate) fn needs_tests_run() {
 pub(crate) fn run_test(body: impl FnOnce()) {
     let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) else { return };
     if !payload.is::<NeedsServers>() {
+        note_failure(&*payload);
         std::panic::resume_unwind(payload);
     }
     static GROUPS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -47,6 +52,17 @@ pub(crate) fn run_test(body: impl FnOnce()) {
         let line = format!("left out: tests in `{group}` that need servers; `make test` runs them\n");
         let _ = io::stderr().write_all(line.as_bytes());
     }
+}
+
+/// Adds the message of a test that failed to the file that `tests/run` prints at its end.
+fn note_failure(payload: &(dyn Any + Send)) {
+    let Some(path) = std::env::var_os("TEST_FAILURES") else { return };
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+    let start: String = text.chars().take(2000).collect();
+    let note = format!("- {}: {start}\n", std::thread::current().name().unwrap_or("main"));
+    let file = File::options().create(true).append(true).open(path);
+    let _ = file.and_then(|mut file| file.write_all(note.as_bytes()));
 }
 
 /// A command that the kernel kills when the starting thread, or the whole test binary, ends. `user` applies
@@ -66,19 +82,16 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// A port nobody listens on, below the range that outgoing connections take, given out once in this process.
+/// A port for a server that reuses addresses, as most do, or where nobody listens. Until the test binary ends, the system gives it to no
+/// other process and no outgoing connection: a socket has it that does not listen.
 pub(crate) fn free_port() -> u16 {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let given = given.get_or_insert_with(HashSet::new);
-    let mut seed = u64::from(std::process::id()) * 7919 + given.len() as u64 * 104_729;
-    loop {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let port = 10_000 + u16::try_from((seed >> 33) % 22_000).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && given.insert(port) {
-            return port;
-        }
-    }
+    static HELD: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option of every socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    let address = socket.local_addr().expect("it is bound").as_socket().expect("an address of IPv4");
+    HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(socket);
+    address.port()
 }
 
 /// The bound on something that takes `claim` on a quiet machine: with slack, as another core may be busy, or where
@@ -89,6 +102,19 @@ pub(crate) fn bound(claim: Duration) -> Duration {
     } else {
         claim.mul_f64(1.3) + Duration::from_secs(1)
     }
+}
+
+/// Runs a check that a machine can fail for being busy, as where a server's limit must come before the exporter's own. What fails
+/// five times fails.
+pub(crate) fn in_five_tries(check: impl Fn()) {
+    for _ in 1..5 {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&check)) {
+            Ok(()) => return,
+            Err(payload) if payload.is::<NeedsServers>() => std::panic::resume_unwind(payload),
+            Err(_) => {}
+        }
+    }
+    check();
 }
 
 /// Polls until `check` gives a value; fails with `what` after `limit`.

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -202,6 +203,31 @@ fn a_second_signal_ends_at_once() {
     let (code, log) = exporter.stop("TERM");
     assert_eq!(code, Some(1), "{log}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// The kernel gives a signal to any thread. Here that is one with the lowest priority: the main thread hears of the signal, and acts,
+/// while the handler still runs.
+#[test]
+fn one_signal_does_not_count_twice() {
+    for _ in 0..10 {
+        let exporter = setup(GOOD).serve();
+        let thread = wait_for("the thread of reloads", || thread_of(exporter.pid(), "reload"));
+        let _ = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+        let send = "import ctypes, sys; ctypes.CDLL(None).tgkill(int(sys.argv[1]), int(sys.argv[2]), 15)";
+        let sent = Command::new("python3").args(["-c", send, &exporter.pid().to_string(), &thread]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "python3 runs");
+        let (code, log) = exporter.ended();
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+/// The id of a process's thread with this name.
+fn thread_of(pid: u32, name: &str) -> Option<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.map_while(Result::ok);
+    let is_named =
+        |path: &Path| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let found = threads.map(|thread| thread.path()).find(|path| is_named(path))?;
+    Some(found.file_name()?.to_str()?.to_owned())
 }
 
 const GOOD: &str = "databases: {shop: {driver: sqlite, database: shop.db}}\n\

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::checker::{Page, checked};
 use crate::exporter::{Exporter, Setup};
+use crate::process::poll;
 use crate::proxy::{Mode, Proxy};
 use crate::servers::{MariaDb, Postgres};
 
@@ -102,16 +103,19 @@ fn fifty_queries_of_postgres_are_one_turn_each_at_first_and_three_later() {
         let wire = Wire::new(&server.entry_with(&format!("{locally}{keys}")), server.port, &fifty);
         let cold = wire.turns();
         assert!(cold <= most, "{cold} turns for a first page{keys}");
-        wire.turns();
-        let warm = wire.turns();
-        assert!(warm <= 3, "{warm} turns for a later page{keys}");
+        costs_at_most(3, || wire.turns());
     }
     let snapshot = Wire::new(&server.entry_with(&format!("{locally}, snapshot: true")), server.port, &fifty);
     let cold = snapshot.turns();
     assert!(cold <= 6 + 4, "{cold} turns for a first page in a snapshot");
     // Its transaction begins and ends, and what a query left is looked at.
-    let warm = snapshot.turns();
-    assert!(warm <= 5, "{warm} turns for a later page in a snapshot");
+    costs_at_most(5, || snapshot.turns());
+}
+
+/// A later page costs so many turns. On a busy machine it may need another session, which does not know all statements yet, and a
+/// query that was slow twice goes alone once.
+fn costs_at_most(most: usize, mut turns: impl FnMut() -> usize) {
+    poll(&format!("a page of {most} turns"), Duration::from_secs(60), || (turns() <= most).then_some(()));
 }
 
 /// No limit of ours includes the way: every query is on every page, and is known as the quick one that it is. A first page
@@ -135,14 +139,11 @@ fn is_whole_from_afar(entry: &str, port: u16, warm: usize) {
         let cold = far.proxy.most_turns();
         assert!(turn > 0 || cold <= 25, "{cold} turns for a first page on one connection");
     }
-    // On a busy machine a page may need another session, which does not know all statements yet.
-    let turns = |_| {
+    costs_at_most(warm, || {
         let before = far.proxy.turns();
         page();
         far.proxy.turns() - before
-    };
-    let seen: Vec<usize> = (0..10).map(turns).collect();
-    assert!(seen.iter().any(|turns| *turns <= warm), "{seen:?} turns for later pages");
+    });
 }
 
 #[test]

@@ -98,11 +98,14 @@ pub fn serve(
 ) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
     let unhandled = |error| vec![unhandled(&error)];
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
-    let stopping = Arc::new(AtomicBool::new(false));
+    // A signal runs the actions in the order in which they are registered, on any thread. Were it told to `signals` first, the
+    // main thread could set `ends_at_once` before the same signal looks at it. Until `signals` waits for it, it ends the process.
+    let ends_at_once = Arc::new(AtomicBool::new(true));
     for signal in [SIGTERM, SIGINT] {
-        register_conditional_shutdown(signal, 1, Arc::clone(&stopping)).map_err(unhandled)?;
+        register_conditional_shutdown(signal, 1, Arc::clone(&ends_at_once)).map_err(unhandled)?;
     }
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
+    ends_at_once.store(false, Ordering::Relaxed);
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
     let reload = move |endpoints: &Endpoints| {
@@ -134,9 +137,9 @@ pub fn serve(
     if early.0.load(Ordering::Relaxed) {
         let _ = reload.try_send(());
     }
-    wait_for_stop(&mut signals, &endpoints, &reload);
-    // From here on another signal ends the process at once.
-    stopping.store(true, Ordering::Relaxed);
+    let signal = wait_for_stop(&mut signals, &endpoints, &reload);
+    ends_at_once.store(true, Ordering::Relaxed);
+    log::info!("signal {signal}: stopping");
     let drained = Deadline::within(DRAIN_TIMEOUT);
     let targets = endpoints.targets();
     server.stop(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
@@ -144,8 +147,8 @@ pub fn serve(
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT. SIGTERM counts `shutdown_delay` later, or at the next of these signals.
-fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSender<()>) {
+/// Waits for SIGTERM or SIGINT, and returns it. SIGTERM counts `shutdown_delay` later, or at the next of these signals.
+fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSender<()>) -> i32 {
     let mut is_stop = |signal: &i32| match *signal {
         SIGHUP => {
             let _ = reload.try_send(());
@@ -153,11 +156,12 @@ fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSend
         }
         _ => true,
     };
-    let Some(signal) = signals.forever().find(&mut is_stop) else { return };
+    // `forever` has no end: nobody closes it.
+    let signal = signals.forever().find(&mut is_stop).unwrap_or(SIGTERM);
     systemd::stopping();
     let delay = endpoints.targets().exporter.shutdown_delay;
     if signal != SIGTERM || delay.is_zero() {
-        return log::info!("signal {signal}: stopping");
+        return signal;
     }
     endpoints.announce_stop();
     log::info!("signal {signal}: stopping in {}, or at the next signal", duration_text(delay));
@@ -166,7 +170,7 @@ fn wait_for_stop(signals: &mut Signals, endpoints: &Endpoints, reload: &SyncSend
     while !by.passed() && signals.pending().find(&mut is_stop).is_none() {
         std::thread::sleep(SIGNAL_POLL.min(by.left()));
     }
-    log::info!("stopping");
+    signal
 }
 
 /// Starts a thread that reads the configuration again for each message: a file that does not answer (NFS, a pipe) must

@@ -106,12 +106,12 @@ impl Victim {
     /// machine may be too slow at first.
     fn warm_up(&self) {
         let at_once = if self.starved { 1 } else { AT_ONCE };
-        let pages = || (0..WARM).for_each(|_| self.wait_for_page("a first page"));
+        let pages = || (0..WARM).for_each(|_| self.wait_for_page("a first page", Duration::from_secs(60)));
         std::thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(pages))));
     }
 
-    fn wait_for_page(&self, what: &str) {
-        poll(what, bound(RECOVERY), || {
+    fn wait_for_page(&self, what: &str, limit: Duration) {
+        poll(what, limit, || {
             let mut client = self.connect();
             client.get("/metrics");
             self.check(&client.rest()).ok()
@@ -220,7 +220,7 @@ impl Victim {
             std::thread::sleep(Duration::from_millis(20));
             now = self.figures();
         }
-        self.wait_for_page("a scrape after the attack");
+        self.wait_for_page("a scrape after the attack", bound(RECOVERY));
         let log = self.exporter.log();
         assert!(self.starved || !log.contains("panicked"), "{log}");
     }

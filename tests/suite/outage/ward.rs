@@ -26,7 +26,7 @@ struct Base {
 const IDLE_LANES: usize = 12;
 
 /// One session, so that the number of sessions is known.
-pub(super) const CONNECT: &str = "connect_timeout: 400ms, max_connections: 1";
+pub(super) const CONNECT: &str = "connect_timeout: 2s, max_connections: 1";
 
 /// The configuration: `sql` on the sick target, a constant on the others.
 pub(super) fn config(entry: &str, sql: &str) -> String {
@@ -79,10 +79,10 @@ impl Ward {
         Seen(page)
     }
 
-    /// Two pages of the outage: the others are good, the sick one fails for one of these reasons.
-    pub(super) fn suffers(&self, reasons: &[&str]) {
+    /// Two pages of the outage, each in so many seconds: the others are good, the sick one fails for one of these reasons.
+    pub(super) fn suffers(&self, seconds: &str, reasons: &[&str]) {
         for _ in 0..2 {
-            let seen = self.page("1");
+            let seen = self.page(seconds);
             for query in ["sick_one", "sick_two"] {
                 let reason = seen.reason(query);
                 assert!(reasons.contains(&&*reason), "{query}: {reason}\n{}", self.exporter.log());
@@ -99,7 +99,9 @@ impl Ward {
             let backoff = seen.0.value("sql_exporter_target_backoff_seconds", &[("target", "sick")]);
             (backoff == Some(0.0) && !seen.is_wedged()).then_some(())
         });
-        assert!(self.page("5").is_good(), "{}", self.exporter.log());
+        let seen = self.page("5");
+        let failures = seen.0.series("sql_exporter_query_failure_reason");
+        assert!(seen.is_good(), "{failures:?}\n{}", self.exporter.log());
         self.holds_no_more(IDLE_LANES);
     }
 
