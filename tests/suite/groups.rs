@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::checker::{Page, Sample, checked};
 use crate::exporter::Exporter;
-use crate::process::{bound, in_five_tries, wait_for};
+use crate::process::{bound, retried_if_busy, wait_for};
 use crate::proxy::Proxy;
 use crate::servers::Postgres;
 
@@ -181,7 +181,7 @@ const HANGING: usize = 4;
 /// The query hangs, the others come in a moment, and sessions are not lost at each scrape. Queries that never ran go four together
 /// where a round trip takes 10 ms, as on a busy machine, and those behind the one that hangs wait for it then.
 fn hangs_alone<S>(wire: impl Fn() -> Wire<S>) {
-    in_five_tries(|| {
+    retried_if_busy(|| {
         let wire = wire();
         let mut sessions = 0;
         for round in 0..4 {

@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -104,17 +106,54 @@ pub(crate) fn bound(claim: Duration) -> Duration {
     }
 }
 
-/// Runs a check that a machine can fail for being busy, as where a server's limit must come before the exporter's own. What fails
-/// five times fails.
-pub(crate) fn in_five_tries(check: impl Fn()) {
+/// A machine on which a thread wakes up later than this is busy.
+const LATE: Duration = Duration::from_millis(5);
+
+/// Runs a check that a busy machine can fail, as where a server's limit must come before the exporter's own. A failure counts where the
+/// machine was not busy meanwhile, and the fifth one counts anyway.
+pub(crate) fn retried_if_busy(check: impl Fn()) {
     for _ in 1..5 {
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(&check)) {
+        let clock = WakeUpClock::start();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&check));
+        let latest = clock.latest();
+        match outcome {
             Ok(()) => return,
-            Err(payload) if payload.is::<NeedsServers>() => std::panic::resume_unwind(payload),
+            Err(payload) if latest < LATE || payload.is::<NeedsServers>() => {
+                std::panic::resume_unwind(payload)
+            }
             Err(_) => {}
         }
     }
     check();
+}
+
+/// A thread that sleeps again and again, and notes how late it wakes up.
+struct WakeUpClock {
+    end: Sender<()>,
+    thread: JoinHandle<Duration>,
+}
+
+impl WakeUpClock {
+    fn start() -> Self {
+        const SLEEP: Duration = Duration::from_millis(1);
+        let (end, ended) = channel();
+        let thread = std::thread::spawn(move || {
+            let mut latest = Duration::ZERO;
+            loop {
+                let before = Instant::now();
+                if ended.recv_timeout(SLEEP) != Err(RecvTimeoutError::Timeout) {
+                    return latest;
+                }
+                latest = latest.max(before.elapsed().saturating_sub(SLEEP));
+            }
+        });
+        WakeUpClock { end, thread }
+    }
+
+    fn latest(self) -> Duration {
+        drop(self.end);
+        self.thread.join().expect("it does not panic")
+    }
 }
 
 /// Polls until `check` gives a value; fails with `what` after `limit`.

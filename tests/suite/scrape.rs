@@ -16,7 +16,7 @@ use sql_exporter::exposition::text::Text;
 
 use crate::checker::{Page, checked};
 use crate::fault::{Act, Call, Fault, driver};
-use crate::process::in_five_tries;
+use crate::process::retried_if_busy;
 
 /// Longer than any healthy step takes, short enough to wait for.
 pub(crate) const SHORT: Duration = Duration::from_millis(600);
@@ -332,7 +332,7 @@ fn a_result_is_reused_within_its_interval_and_a_ping_says_that_the_target_is_up(
 
 #[test]
 fn scrapes_at_the_interval_with_some_jitter_are_all_fresh() {
-    in_five_tries(|| {
+    retried_if_busy(|| {
         let fault = Fault::none();
         let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", ", interval: 1")));
         let began = Instant::now();

@@ -17,7 +17,7 @@ use sql_exporter::error::{Error, Reason};
 use crate::checker::{Page, checked};
 use crate::exporter::Exporter;
 use crate::fault::{Act, Call, Fault};
-use crate::process::{in_five_tries, wait_for};
+use crate::process::{retried_if_busy, wait_for};
 use crate::scrape::{LONG, fails, fleet_with, own, plan_with, scraped, success, up};
 use crate::servers::{MariaDb, Postgres};
 
@@ -441,7 +441,7 @@ fn a_locked_table_costs_its_own_query_alone() {
         ("max_connections: 1, snapshot: true", "qc"),
     ] {
         // A busy machine may take longer than the two seconds for a login and two queries.
-        in_five_tries(|| {
+        retried_if_busy(|| {
             let mut locking = server.client();
             locking
                 .batch_execute(&format!("BEGIN; LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE"))

@@ -3,7 +3,7 @@
 use mysql::prelude::Queryable;
 
 use super::{HANGING, Wire, hangs_alone, queries, wait_for_few_turns};
-use crate::process::{in_five_tries, wait_for};
+use crate::process::{retried_if_busy, wait_for};
 use crate::servers::MariaDb;
 
 fn wire(setup: &str, more: &str, queries: &str) -> Wire<MariaDb> {
@@ -79,7 +79,7 @@ fn a_query_that_hangs_keeps_none_of_its_neighbours() {
 /// The server ends the statement in the group, and once more by itself.
 #[test]
 fn a_known_query_that_waits_for_a_lock_costs_nobody_a_session() {
-    in_five_tries(|| {
+    retried_if_busy(|| {
         let text = queries(12, &[(4, "SELECT COUNT(*) AS value FROM t")])
             .replace("name: q4, database", "name: q4, timeout: 500ms, database");
         let wire = wire("CREATE TABLE t (v INT)", ONE, &text);
@@ -105,7 +105,7 @@ fn a_known_query_that_waits_for_a_lock_costs_nobody_a_session() {
 /// Preparing waits for the lock as well, and no limit of a statement holds for that.
 #[test]
 fn a_locked_table_costs_a_fresh_session_nothing_but_its_own_query() {
-    in_five_tries(|| {
+    retried_if_busy(|| {
         let locked = |n| (n, "SELECT COUNT(*) AS value FROM t");
         let text =
             queries(12, &[locked(4)]).replace("name: q4, database", "name: q4, timeout: 500ms, database");
@@ -173,7 +173,7 @@ fn the_same_sql_twice_is_one_statement() {
 
 #[test]
 fn a_function_that_lifts_the_limits_lifts_nobody_else_s() {
-    in_five_tries(|| {
+    retried_if_busy(|| {
         let one = |name: &str| format!("CREATE OR REPLACE FUNCTION {name}() RETURNS INT RETURN 1");
         let setup = format!(
             "CREATE TABLE t (v INT);\n{};\n{};\n{};\nCREATE FUNCTION unlocks() RETURNS INT BEGIN \
