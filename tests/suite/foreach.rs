@@ -392,6 +392,19 @@ fn check_describes_statements_with_parameters() {
     assert_eq!(exporter.log().matches(too_few).count(), 3, "once for all values: {}", exporter.log());
 }
 
+#[test]
+fn a_parameter_without_foreach_is_told_on_every_database() {
+    let world = World::new("foreach_none");
+    let setup = world.setup("", VALUES, orders);
+    let path = setup.path().join("sql-exporter.yaml");
+    let config = std::fs::read_to_string(&path).expect("a configuration");
+    let line = format!("    foreach: {VALUES}\n");
+    assert_eq!(config.matches(&line).count(), 3);
+    let output = setup.file("sql-exporter.yaml", &config.replace(&line, "")).args(&["--once"]).output();
+    let message = "the statement has 2 parameters, and there is no foreach; write the value in its place";
+    assert_eq!(output.errors().matches(message).count(), 3, "{}", output.errors());
+}
+
 /// Tests in files with queries: with rows, with a script, and with the values of `foreach.sql`.
 #[test]
 fn query_tests_run_each_value() {

@@ -431,12 +431,10 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Ends the jobs that bind fewer parameters than their statements have. Of one that binds none, the server says it.
+    /// Ends the jobs that bind fewer parameters than their statements have.
     fn end_unbound(&self, jobs: &mut Jobs<'_, '_>) {
         jobs.retain_mut(|job| match self.statements.peek(job.sql.name()) {
-            Some(Execution::Prepared { parameters, .. })
-                if !job.parameters.is_empty() && *parameters > job.parameters.len() =>
-            {
+            Some(Execution::Prepared { parameters, .. }) if *parameters > job.parameters.len() => {
                 let error = too_few_parameters(*parameters, job.parameters.len());
                 job.sink.end(Err(error), Duration::ZERO);
                 false

@@ -110,9 +110,8 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             self.prepare()?;
             self.end_where(|session, job| {
                 let needed = session.statements.get(job.sql).map_or(0, |known| known.shape.parameters);
-                // Of one that binds none, the server says it.
-                let is_bound = job.parameters.is_empty() || needed <= job.parameters.len();
-                if is_bound { Ok(()) } else { Err(too_few_parameters(needed, job.parameters.len())) }
+                let given = job.parameters.len();
+                if needed <= given { Ok(()) } else { Err(too_few_parameters(needed, given)) }
             });
             if self.jobs.is_empty() {
                 return Ok(());
