@@ -300,10 +300,11 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         let until = pending.job.answer_due(start, self.by);
         let limits = sent.limits;
         let mut reader = ResponseReader::new(pending.job, sent, before, leads, self.session.bound_to);
-        let outcome = reader.read(&mut self.session.connection, &mut self.session.spans, until);
-        self.session.note_role(reader.role());
-        match outcome {
-            Ok(outcome) => Ok(AnsweredJob { pending, outcome, start, limits, until }),
+        let read = reader.read(&mut self.session.connection, &mut self.session.spans, until);
+        let outcome = reader.outcome;
+        self.session.note_role(outcome.role());
+        match read {
+            Ok(()) => Ok(AnsweredJob { pending, outcome, start, limits, until }),
             Err(ExchangeError::Lost(error)) => Err(Health::Lost(error)),
             Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
                 self.end(pending.job, Err(timed_out(start)), start.elapsed());
