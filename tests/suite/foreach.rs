@@ -260,7 +260,7 @@ fn a_statement_whose_rows_cannot_be_values_fails_the_query() {
 fn the_timeout_is_for_all_values_together() {
     let server = Postgres::fresh("foreach_timeout");
     let exporter = Exporter::serve(&format!(
-        "databases:\n  db: {}\nqueries:\n  - {{name: q, timeout: 1s, foreach: {{values: [{{s: 0}}, {{s: 60}}]}},\n     \
+        "databases:\n  db: {}\nqueries:\n  - {{name: q, timeout: 2s, foreach: {{values: [{{s: 0}}, {{s: 60}}]}},\n     \
          sql: 'SELECT 7 AS value FROM pg_sleep($1)', metrics: [{{name: q}}]}}\n",
         server.entry()
     ));

@@ -299,7 +299,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     ) -> Result<AnsweredJob<'j, 'q>, Health> {
         let until = pending.job.answer_due(start, self.by);
         let limits = sent.limits;
-        let mut reader = ResponseReader::new(pending.job, sent, before, leads, self.session.bound_to);
+        let mut reader = ResponseReader::new(pending.job, sent, before, leads, self.session.wanted);
         let read = reader.read(&mut self.session.connection, &mut self.session.spans, until);
         let outcome = reader.outcome;
         self.session.note_role(outcome.role());

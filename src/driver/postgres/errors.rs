@@ -38,10 +38,10 @@ pub(super) struct ServerError {
     pub(super) code: String,
     message: String,
     /// Shown of a login only: that of a statement may hold values of rows.
-    detail: Option<String>,
-    hint: Option<String>,
+    detail: Option<Box<str>>,
+    hint: Option<Box<str>>,
     /// The function of the server that raised it: not translated, as the message may be. PgBouncer sends none.
-    routine: Option<String>,
+    routine: Option<Box<str>>,
     /// In characters of the statement, 1-based.
     position: Option<usize>,
 }
@@ -98,9 +98,9 @@ impl ServerError {
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
                 b'C' => bounded_text::sqlstate(text).clone_into(&mut error.code),
                 b'M' => error.message = bounded_text::message(text),
-                b'D' => error.detail = Some(bounded_text::message(text)),
-                b'H' => error.hint = Some(bounded_text::message(text)),
-                b'R' => error.routine = Some(bounded_text::name(text)),
+                b'D' => error.detail = Some(bounded_text::message(text).into()),
+                b'H' => error.hint = Some(bounded_text::message(text).into()),
+                b'R' => error.routine = Some(bounded_text::name(text).into()),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }

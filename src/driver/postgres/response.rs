@@ -15,6 +15,7 @@ use crate::error::{Error, Reason, Result};
 use super::connection::{ExchangeError, LongPart, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
 use super::guard_statement::{self, GuardRow, PgServerRole};
+use super::options::TargetSessionAttrs;
 use super::request::SentQuery;
 use super::result_shape::{PgRow, PgValueSpans, ResultShape};
 use super::values::TextStyles;
@@ -178,8 +179,8 @@ pub(super) struct ResponseReader<'r, 'q> {
     stage: Stage,
     /// Others of its group come before the next `ReadyForQuery`.
     leads: bool,
-    /// Only a server with this role may answer.
-    bound_to: Option<PgServerRole>,
+    /// Only such a server may answer.
+    wanted: TargetSessionAttrs,
     /// How the server writes texts, where a guard statement told.
     styles: TextStyles,
     bounds: RowBounds,
@@ -197,7 +198,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         sent: SentQuery,
         before: Option<GuardRow>,
         leads: bool,
-        bound_to: Option<PgServerRole>,
+        wanted: TargetSessionAttrs,
     ) -> Self {
         let bounds = RowBounds::of_query(job.max_cell_bytes);
         ResponseReader {
@@ -205,7 +206,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             shape: sent.shape,
             stage: Stage::before_own(sent.results_before),
             leads,
-            bound_to,
+            wanted,
             styles: TextStyles::default(),
             bounds,
             outcome: JobOutcome::new(before),
@@ -215,10 +216,8 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
 
     /// Ends the session of a server that has another role now: its answer is not from the server that was asked for.
     fn check_role(&self) -> Result<(), ExchangeError> {
-        match (self.bound_to, self.outcome.before.and_then(|row| row.role)) {
-            (Some(wanted), Some(found)) if wanted != found => Err(role_has_changed(found)),
-            _ => Ok(()),
-        }
+        let role = self.outcome.before.and_then(|row| row.role);
+        role.map_or(Ok(()), |role| check_role(self.wanted, role))
     }
 
     /// Reads up to the server's `ReadyForQuery`, or until the rest is not worth reading.
@@ -399,14 +398,13 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     }
 }
 
-/// The server's role or its mode is not the one that the session was opened for.
-pub(super) fn role_has_changed(found: PgServerRole) -> ExchangeError {
-    let now = match found {
-        PgServerRole { standby: true, .. } => "a standby",
-        PgServerRole { read_only: Some(true), .. } => "read-only",
-        PgServerRole { read_only: Some(false), .. } => "read-write",
-        PgServerRole { .. } => "a primary",
-    };
-    let message = format!("the server is {now} now, and target_session_attrs asked for another");
-    ExchangeError::Lost(Error::new(Reason::Connect, message))
+/// Ends the session of a server that is not what it was opened for any more.
+///
+/// # Errors
+/// [`ExchangeError::Lost`], so that another server is looked for.
+pub(super) fn check_role(wanted: TargetSessionAttrs, role: PgServerRole) -> Result<(), ExchangeError> {
+    wanted.refuses(role).map_or(Ok(()), |now| {
+        let message = format!("the server is {now} now, and target_session_attrs asked for another");
+        Err(ExchangeError::Lost(Error::new(Reason::Connect, message)))
+    })
 }
