@@ -163,14 +163,15 @@ pub type Parameter = Option<String>;
 /// The error of a statement that has more parameters than a job binds.
 fn too_few_parameters(needed: usize, given: usize) -> Error {
     let s = if needed == 1 { "" } else { "s" };
-    if given == 0 {
-        return Error::new(
-            Reason::Sql,
-            format!("the statement has {needed} parameter{s}, and nothing fills it"),
-        );
-    }
-    let message = format!("the statement has {needed} parameter{s}, and foreach gives {given}");
-    Error::new(Reason::Sql, message).with_hint("each column of foreach is one parameter, in their order")
+    let (what_is_given, hint) = match given {
+        0 => (
+            "there is no foreach".to_owned(),
+            "write the value in its place, or add `foreach`, whose columns are the parameters",
+        ),
+        _ => (format!("foreach gives {given}"), "each column of foreach is one parameter, in their order"),
+    };
+    let message = format!("the statement has {needed} parameter{s}, and {what_is_given}");
+    Error::new(Reason::Sql, message).with_hint(hint)
 }
 
 /// The default of [`Job::max_cell_bytes`].

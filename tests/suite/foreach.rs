@@ -260,7 +260,7 @@ fn a_statement_whose_rows_cannot_be_values_fails_the_query() {
 fn the_timeout_is_for_all_values_together() {
     let server = Postgres::fresh("foreach_timeout");
     let exporter = Exporter::serve(&format!(
-        "databases:\n  db: {}\nqueries:\n  - {{name: q, timeout: 1s, foreach: {{values: [{{s: 0}}, {{s: 60}}]}},\n     \
+        "databases:\n  db: {}\nqueries:\n  - {{name: q, timeout: 2s, foreach: {{values: [{{s: 0}}, {{s: 60}}]}},\n     \
          sql: 'SELECT 7 AS value FROM pg_sleep($1)', metrics: [{{name: q}}]}}\n",
         server.entry()
     ));
@@ -390,6 +390,19 @@ fn check_describes_statements_with_parameters() {
         exporter.wait_for_log(&format!("query q_{target} on"));
     }
     assert_eq!(exporter.log().matches(too_few).count(), 3, "once for all values: {}", exporter.log());
+}
+
+#[test]
+fn a_parameter_without_foreach_is_told_on_every_database() {
+    let world = World::new("foreach_none");
+    let setup = world.setup("", VALUES, orders);
+    let path = setup.path().join("sql-exporter.yaml");
+    let config = std::fs::read_to_string(&path).expect("a configuration");
+    let line = format!("    foreach: {VALUES}\n");
+    assert_eq!(config.matches(&line).count(), 3);
+    let output = setup.file("sql-exporter.yaml", &config.replace(&line, "")).args(&["--once"]).output();
+    let message = "the statement has 2 parameters, and there is no foreach; write the value in its place";
+    assert_eq!(output.errors().matches(message).count(), 3, "{}", output.errors());
 }
 
 /// Tests in files with queries: with rows, with a script, and with the values of `foreach.sql`.

@@ -484,8 +484,11 @@ pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
             | Alert::CertificateUnknown
             | Alert::UnsupportedCertificate,
         ) => "the server does not accept the client certificate: renew `tls.cert`",
-        Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
+        Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate) => {
             "the server requires a client certificate that it knows: set tls.cert and tls.key"
+        }
+        Tls::AlertReceived(Alert::UnknownCA) => {
+            "the server trusts no authority of the client certificate (its ssl_ca_file or ssl_ca): take another `tls.cert`"
         }
         _ => return (error.to_string(), None),
     };

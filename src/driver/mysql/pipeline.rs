@@ -412,12 +412,11 @@ impl Pipeline {
             let given = job.parameters.len();
             let refusal = refused.iter().find(|(sql, _)| sql.name() == job.sql.name());
             let error = match (refusal, self.statements.peek(job.sql.name())) {
-                // The server says what is wrong.
-                _ if given == 0 => return true,
-                (Some((sql, error)), _) => with_position(error.to_error(), sql.text()),
                 (None, Some(Some(PreparedStatement { params, .. }))) if *params > given => {
                     too_few_parameters(*params, given)
                 }
+                // Without parameters it runs as text, and the server says what is wrong.
+                (Some((sql, error)), _) if given > 0 => with_position(error.to_error(), sql.text()),
                 _ => return true,
             };
             job.sink.end(Err(error), start.elapsed());

@@ -110,9 +110,8 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             self.prepare()?;
             self.end_where(|session, job| {
                 let needed = session.statements.get(job.sql).map_or(0, |known| known.shape.parameters);
-                // Of one that binds none, the server says it.
-                let is_bound = job.parameters.is_empty() || needed <= job.parameters.len();
-                if is_bound { Ok(()) } else { Err(too_few_parameters(needed, job.parameters.len())) }
+                let given = job.parameters.len();
+                if needed <= given { Ok(()) } else { Err(too_few_parameters(needed, given)) }
             });
             if self.jobs.is_empty() {
                 return Ok(());
@@ -300,11 +299,12 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     ) -> Result<AnsweredJob<'j, 'q>, Health> {
         let until = pending.job.answer_due(start, self.by);
         let limits = sent.limits;
-        let mut reader = ResponseReader::new(pending.job, sent, before, leads, self.session.bound_to);
-        let outcome = reader.read(&mut self.session.connection, &mut self.session.spans, until);
-        self.session.note_role(reader.role());
-        match outcome {
-            Ok(outcome) => Ok(AnsweredJob { pending, outcome, start, limits, until }),
+        let mut reader = ResponseReader::new(pending.job, sent, before, leads, self.session.wanted);
+        let read = reader.read(&mut self.session.connection, &mut self.session.spans, until);
+        let outcome = reader.outcome;
+        self.session.note_role(outcome.role());
+        match read {
+            Ok(()) => Ok(AnsweredJob { pending, outcome, start, limits, until }),
             Err(ExchangeError::Lost(error)) => Err(Health::Lost(error)),
             Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
                 self.end(pending.job, Err(timed_out(start)), start.elapsed());

@@ -103,15 +103,23 @@ impl RowBounds {
 
 /// What a server sent is longer than it may be. It is not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TooLong {
+pub(super) struct TooLong {
+    pub(super) what: LongPart,
+    pub(super) length: usize,
+    pub(super) most: usize,
+}
+
+/// What is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LongPart {
     /// The value of a column.
-    Cell { column: usize, length: usize, most: usize },
+    Cell(usize),
     /// A row, although each of its values is short enough, or the answer to a question of ours.
-    Row { length: usize, most: usize },
+    Row,
     /// A message of another kind.
-    Message { length: usize, most: usize },
+    Message,
     /// Notices between two rows.
-    Notices { length: usize, most: usize },
+    Notices,
 }
 
 impl TooLong {
@@ -122,15 +130,15 @@ impl TooLong {
 
     /// The error of a query whose result has this shape.
     pub(super) fn of_query(self, shape: Option<&ResultShape>) -> Error {
-        let (column, hint) = match self {
-            TooLong::Cell { column, .. } => (
+        let (column, hint) = match self.what {
+            LongPart::Cell(column) => (
                 shape.and_then(|shape| shape.columns.get(column)),
                 "select less of it, as with left(…, 200), or raise exporter.max_cell_bytes",
             ),
-            TooLong::Notices { .. } => {
+            LongPart::Notices => {
                 (None, "session_sql: \"SET LOCAL client_min_messages = 'warning'\" keeps them in the server")
             }
-            TooLong::Row { .. } | TooLong::Message { .. } => {
+            LongPart::Row | LongPart::Message => {
                 return Error::new(Reason::Limit, self.to_string());
             }
         };
@@ -141,13 +149,13 @@ impl TooLong {
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, length, most) = match *self {
-            TooLong::Cell { length, most, .. } => ("a value", length, most),
-            TooLong::Row { length, most } => ("a row", length, most),
-            TooLong::Message { length, most } => ("a message of the server", length, most),
-            TooLong::Notices { length, most } => ("a flood of notices", length, most),
+        let what = match self.what {
+            LongPart::Cell(_) => "a value",
+            LongPart::Row => "a row",
+            LongPart::Message => "a message of the server",
+            LongPart::Notices => "a flood of notices",
         };
-        write!(f, "{what} has {length} bytes, and at most {most} are read")
+        write!(f, "{what} has {} bytes, and at most {} are read", self.length, self.most)
     }
 }
 
@@ -287,7 +295,7 @@ impl PgConnection {
             _ => MAX_OTHER_MESSAGE,
         };
         if length > most && !is_row {
-            return Err(TooLong::Message { length, most }.into());
+            return Err(TooLong { what: LongPart::Message, length, most }.into());
         }
         if length < self.input.unread().len() {
             let whole = self.input.take(length + 1);
@@ -300,7 +308,7 @@ impl PgConnection {
                 return Err(too_long.into());
             }
             if length > most {
-                return Err(TooLong::Row { length, most }.into());
+                return Err(TooLong { what: LongPart::Row, length, most }.into());
             }
         }
         Ok(None)
@@ -506,7 +514,7 @@ fn first_long_cell(body: &[u8], most: usize) -> Option<TooLong> {
         match fields.long()? {
             u32::MAX => {}
             length if length as usize > most => {
-                return Some(TooLong::Cell { column, length: length as usize, most });
+                return Some(TooLong { what: LongPart::Cell(column), length: length as usize, most });
             }
             length => drop(fields.bytes(length as usize)?),
         }

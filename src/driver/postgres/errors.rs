@@ -21,6 +21,11 @@ const COMMIT_INSIDE: &str = "2D000";
 const COMMIT_INSIDE_HINT: &str =
     "a query runs in one transaction with its limits: call a procedure without COMMIT and ROLLBACK";
 
+/// A standby ends queries that keep it from replaying what the primary has removed. Its functions that do so begin with this.
+const ENDS_FOR_RECOVERY: &str = "Process";
+const RECOVERY_CONFLICT_HINT: &str = "on the standby: hot_standby_feedback = on keeps the rows that queries need, and \
+                                      max_standby_streaming_delay is how long replay waits for them";
+
 /// How the names of all prepared statements and portals of a session begin.
 const STATEMENT_PREFIX: &str = "sqlexp_";
 
@@ -32,9 +37,11 @@ pub(super) struct ServerError {
     /// The SQLSTATE.
     pub(super) code: String,
     message: String,
-    hint: Option<String>,
+    /// Shown of a login only: that of a statement may hold values of rows.
+    detail: Option<Box<str>>,
+    hint: Option<Box<str>>,
     /// The function of the server that raised it: not translated, as the message may be. PgBouncer sends none.
-    routine: Option<String>,
+    routine: Option<Box<str>>,
     /// In characters of the statement, 1-based.
     position: Option<usize>,
 }
@@ -91,8 +98,9 @@ impl ServerError {
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
                 b'C' => bounded_text::sqlstate(text).clone_into(&mut error.code),
                 b'M' => error.message = bounded_text::message(text),
-                b'H' => error.hint = Some(bounded_text::message(text)),
-                b'R' => error.routine = Some(bounded_text::name(text)),
+                b'D' => error.detail = Some(bounded_text::message(text).into()),
+                b'H' => error.hint = Some(bounded_text::message(text).into()),
+                b'R' => error.routine = Some(bounded_text::name(text).into()),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -129,7 +137,8 @@ impl ServerError {
     /// The error of a login. `encrypted`: the connection is. `asked`: the server has asked for a password.
     pub(super) fn of_login(&self, shown: &str, encrypted: bool, asked: bool) -> Error {
         let (reason, meaning, hint) = self.login_refusal(encrypted, asked);
-        let mut error = self.error(reason, format!("login to {shown}: {}", self.message));
+        let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let mut error = self.error(reason, format!("login to {shown}: {}{detail}", self.message));
         if let (None, Some(hint)) = (&self.hint, hint) {
             error = error.with_hint(hint);
         }
@@ -270,6 +279,9 @@ impl ServerError {
         let ours = match self.code.as_str() {
             BROKEN_TEXT => Some(BROKEN_TEXT_HINT),
             COMMIT_INSIDE => Some(COMMIT_INSIDE_HINT),
+            "40001" if self.routine.as_deref().is_some_and(|name| name.starts_with(ENDS_FOR_RECOVERY)) => {
+                Some(RECOVERY_CONFLICT_HINT)
+            }
             _ => None,
         };
         error.with_hint_if_any(self.hint.as_deref().or(ours))
@@ -440,6 +452,33 @@ mod tests {
             (b'M', "invalid transaction termination"),
         ]));
         assert_eq!(error.of_statement("CALL p()").hint(), Some(COMMIT_INSIDE_HINT));
+    }
+
+    #[test]
+    fn a_login_tells_its_detail_and_a_statement_does_not() {
+        let error = ServerError::read(&response(&[
+            (b'S', "FATAL"),
+            (b'C', "57P03"),
+            (b'M', "the database system is not accepting connections"),
+            (b'D', "Hot standby mode is disabled."),
+        ]));
+        let message =
+            "login to x: the database system is not accepting connections: Hot standby mode is disabled.";
+        assert_eq!(error.of_login("x", true, false).message(), message);
+        assert!(!error.of_statement("").message().contains("Hot"));
+    }
+
+    #[test]
+    fn only_a_conflict_with_recovery_is_told_about_the_standby() {
+        for (routine, hint) in [
+            ("ProcessInterrupts", Some(RECOVERY_CONFLICT_HINT)),
+            // PostgreSQL 16 and later.
+            ("ProcessRecoveryConflictInterrupt", Some(RECOVERY_CONFLICT_HINT)),
+            ("CheckForSerializableConflictOut", None),
+        ] {
+            let error = ServerError::read(&response(&[(b'C', "40001"), (b'R', routine), (b'M', "x")]));
+            assert_eq!(error.of_statement("").hint(), hint, "{routine}");
+        }
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub(super) const RESET_ALL: &str = "RESET ALL";
 pub(super) const TOKEN: &str = "sql_exporter.session";
 
 const CLOCK: &str = "extract(epoch from pg_catalog.clock_timestamp())";
-const READ_ONLY: &str = "pg_catalog.current_setting('default_transaction_read_only')";
+/// For [`PgServerRole::of_row`].
+const ROLE_COLUMNS: &str =
+    "pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')";
 
 /// Makes names mean those of the server's own catalog until the transaction ends. `pg_temp` last: else it is the first.
 const CATALOG_ONLY: &str = "pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)";
@@ -72,8 +74,6 @@ pub(super) struct GuardOptions {
     pub(super) application_name: String,
     /// The server can check during a statement whether its client is still there.
     pub(super) checks_client: bool,
-    /// `target_session_attrs` asks whether the session may write.
-    pub(super) tells_read_only: bool,
 }
 
 impl GuardOptions {
@@ -97,10 +97,8 @@ impl GuardOptions {
     }
 
     fn without_fingerprint(&self, catalog_only: bool) -> String {
-        // The first three are for `GuardRow`.
-        let read_only = if self.tells_read_only { READ_ONLY } else { "NULL" };
-        let mut columns =
-            vec![CLOCK.to_owned(), "pg_catalog.pg_is_in_recovery()".to_owned(), read_only.to_owned()];
+        // These are for `GuardRow`.
+        let mut columns = vec![CLOCK.to_owned(), ROLE_COLUMNS.to_owned()];
         for (name, limit) in [("statement_timeout", "$1"), ("lock_timeout", "$2")] {
             let limit = match self.pooled {
                 false => limit.to_owned(),
@@ -181,25 +179,22 @@ pub(super) fn clock() -> String {
 /// The first question of a session: what server this is, and whether it is the very one that was told [`TOKEN`] at the
 /// login. A pooler refuses startup options or forgets them, or hands out a session that began otherwise.
 pub(super) fn first_question() -> String {
-    format!(
-        "SELECT pg_catalog.pg_is_in_recovery(), {READ_ONLY}, pg_catalog.current_setting('transaction_read_only'), \
-         pg_catalog.current_setting('{TOKEN}', true), pg_catalog.pg_backend_pid()"
-    )
+    format!("SELECT {ROLE_COLUMNS}, pg_catalog.current_setting('{TOKEN}', true), pg_catalog.pg_backend_pid()")
 }
 
 /// The question for a server's [`PgServerRole`].
-pub(super) fn role_question(tells_read_only: bool) -> String {
-    let read_only = if tells_read_only { READ_ONLY } else { "NULL" };
-    format!("SELECT pg_catalog.pg_is_in_recovery(), {read_only}")
+pub(super) fn role_question() -> String {
+    format!("SELECT {ROLE_COLUMNS}")
 }
 
 /// The question for what a session has of its own once `session_sql` has run: its limits, whether it may only read,
 /// and what a backslash in a text means.
 pub(super) fn own_settings_question() -> String {
     format!(
-        "SELECT {}, {}, {READ_ONLY}, pg_catalog.current_setting('standard_conforming_strings')",
+        "SELECT {}, {}, {}",
         millis("statement_timeout"),
-        millis("lock_timeout")
+        millis("lock_timeout"),
+        current(&["default_transaction_read_only", "standard_conforming_strings"])
     )
 }
 
@@ -235,16 +230,15 @@ fn current(names: &[&str]) -> String {
 pub(super) struct PgServerRole {
     /// It is in recovery.
     pub(super) standby: bool,
-    /// Its sessions may only read, where that was asked.
-    pub(super) read_only: Option<bool>,
+    /// Transactions may only read, unless they say otherwise.
+    pub(super) read_only: bool,
 }
 
 impl PgServerRole {
     /// From the first columns of [`role_question`] or [`first_question`].
-    pub(super) fn of_row(row: &TextRow, tells_read_only: bool) -> Self {
+    pub(super) fn of_row(row: &TextRow) -> Self {
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
-        let read_only = tells_read_only.then(|| value(1) == Some("on"));
-        PgServerRole { standby: value(0) == Some("t"), read_only }
+        PgServerRole { standby: value(0) == Some("t"), read_only: value(1) == Some("on") }
     }
 
     /// The role as `target_info` has it.
@@ -273,9 +267,10 @@ impl GuardRow {
         let mut role = None;
         let mut rest = count.saturating_sub(1);
         if count > 2 {
-            let standby = fields.value()?? == b"t";
-            let read_only = fields.value()?.map(|value| value == b"on");
-            role = Some(PgServerRole { standby, read_only });
+            role = Some(PgServerRole {
+                standby: fields.value()?? == b"t",
+                read_only: fields.value()?? == b"on",
+            });
             rest -= 2;
         }
         let mut last = None;
@@ -345,7 +340,8 @@ mod tests {
 
     #[test]
     fn the_marker_limits_time_and_writes() {
-        let expected = "SELECT extract(epoch from pg_catalog.clock_timestamp()), pg_catalog.pg_is_in_recovery(), NULL, \
+        let expected = "SELECT extract(epoch from pg_catalog.clock_timestamp()), pg_catalog.pg_is_in_recovery(), \
+                        pg_catalog.current_setting('default_transaction_read_only'), \
                         pg_catalog.set_config('statement_timeout', $1, true), \
                         pg_catalog.set_config('lock_timeout', $2, true), \
                         pg_catalog.set_config('transaction_read_only', 'on', true)";
@@ -360,11 +356,6 @@ mod tests {
             !GuardOptions { pooled: true, ..GuardOptions::default() }
                 .text(false)
                 .contains("'transaction_read_only'")
-        );
-        assert!(
-            GuardOptions { tells_read_only: true, ..GuardOptions::default() }
-                .text(false)
-                .contains("default_transaction_read_only")
         );
     }
 
@@ -381,8 +372,8 @@ mod tests {
 
     #[test]
     fn a_markers_row_tells_the_time_and_the_standing() {
-        let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01x";
-        let role = PgServerRole { standby: true, read_only: None };
+        let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\0\0\0\x02on\0\0\0\x01x";
+        let role = PgServerRole { standby: true, read_only: true };
         let found = GuardRow::read(body).unwrap();
         assert_eq!(found.fingerprint, None);
         assert_eq!((found.clock, found.role), (1_700_000_000.5, Some(role)));

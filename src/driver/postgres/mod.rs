@@ -358,7 +358,6 @@ impl PgEndpoint {
             pooled: protocol == QueryProtocol::Simple,
             application_name: self.options.application_name().to_owned(),
             checks_client: guard_statement::checks_client(&logged_in.version),
-            tells_read_only: attrs.is_about_writes(),
         };
         let facts = ServerFacts {
             version: logged_in.version,
@@ -378,35 +377,18 @@ impl PgEndpoint {
         };
         let requests = RequestWriter::new(protocol, guard);
         let server = Arc::clone(&self.server);
-        let mut session = PgSession::new(logged_in.connection, requests, server, facts, canceller);
+        let mut session = PgSession::new(logged_in.connection, requests, server, facts, canceller, attrs);
         if !self.is_console() {
-            let (role, read_only) = session.ask_first_question(pooler, token.as_deref(), by)?;
-            check_target_session_attrs(address, attrs, role.standby, read_only)?;
-            session.bound_to = (attrs != TargetSessionAttrs::Any).then_some(role);
+            let role = session.ask_first_question(pooler, token.as_deref(), by)?;
+            if let Some(found) = attrs.refuses(role) {
+                let (address, wanted) = (address.shown(), attrs.as_str());
+                let message = format!("{address} is {found}, target_session_attrs wants {wanted}");
+                return Err(Error::new(Reason::Connect, message));
+            }
         }
         session.set_up(&self.session_sql, by)?;
         Ok(session)
     }
-}
-
-fn check_target_session_attrs(
-    address: &PgServerAddress,
-    wanted: TargetSessionAttrs,
-    standby: bool,
-    read_only: bool,
-) -> Result<()> {
-    let (suits, found) = match wanted {
-        TargetSessionAttrs::Any => (true, ""),
-        TargetSessionAttrs::Primary => (!standby, "a standby"),
-        TargetSessionAttrs::Standby => (standby, "a primary"),
-        TargetSessionAttrs::ReadWrite => (!read_only, "read-only"),
-        TargetSessionAttrs::ReadOnly => (read_only, "read-write"),
-    };
-    if suits {
-        return Ok(());
-    }
-    let message = format!("{} is {found}, target_session_attrs wants {}", address.shown(), wanted.as_str());
-    Err(Error::new(Reason::Connect, message))
 }
 
 /// A value that no other session has.

@@ -10,7 +10,7 @@ use socket2::{Socket, TcpKeepalive};
 use crate::driver::connection::ConnectionConfig;
 use crate::error::Result;
 
-use super::guard_statement;
+use super::guard_statement::{self, PgServerRole};
 use super::login::Startup;
 use super::request::QueryProtocol;
 
@@ -35,9 +35,16 @@ const TARGET_SESSION_ATTRS: &[(&str, &[TargetSessionAttrs])] = &[
 ];
 
 impl TargetSessionAttrs {
-    /// It asks whether sessions may write, and not for a role.
-    pub(super) fn is_about_writes(self) -> bool {
-        matches!(self, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::ReadOnly)
+    /// What such a server is, where it is not taken.
+    pub(super) fn refuses(self, role: PgServerRole) -> Option<&'static str> {
+        let is_read_only = role.standby || role.read_only;
+        match self {
+            TargetSessionAttrs::Primary if role.standby => Some("a standby"),
+            TargetSessionAttrs::Standby if !role.standby => Some("a primary"),
+            TargetSessionAttrs::ReadWrite if is_read_only => Some("read-only"),
+            TargetSessionAttrs::ReadOnly if !is_read_only => Some("read-write"),
+            _ => None,
+        }
     }
 
     /// As configured.
@@ -92,7 +99,7 @@ pub(super) struct PgOptions {
 pub(super) struct KeepaliveOptions {
     /// `keepalives: 0`.
     off: bool,
-    /// Seconds; zero is the system's own, as in libpq.
+    /// Seconds; zero is what every connection has.
     idle: Option<u64>,
     interval: Option<u64>,
     count: Option<u32>,

@@ -12,9 +12,10 @@ use crate::deadline::Deadline;
 use crate::driver::{Flow, Job};
 use crate::error::{Error, Reason, Result};
 
-use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
+use super::connection::{ExchangeError, LongPart, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
 use super::guard_statement::{self, GuardRow, PgServerRole};
+use super::options::TargetSessionAttrs;
 use super::request::SentQuery;
 use super::result_shape::{PgRow, PgValueSpans, ResultShape};
 use super::values::TextStyles;
@@ -46,17 +47,27 @@ pub(super) struct JobOutcome {
 }
 
 impl JobOutcome {
-    /// Of a statement that the server refuses to prepare.
-    pub(super) fn refused(error: ServerError) -> Self {
+    /// Of one whose answer is still to be read.
+    fn new(before: Option<GuardRow>) -> Self {
         JobOutcome {
             stopped: None,
-            refusal: Some(error),
+            refusal: None,
             has_begun: false,
             at: Instant::now(),
-            before: None,
+            before,
             behind: None,
-            remaining: Remaining::Nothing,
+            remaining: Remaining::Unread,
         }
+    }
+
+    /// Of a statement that the server refuses to prepare.
+    pub(super) fn refused(error: ServerError) -> Self {
+        JobOutcome { refusal: Some(error), remaining: Remaining::Nothing, ..JobOutcome::new(None) }
+    }
+
+    /// What the server is by the latest guard statement.
+    pub(super) fn role(&self) -> Option<PgServerRole> {
+        self.behind.or(self.before).and_then(|row| row.role)
     }
 
     /// How long it took by the server's clock; unknown after an error.
@@ -150,8 +161,8 @@ enum Stage {
     Before(usize),
     /// The job's own.
     Own,
-    /// One behind it, whose last message came at this moment.
-    Behind(Instant),
+    /// One behind it.
+    Behind,
 }
 
 impl Stage {
@@ -166,22 +177,15 @@ pub(super) struct ResponseReader<'r, 'q> {
     /// Unknown until the server describes the rows where it was not asked before.
     shape: Option<Arc<ResultShape>>,
     stage: Stage,
-    /// The row of the guard statement before it.
-    before: Option<GuardRow>,
-    /// The same of the one behind it.
-    behind: Option<GuardRow>,
     /// Others of its group come before the next `ReadyForQuery`.
     leads: bool,
-    /// Only a server with this role may answer.
-    bound_to: Option<PgServerRole>,
+    /// Only such a server may answer.
+    wanted: TargetSessionAttrs,
     /// How the server writes texts, where a guard statement told.
     styles: TextStyles,
     bounds: RowBounds,
-    /// The sink knows its columns.
-    has_begun: bool,
-    /// The sink's own end.
-    stopped: Option<Result<()>>,
-    error: Option<ServerError>,
+    /// What has come of it so far.
+    pub(super) outcome: JobOutcome,
     /// What was read after the sink's own end.
     rest: usize,
 }
@@ -194,37 +198,26 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         sent: SentQuery,
         before: Option<GuardRow>,
         leads: bool,
-        bound_to: Option<PgServerRole>,
+        wanted: TargetSessionAttrs,
     ) -> Self {
         let bounds = RowBounds::of_query(job.max_cell_bytes);
         ResponseReader {
             job,
             shape: sent.shape,
             stage: Stage::before_own(sent.results_before),
-            before,
-            behind: None,
             leads,
-            bound_to,
+            wanted,
             styles: TextStyles::default(),
             bounds,
-            has_begun: false,
-            stopped: None,
-            error: None,
+            outcome: JobOutcome::new(before),
             rest: 0,
         }
     }
 
-    /// What the server is by the latest guard statement.
-    pub(super) fn role(&self) -> Option<PgServerRole> {
-        self.behind.or(self.before).and_then(|row| row.role)
-    }
-
     /// Ends the session of a server that has another role now: its answer is not from the server that was asked for.
     fn check_role(&self) -> Result<(), ExchangeError> {
-        match (self.bound_to, self.before.and_then(|row| row.role)) {
-            (Some(wanted), Some(found)) if wanted != found => Err(role_has_changed(found)),
-            _ => Ok(()),
-        }
+        let role = self.outcome.before.and_then(|row| row.role);
+        role.map_or(Ok(()), |role| check_role(self.wanted, role))
     }
 
     /// Reads up to the server's `ReadyForQuery`, or until the rest is not worth reading.
@@ -236,8 +229,21 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         connection: &mut PgConnection,
         spans: &mut PgValueSpans,
         by: Deadline,
-    ) -> Result<JobOutcome, ExchangeError> {
-        let (mut by, mut notices) = (by, 0);
+    ) -> Result<(), ExchangeError> {
+        self.outcome.remaining = self.read_messages(connection, spans, by)?;
+        if self.stage != Stage::Behind {
+            self.outcome.at = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn read_messages(
+        &mut self,
+        connection: &mut PgConnection,
+        spans: &mut PgValueSpans,
+        mut by: Deadline,
+    ) -> Result<Remaining, ExchangeError> {
+        let mut notices = 0;
         self.check_role()?;
         loop {
             let next = connection.next(by, self.bounds).and_then(|message| {
@@ -249,49 +255,41 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 };
                 match notices {
                     ..=MAX_NOTICE_BYTES => Ok(message),
-                    length => Err(TooLong::Notices { length, most: MAX_NOTICE_BYTES }.into()),
+                    length => Err(TooLong { what: LongPart::Notices, length, most: MAX_NOTICE_BYTES }.into()),
                 }
             });
             let message = match next {
                 Ok(message) => message,
-                Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::TimedOut => {
-                    return Ok(self.outcome(Remaining::Unread));
+                Err(error) if self.has_stopped() && error.kind() == io::ErrorKind::TimedOut => {
+                    return Ok(Remaining::Unread);
                 }
                 Err(error) => {
                     let Some(too_long) = TooLong::of(&error) else { return Err(error.into()) };
                     let is_own = !matches!(self.stage, Stage::Before(_));
                     let shape = self.shape.as_deref().filter(|_| is_own);
-                    self.stopped.get_or_insert_with(|| Err(too_long.of_query(shape)));
-                    self.has_begun = true;
-                    return Ok(self.outcome(Remaining::Unread));
+                    self.outcome.stopped.get_or_insert_with(|| Err(too_long.of_query(shape)));
+                    self.outcome.has_begun = true;
+                    return Ok(Remaining::Unread);
                 }
             };
-            let had_stopped = self.stopped.is_some();
+            let had_stopped = self.has_stopped();
             if let Some(remaining) = self.take(connection, spans, &message)? {
-                return Ok(self.outcome(remaining));
+                return Ok(remaining);
             }
-            if self.stopped.is_some() {
+            if self.has_stopped() {
                 self.rest += message.len();
                 if !had_stopped {
                     by = by.or_within(REST_TIME);
                 }
                 if self.rest > REST_BYTES {
-                    return Ok(self.outcome(Remaining::Unread));
+                    return Ok(Remaining::Unread);
                 }
             }
         }
     }
 
-    fn outcome(&mut self, remaining: Remaining) -> JobOutcome {
-        JobOutcome {
-            stopped: self.stopped.take(),
-            refusal: self.error.take(),
-            has_begun: self.has_begun,
-            at: if let Stage::Behind(at) = self.stage { at } else { Instant::now() },
-            before: self.before,
-            behind: self.behind,
-            remaining,
-        }
+    fn has_stopped(&self) -> bool {
+        self.outcome.stopped.is_some()
     }
 
     /// One message; `Some` at the end of the answer.
@@ -301,25 +299,22 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         spans: &mut PgValueSpans,
         message: &Message,
     ) -> Result<Option<Remaining>, ExchangeError> {
-        let is_wanted = self.error.is_none() && self.stopped.is_none();
+        let is_wanted = self.outcome.refusal.is_none() && !self.has_stopped();
         match message.tag {
             tags::DATA_ROW_TAG => match self.stage {
                 Stage::Before(_) => {
                     let body = connection.body(message);
-                    self.before = GuardRow::read(body).or(self.before);
-                    match &mut self.shape {
-                        None => self.styles = guard_statement::styles(body).unwrap_or_default(),
-                        Some(shape) if shape.has_money() => {
-                            Arc::make_mut(shape).styles = guard_statement::styles(body).unwrap_or_default();
-                        }
-                        Some(_) => {}
+                    self.outcome.before = GuardRow::read(body).or(self.outcome.before);
+                    if self.shape.as_ref().is_none_or(|shape| shape.has_money()) {
+                        self.styles = guard_statement::styles(body).unwrap_or_default();
                     }
                     self.check_role()?;
                 }
                 Stage::Own if is_wanted => self.row(connection, spans, message),
                 Stage::Own => {}
-                Stage::Behind(_) => {
-                    self.behind = self.behind.or_else(|| GuardRow::read(connection.body(message)));
+                Stage::Behind => {
+                    let row = || GuardRow::read(connection.body(message));
+                    self.outcome.behind = self.outcome.behind.or_else(row);
                     if self.leads {
                         return Ok(Some(Remaining::Group));
                     }
@@ -331,13 +326,14 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG | tags::PORTAL_SUSPENDED_TAG => {
                 match self.stage {
                     Stage::Before(results) => self.stage = Stage::before_own(results - 1),
-                    Stage::Own if self.error.is_none() => {
-                        self.stage = Stage::Behind(Instant::now());
+                    Stage::Own if self.outcome.refusal.is_none() => {
+                        self.stage = Stage::Behind;
+                        self.outcome.at = Instant::now();
                         if is_wanted {
                             self.begin();
                         }
                     }
-                    Stage::Own | Stage::Behind(_) => {}
+                    Stage::Own | Stage::Behind => {}
                 }
             }
             tags::ERROR_RESPONSE_TAG => {
@@ -345,7 +341,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 if error.fatal {
                     return Err(ExchangeError::Lost(error.of_statement(self.job.sql.text())));
                 }
-                self.error.get_or_insert(error);
+                self.outcome.refusal.get_or_insert(error);
             }
             tags::READY_FOR_QUERY_TAG => {
                 let is_idle = connection.body(message) == b"I";
@@ -353,7 +349,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
             }
             tags::COPY_IN_RESPONSE_TAG | tags::COPY_OUT_RESPONSE_TAG | COPY_BOTH_TAG => {
                 // The server now expects or sends a stream of its own; only a new session leads out of it.
-                self.stopped = Some(Err(Error::new(Reason::Sql, "COPY has no rows to export")));
+                self.outcome.stopped = Some(Err(Error::new(Reason::Sql, "COPY has no rows to export")));
                 self.rest = REST_BYTES;
             }
             _ => {}
@@ -371,46 +367,44 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
         connection.types().complete(&mut shape);
         if !shape.has_chosen_formats() {
             // Its types are not those that the formats were chosen for.
-            self.error.get_or_insert_with(ServerError::of_changed_types);
+            self.outcome.refusal.get_or_insert_with(ServerError::of_changed_types);
         }
-        shape.styles = std::mem::take(&mut self.styles);
         self.shape = Some(Arc::new(shape));
         Ok(())
     }
 
     fn begin(&mut self) {
-        if self.has_begun {
+        if std::mem::replace(&mut self.outcome.has_begun, true) {
             return;
         }
-        self.has_begun = true;
         let shape = self.shape.as_ref();
         let columns = shape.map(|shape| shape.columns.as_slice()).unwrap_or_default();
-        self.stopped = self.job.sink.columns(columns).err().map(Err);
+        self.outcome.stopped = self.job.sink.columns(columns).err().map(Err);
     }
 
     fn row(&mut self, connection: &mut PgConnection, spans: &mut PgValueSpans, message: &Message) {
         self.begin();
-        let (None, Some(shape)) = (&self.stopped, &self.shape) else { return };
-        let flow = spans.find(connection.body_mut(message), shape, self.bounds).and_then(|()| {
-            let row = PgRow { body: connection.body(message), spans, shape };
-            self.job.sink.row(&row)
+        let (None, Some(shape)) = (&self.outcome.stopped, &self.shape) else { return };
+        let styles = &self.styles;
+        let found = spans.find(connection.body_mut(message), shape, styles, self.bounds);
+        let flow = found.and_then(|()| {
+            self.job.sink.row(&PgRow { body: connection.body(message), spans, shape, styles })
         });
-        match flow {
-            Ok(Flow::Continue) => {}
-            Ok(Flow::Stop) => self.stopped = Some(Ok(())),
-            Err(error) => self.stopped = Some(Err(error)),
-        }
+        self.outcome.stopped = match flow {
+            Ok(Flow::Continue) => None,
+            Ok(Flow::Stop) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
     }
 }
 
-/// The server's role or its mode is not the one that the session was opened for.
-pub(super) fn role_has_changed(found: PgServerRole) -> ExchangeError {
-    let now = match found {
-        PgServerRole { standby: true, .. } => "a standby",
-        PgServerRole { read_only: Some(true), .. } => "read-only",
-        PgServerRole { read_only: Some(false), .. } => "read-write",
-        PgServerRole { .. } => "a primary",
-    };
-    let message = format!("the server is {now} now, and target_session_attrs asked for another");
-    ExchangeError::Lost(Error::new(Reason::Connect, message))
+/// Ends the session of a server that is not what it was opened for any more.
+///
+/// # Errors
+/// [`ExchangeError::Lost`], so that another server is looked for.
+pub(super) fn check_role(wanted: TargetSessionAttrs, role: PgServerRole) -> Result<(), ExchangeError> {
+    wanted.refuses(role).map_or(Ok(()), |now| {
+        let message = format!("the server is {now} now, and target_session_attrs asked for another");
+        Err(ExchangeError::Lost(Error::new(Reason::Connect, message)))
+    })
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
 use super::advice;
-use super::connection::{MessageFields, RowBounds, TooLong};
+use super::connection::{LongPart, MessageFields, RowBounds, TooLong};
 use super::values::{TextStyles, ValueType, rewrite, type_name};
 
 /// The most columns of a result: PostgreSQL itself has at most 1,664.
@@ -23,8 +23,6 @@ pub(super) struct ResultShape {
     pub(super) value_types: Vec<ValueType>,
     /// For each column whether its values come in binary (1) or as text (0); empty when all are text.
     pub(super) formats: Vec<i16>,
-    /// How the server writes what comes as text.
-    pub(super) styles: TextStyles,
     /// How many parameters the statement has.
     pub(super) parameters: usize,
     /// The type OIDs of columns that only this server has, by column.
@@ -83,11 +81,11 @@ impl ResultShape {
     }
 
     /// The error of a value that cannot be read.
-    fn unreadable(&self, column: usize) -> Error {
+    fn unreadable(&self, column: usize, styles: &TextStyles) -> Error {
         let names = self.columns.get(column).map(|column| (&*column.name, &*column.type_name));
         let (name, type_name) = names.unwrap_or(("?", "?"));
         let value_type = self.value_types.get(column).filter(|_| !self.is_binary(column));
-        if let Some(setting) = value_type.and_then(|value_type| value_type.unreadable_in(&self.styles)) {
+        if let Some(setting) = value_type.and_then(|value_type| value_type.unreadable_in(styles)) {
             let message =
                 format!("column {name} ({type_name}): with {setting} its text cannot be read exactly");
             return Error::new(Reason::Value, message).with_hint(format!(
@@ -153,7 +151,13 @@ impl PgValueSpans {
     ///
     /// # Errors
     /// `protocol`, when the row is not what its description says; `limit`.
-    pub(super) fn find(&mut self, body: &mut [u8], shape: &ResultShape, bounds: RowBounds) -> Result<()> {
+    pub(super) fn find(
+        &mut self,
+        body: &mut [u8],
+        shape: &ResultShape,
+        styles: &TextStyles,
+        bounds: RowBounds,
+    ) -> Result<()> {
         self.0.clear();
         let wrong =
             || Error::new(Reason::Protocol, "the server sent a row that does not match its description");
@@ -172,7 +176,7 @@ impl PgValueSpans {
             }
             let length = length as usize;
             if length > bounds.cell {
-                let too_long = TooLong::Cell { column, length, most: bounds.cell };
+                let too_long = TooLong { what: LongPart::Cell(column), length, most: bounds.cell };
                 return Err(too_long.of_query(Some(shape)));
             }
             fields.bytes(length).ok_or_else(wrong)?;
@@ -185,8 +189,8 @@ impl PgValueSpans {
                 && !shape.is_binary(column)
             {
                 let bytes = body.get_mut(*start..*end).ok_or_else(wrong)?;
-                let length = rewrite(*value_type, &shape.styles, bytes);
-                *end = *start + length.ok_or_else(|| shape.unreadable(column))?;
+                let length = rewrite(*value_type, styles, bytes);
+                *end = *start + length.ok_or_else(|| shape.unreadable(column, styles))?;
             }
         }
         Ok(())
@@ -198,17 +202,19 @@ pub(super) struct PgRow<'a> {
     pub(super) body: &'a [u8],
     pub(super) spans: &'a PgValueSpans,
     pub(super) shape: &'a ResultShape,
+    /// How the server writes what comes as text.
+    pub(super) styles: &'a TextStyles,
 }
 
 impl Row for PgRow<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        let wrong = || self.shape.unreadable(column);
+        let wrong = || self.shape.unreadable(column, self.styles);
         let value_type = self.shape.value_types.get(column).ok_or_else(wrong)?;
         let Some((start, end)) = *self.spans.0.get(column).ok_or_else(wrong)? else { return Ok(Cell::Null) };
         let bytes = self.body.get(start..end).ok_or_else(wrong)?;
         let cell = match self.shape.is_binary(column) {
             true => value_type.binary_cell(bytes),
-            false => value_type.cell(bytes, &self.shape.styles),
+            false => value_type.cell(bytes, self.styles),
         };
         cell.ok_or_else(wrong)
     }

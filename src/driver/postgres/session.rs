@@ -29,12 +29,12 @@ use super::guard_statement::{
     self, GUARD, GUARD_ROWS, PgServerRole, QueryLimits, RESET, STATE, SessionLimits,
 };
 use super::objects;
-use super::options::PoolerMode;
+use super::options::{PoolerMode, TargetSessionAttrs};
 use super::privileges;
 use super::request::{
     QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
 };
-use super::response::role_has_changed;
+use super::response::check_role;
 use super::result_shape::{PgValueSpans, ResultShape};
 use super::session_sql::{self, SessionSql, SessionStatement};
 use super::statement_cache::{KnownStatement, PgServerInfo, StatementCache};
@@ -60,8 +60,8 @@ pub(super) struct PgSession {
     may_be_shared: bool,
     /// What a backslash in a text means, where the session knows: `standard_conforming_strings`.
     conforming_strings: Option<bool>,
-    /// What `target_session_attrs` asked for: the session ends when the server is something else.
-    pub(super) bound_to: Option<PgServerRole>,
+    /// The session ends when the server is not such a one any more.
+    pub(super) wanted: TargetSessionAttrs,
     /// What it prepares for itself waits to be sent.
     is_unprepared: bool,
     /// The answer to [`guard_statement::GuardOptions::state`] of a session that no query has changed; each batch ends with
@@ -79,6 +79,7 @@ impl PgSession {
         server: Arc<PgServerInfo>,
         facts: ServerFacts,
         canceller: PgCanceller,
+        wanted: TargetSessionAttrs,
     ) -> Self {
         PgSession {
             connection,
@@ -88,7 +89,7 @@ impl PgSession {
             lasting_entry: None,
             may_be_shared: false,
             conforming_strings: None,
-            bound_to: None,
+            wanted,
             is_unprepared: false,
             initial_state: None,
             facts,
@@ -96,8 +97,7 @@ impl PgSession {
         }
     }
 
-    /// Asks the first question: what the server is, and whether the session's own transactions may only read. The session
-    /// then knows whether there is a pooler: where the mode is not known, there is none before a session that has the token
+    /// Asks the first question: what the server is. The session then knows whether there is a pooler: where the mode is not known, there is none before a session that has the token
     /// of its login.
     ///
     /// # Errors
@@ -107,26 +107,26 @@ impl PgSession {
         pooler: PoolerMode,
         token: Option<&str>,
         by: Deadline,
-    ) -> Result<(PgServerRole, bool)> {
+    ) -> Result<PgServerRole> {
         let asked = self.connection.ask(&guard_statement::first_question(), by);
         let asked =
             asked.map_err(|error| of_first_question(error.while_doing("the first question to the server")));
         let row = asked?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
-        let role = PgServerRole::of_row(&row, self.requests.guard.tells_read_only);
+        let role = PgServerRole::of_row(&row);
         self.note_role(Some(role));
         let is_ours = match pooler {
-            PoolerMode::Auto => token.is_some() && value(3) == token,
+            PoolerMode::Auto => token.is_some() && value(2) == token,
             PoolerMode::Session => true,
             PoolerMode::Transaction => false,
         };
         if is_ours {
-            let backend = value(4).and_then(|pid| pid.parse().ok()).unwrap_or(0);
+            let backend = value(3).and_then(|pid| pid.parse().ok()).unwrap_or(0);
             self.canceller.backend.store(backend, Ordering::Relaxed);
         } else {
             self.expect_pooler();
         }
-        Ok((role, value(2) == Some("on")))
+        Ok(role)
     }
 
     /// Runs `session_sql` and prepares what surrounds queries.
@@ -243,8 +243,9 @@ impl PgSession {
         let value = |column: usize| own.get(column).and_then(Option::as_deref);
         let millis = |column| value(column).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.requests.own_limits = SessionLimits { statement: millis(0), lock: millis(1) };
-        if let Some(PgServerRole { read_only: Some(read_only), .. }) = &mut self.bound_to {
-            *read_only = value(2) == Some("on");
+        if self.wanted == TargetSessionAttrs::ReadWrite && value(2) == Some("on") {
+            // `session_sql` has set it: it does not tell what the server is any more.
+            self.wanted = TargetSessionAttrs::Primary;
         }
         self.conforming_strings = Some(value(3) == Some("on"));
         self.requests.has_guard_rows = match guard_rows {
@@ -296,15 +297,10 @@ impl PgSession {
         if self.requests.protocol == QueryProtocol::Console {
             return self.connection.ask("SHOW VERSION", by).map(drop);
         }
-        let tells = self.requests.guard.tells_read_only;
-        let row = self.connection.ask(&guard_statement::role_question(tells), by)?.pop().unwrap_or_default();
-        let found = PgServerRole::of_row(&row, tells);
+        let row = self.connection.ask(&guard_statement::role_question(), by)?.pop().unwrap_or_default();
+        let found = PgServerRole::of_row(&row);
         self.note_role(Some(found));
-        if self.bound_to.is_some_and(|wanted| wanted != found) {
-            Err(role_has_changed(found))
-        } else {
-            Ok(())
-        }
+        check_role(self.wanted, found)
     }
 
     /// The checks before a statement is sent for the first time.

@@ -96,13 +96,15 @@ impl ValueType {
     /// The setting that keeps a text of this type from being read exactly; `None` where it can be read.
     pub(super) fn unreadable_in(self, styles: &TextStyles) -> Option<String> {
         let (name, style) = match self {
-            ValueType::Date | ValueType::Timestamp { .. } if !styles.has_iso_dates() => {
+            ValueType::Date | ValueType::Timestamp { .. } if !styles.dates.starts_with("ISO") => {
                 ("DateStyle", &styles.dates)
             }
-            ValueType::Interval if styles.intervals().is_none() => ("IntervalStyle", &styles.intervals),
+            ValueType::Interval if !matches!(styles.intervals.as_str(), POSTGRES | ISO_8601) => {
+                ("IntervalStyle", &styles.intervals)
+            }
             _ => return None,
         };
-        Some(format!("{name} {}", style.as_deref().unwrap_or("is not known")))
+        Some(format!("{name} {style}"))
     }
 
     /// The cell of a value in binary; `None` when the bytes are not what the type says.
@@ -146,9 +148,10 @@ impl ValueType {
             ValueType::Time => datetime::time(text, false)?,
             ValueType::TimeTz => datetime::time(text, true)?,
             ValueType::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
-            ValueType::Interval => match styles.intervals()? {
-                IntervalStyle::Iso => datetime::interval(text)?,
-                IntervalStyle::Postgres => datetime::plain_interval(text)?,
+            ValueType::Interval => match styles.intervals.as_str() {
+                ISO_8601 => datetime::interval(text)?,
+                POSTGRES => datetime::plain_interval(text)?,
+                _ => return None,
             },
         })
     }
@@ -240,46 +243,27 @@ pub(super) const STYLE_COLUMN_COUNT: u16 = 3;
 /// tell it exactly is not read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct TextStyles {
-    dates: Option<String>,
-    intervals: Option<String>,
+    /// `DateStyle` and `IntervalStyle`.
+    dates: String,
+    intervals: String,
     /// Decimal places of money.
     money: Option<usize>,
 }
 
-/// How intervals are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IntervalStyle {
-    /// `1 day 02:03:04`.
-    Postgres,
-    /// `P1DT2H3M4S`.
-    Iso,
-}
+/// The values of `IntervalStyle` whose texts can be read: `1 day 02:03:04` and `P1DT2H3M4S`.
+const POSTGRES: &str = "postgres";
+const ISO_8601: &str = "iso_8601";
 
 impl TextStyles {
     /// From the values of [`STYLE_COLUMNS`].
     pub(super) fn read(dates: &str, intervals: &str, unit: &str) -> Self {
-        let (dates, intervals) = (Some(dates.to_owned()), Some(intervals.to_owned()));
-        TextStyles { dates, intervals, ..TextStyles::of_money(unit) }
+        TextStyles { dates: dates.to_owned(), intervals: intervals.to_owned(), ..TextStyles::of_money(unit) }
     }
 
     /// Where only money is read as text: `$1.00` has two decimal places, `1 ¥` none.
     pub(super) fn of_money(unit: &str) -> Self {
         let digits = unit.bytes().filter(u8::is_ascii_digit).count();
         TextStyles { money: Some(digits.saturating_sub(1)), ..TextStyles::default() }
-    }
-
-    /// True where dates and timestamps are written as `2026-01-02 03:04:05+01`.
-    fn has_iso_dates(&self) -> bool {
-        self.dates.as_deref().is_some_and(|style| style.starts_with("ISO"))
-    }
-
-    /// How intervals are written, where they can be read.
-    fn intervals(&self) -> Option<IntervalStyle> {
-        match self.intervals.as_deref()? {
-            "postgres" => Some(IntervalStyle::Postgres),
-            "iso_8601" => Some(IntervalStyle::Iso),
-            _ => None,
-        }
     }
 }
 
@@ -372,9 +356,17 @@ mod tests {
     #[test]
     fn only_styles_that_tell_a_value_exactly_are_read() {
         let styles = |dates, intervals| TextStyles::read(dates, intervals, "1.00");
-        assert!(styles("ISO, DMY", "").has_iso_dates() && !styles("SQL, DMY", "").has_iso_dates());
-        assert_eq!(styles("", "postgres").intervals(), Some(IntervalStyle::Postgres));
-        assert_eq!(styles("", "postgres_verbose").intervals(), None);
-        assert_eq!(TextStyles::default().intervals(), None);
+        let is_read =
+            |kind: ValueType, dates, intervals| kind.unreadable_in(&styles(dates, intervals)).is_none();
+        assert!(is_read(ValueType::Date, "ISO, DMY", "") && !is_read(ValueType::Date, "SQL, DMY", ""));
+        for (style, text) in
+            [("postgres", Some("1 day")), ("postgres_verbose", None), ("iso_8601", Some("P1D")), ("", None)]
+        {
+            assert_eq!(is_read(ValueType::Interval, "", style), text.is_some(), "{style}");
+            for written in ["1 day", "P1D"] {
+                let cell = ValueType::Interval.cell(written.as_bytes(), &styles("", style));
+                assert_eq!(cell.is_some(), text == Some(written), "{style}");
+            }
+        }
     }
 }

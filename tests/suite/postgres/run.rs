@@ -70,7 +70,7 @@ fn errors_name_the_place_and_what_to_change() {
         ("SELECT 'x'::int4", "invalid input syntax for type integer: \"x\"", Reason::Value),
         ("SELECT count(*) FROM orders WHERE", "syntax error at end of input", Reason::Sql),
         ("SELECT 1; SELECT 2", "", Reason::ReadOnly),
-        ("SELECT $1::int4", "requires 1", Reason::Sql),
+        ("SELECT $1::int4", "has 1 parameter, and there is no foreach", Reason::Sql),
         ("SELECT 1 -- \0", "zero byte", Reason::Sql),
     ];
     for _ in 0..2 {
