@@ -113,18 +113,19 @@ struct CheckSummary {
 fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) -> CheckReport {
     let mut report = CheckReport::default();
     report.add(Severity::Warning, settings.warnings.iter().map(|text| Error::config(text.as_str())));
-    let (mut files, web_config_file) = match settings.examine(&process_environment, &Drivers::built_in()) {
-        Ok(config) => {
-            let known = (config.files.clone(), config.exporter.web_config_file.clone());
-            report.check_loaded(config, progress, by);
-            known
-        }
-        Err(faulty) => {
-            report.add(Severity::Warning, faulty.warnings);
-            report.add(Severity::Error, faulty.faults);
-            (faulty.files, faulty.exporter.and_then(|exporter| exporter.web_config_file))
-        }
-    };
+    let (mut files, web_config_file) =
+        match settings.load_or_invalid(&process_environment, &Drivers::built_in()) {
+            Ok(config) => {
+                let known = (config.files.clone(), config.exporter.web_config_file.clone());
+                report.check_loaded(config, progress, by);
+                known
+            }
+            Err(invalid) => {
+                report.add(Severity::Warning, invalid.warnings);
+                report.add(Severity::Error, invalid.faults);
+                (invalid.files, invalid.exporter.and_then(|exporter| exporter.web_config_file))
+            }
+        };
     if let Some(path) = web_config_file {
         files.push(path.display().to_string());
         report.add(Severity::Error, server::check_web_config(&path).err().into_iter().flatten());
@@ -293,11 +294,11 @@ fn explain(code: &str) -> Result<TerminalText, Error> {
     let mut out = TerminalText::default();
     out.styled(BOLD, lint.code);
     out.line(&format!("  {}", lint.about));
-    for rule in lint::LINT_DETAILS.iter().filter(|details| details.lint == lint) {
+    for details in lint::LINT_DETAILS.iter().filter(|details| details.lint == lint) {
         out.end_line();
         let width = width().clamp(DEFAULT_WIDTH / 2, MAX_TEXT_WIDTH);
-        wrap(&rule.why, Some(width), "").iter().for_each(|line| out.line(line));
-        for (style, heading, yaml) in [(BAD, "Instead of", rule.bad), (GOOD, "write", rule.good)] {
+        wrap(&details.why, Some(width), "").iter().for_each(|line| out.line(line));
+        for (style, heading, yaml) in [(BAD, "Instead of", details.bad), (GOOD, "write", details.good)] {
             out.end_line();
             out.styled_line(style, heading);
             yaml.lines().for_each(|line| out.line(&format!("    {line}")));

@@ -41,17 +41,18 @@ pub struct HealthArgs {}
 /// Wrong arguments, or a configuration that cannot be read for its address.
 pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
     let settings = CommandSettings::new(args, &process_environment)?;
-    let exporter = match (&settings.listen, settings.examine(&process_environment, &Drivers::built_in())) {
-        (_, Ok(config)) => config.exporter,
-        // The file may have become faulty after the start: the exporter is healthy with the configuration that it has. An
-        // address is enough without a file: then there is neither TLS nor a prefix.
-        (Some(listen), Err(faulty)) => {
-            let exporter = faulty.exporter.map(|exporter| *exporter);
-            Exporter { listen: listen.clone(), ..exporter.unwrap_or_default() }
-        }
-        (None, Err(InvalidConfig { exporter: Some(exporter), .. })) => *exporter,
-        (None, Err(faulty)) => return Err(faulty.faults.into()),
-    };
+    let exporter =
+        match (&settings.listen, settings.load_or_invalid(&process_environment, &Drivers::built_in())) {
+            (_, Ok(config)) => config.exporter,
+            // The file may have become faulty after the start: the exporter is healthy with the configuration that it has. An
+            // address is enough without a file: then there is neither TLS nor a prefix.
+            (Some(listen), Err(invalid)) => {
+                let exporter = invalid.exporter.map(|exporter| *exporter);
+                Exporter { listen: listen.clone(), ..exporter.unwrap_or_default() }
+            }
+            (None, Err(InvalidConfig { exporter: Some(exporter), .. })) => *exporter,
+            (None, Err(invalid)) => return Err(invalid.faults.into()),
+        };
     let Exporter { listen, web_config_file, route_prefix, .. } = exporter;
     let none = || Error::config("no address to send the request to: `listen` is empty");
     let listen = match listen.first().ok_or_else(none)? {

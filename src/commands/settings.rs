@@ -124,14 +124,14 @@ impl CommandSettings {
     /// # Errors
     /// All errors of the load together.
     pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Config, Vec<Error>> {
-        self.examine(environment, drivers).map_err(|faulty| faulty.faults)
+        self.load_or_invalid(environment, drivers).map_err(|invalid| invalid.faults)
     }
 
     /// As [`CommandSettings::load`], with what else is known about a configuration that does not load.
     ///
     /// # Errors
     /// All errors of the load, its warnings, and the files that were read.
-    pub fn examine(
+    pub fn load_or_invalid(
         &self,
         environment: &keys::Environment,
         drivers: &Drivers,

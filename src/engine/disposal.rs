@@ -41,14 +41,14 @@ pub type SessionPermit = Box<dyn Send>;
 
 enum DisposalAction {
     Cancel(Arc<dyn Canceller>),
-    /// Keeps the session while its server goes on with its statement, which is stopped first where that is wanted.
+    /// Keeps the session while its server goes on with its statement, which `cancel` stops first.
     Discard {
         session: Box<dyn Session>,
         cancel: bool,
     },
     /// Cancels once more and asks the server on another connection whether the session goes on.
     Ask(RunningSession),
-    /// Whatever goes on in the server.
+    /// Closes the session, whatever goes on in the server.
     Close(Box<dyn Session>),
     /// The process or the target ends: the session is ended in the server, whatever it runs.
     Terminate(Box<dyn Session>),
@@ -400,10 +400,10 @@ impl DisposalTask {
                 return None;
             }
             DisposalAction::Ask(running) => return running.ask_server(),
-            DisposalAction::Discard { mut session, cancel: wanted } => {
+            DisposalAction::Discard { mut session, cancel: is_wanted } => {
                 // The answer may have come while the task was queued; and a cancel takes a connection more, for which a
                 // pooler may have no place.
-                if wanted && server_work(&mut *session) != ServerWork::Answered {
+                if is_wanted && server_work(&mut *session) != ServerWork::Answered {
                     cancel(session.canceller());
                 }
                 session

@@ -38,7 +38,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(30);
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// What gives a target more sessions.
-pub(super) const RAISE: &str =
+pub(super) const RAISE_MAX_CONNECTIONS: &str =
     "raise max_connections (of a database that was discovered also discover.max_connections)";
 
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
@@ -323,7 +323,7 @@ impl Pool {
         let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
             self.refuse_when_wedged(&slots)?;
             let message = format!("all {} sessions of the target are busy", slots.pool.max_size());
-            return Err(Error::new(Reason::Timeout, message).with_hint(RAISE));
+            return Err(Error::new(Reason::Timeout, message).with_hint(RAISE_MAX_CONNECTIONS));
         };
         // After a change of the limits meanwhile, sessions are in others.
         let now = self.slots();
@@ -502,7 +502,7 @@ impl Lease {
             self.origin.pool.refuse_when_wedged(&slots)?;
             if by.passed() {
                 let message = format!("all {most} sessions of the target are busy, or end in the server");
-                return Err(Error::new(Reason::Timeout, message).with_hint(RAISE));
+                return Err(Error::new(Reason::Timeout, message).with_hint(RAISE_MAX_CONNECTIONS));
             }
             shared.freed.wait_for(&mut shared.counts.lock(), RESERVE_POLL.min(by.left()));
         }

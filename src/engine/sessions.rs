@@ -312,7 +312,7 @@ impl TargetSessions {
         } else if open < most && self.is_server_full() {
             busy(format!("all {open} sessions that the server allows the target are"), "raise its limit")
         } else {
-            busy(format!("all {most} sessions of the target were"), pool::RAISE)
+            busy(format!("all {most} sessions of the target were"), pool::RAISE_MAX_CONNECTIONS)
         };
         let text = format!("waited {how_long} in line: {}", cause.message());
         cause.with_message(text)

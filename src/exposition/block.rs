@@ -37,7 +37,7 @@ impl Block {
         Block { family, lines: Vec::new(), series: 0, timestamps: Vec::new() }
     }
 
-    /// Appends one sample of the family's own name, with `own` in the gap of `labels`. The caller makes sure that series
+    /// Appends one sample of the family's own name, with `type_label` in the gap of `labels`. The caller makes sure that series
     /// differ.
     pub fn line(&mut self, labels: &LabelBytes, type_label: &[u8], value: f64) {
         write_series(&self.family, "", labels, type_label, &mut self.lines);
@@ -246,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_the_types_own_stands_in_the_gap() {
+    fn the_label_that_the_type_adds_stands_in_the_gap() {
         let mut both = labels(&[("a", "1")]);
         line::label("z", "2", both.bytes_mut());
         let mut builder = BlockBuilder::with_capacity(family("x"), BlockSize::default());
-        builder.add("", &both, br#",m="own""#, 0.0);
-        assert_eq!(text(&builder.finish().unwrap().lines), "x{a=\"1\",m=\"own\",z=\"2\"} 0\n");
+        builder.add("", &both, br#",m="x""#, 0.0);
+        assert_eq!(text(&builder.finish().unwrap().lines), "x{a=\"1\",m=\"x\",z=\"2\"} 0\n");
     }
 
     #[test]

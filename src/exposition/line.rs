@@ -83,7 +83,7 @@ pub fn open_label(name: &str, out: &mut Vec<u8>) {
 /// The labels that all samples of one row share, as they stand on a line, each with a comma before it.
 ///
 /// Label names are in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where the
-/// metric type's own label (the `value_label`, `le`) goes.
+/// label that the metric type adds (the `value_label`, `le`) goes.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct LabelBytes {
     bytes: Vec<u8>,
@@ -124,17 +124,17 @@ impl LabelBytes {
         &mut self.bytes
     }
 
-    /// The type's own label goes where the labels end now.
+    /// The label that the type adds goes where the labels end now.
     pub fn mark_gap(&mut self) {
         self.gap = self.bytes.len();
     }
 
-    /// What is before the type's own label, and what after it.
+    /// What is before the label that the type adds, and what after it.
     pub fn around_gap(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at_checked(self.gap).unwrap_or((&self.bytes, &[]))
     }
 
-    /// All labels without the type's own: equal for equal label sets of one metric.
+    /// All labels without the one that the type adds: equal for equal label sets of one metric.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }

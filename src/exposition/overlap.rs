@@ -72,7 +72,7 @@ fn type_label(family: &Family) -> Option<&str> {
     }
 }
 
-/// The labels of `name{labels}` without the one called `own`.
+/// The labels of `name{labels}` without the one called `type_label`.
 fn label_set(series: &[u8], type_label: &str) -> Vec<u8> {
     let labels = series.iter().position(|byte| *byte == b'{').and_then(|open| series.get(open + 1..));
     let mut rest = labels.unwrap_or_default();

@@ -239,7 +239,7 @@ fn read_labels(keys: &mut Keys<'_>) -> Vec<GivenLabel> {
     labels
 }
 
-/// The labels with the type's own, each once.
+/// The labels with the one that the type adds, each once.
 fn all_labels(keys: &Keys<'_>, mut given: Vec<GivenLabel>, type_label: Option<&LabelName>) -> Labels {
     let key = if keys.has("value_label") { "value_label" } else { "labels" };
     given.extend(type_label.map(|label| (key, label.clone(), LabelSource::Type)));

@@ -21,7 +21,7 @@ pub enum LabelSource {
     Column(ColumnText),
     /// Always this text.
     Fixed(String),
-    /// The metric type itself, sample by sample (`le`, a `value_label`).
+    /// The metric type, sample by sample (`le`, a `value_label`).
     Type,
 }
 

@@ -173,7 +173,7 @@ impl Samples<'_> {
 /// The samples of one metric in one family that wait to be added up (`duplicates: sum`), in the order first seen.
 #[derive(Debug, Default)]
 pub struct Sums {
-    /// By suffix and labels, the type's own label among them.
+    /// By suffix and labels, the one that the type adds among them.
     all: IndexMap<(&'static str, LabelBytes), f64, RandomState>,
     /// The series at hand; kept for its memory.
     series: (&'static str, LabelBytes),

@@ -288,13 +288,13 @@ pub struct BoundValues<'r> {
 struct BoundValue {
     /// `None` for the constant.
     column: Option<BoundColumn>,
-    /// The type's own label, as bytes.
+    /// The label that the type adds, as bytes.
     type_label: Vec<u8>,
 }
 
 impl BoundValues<'_> {
-    /// Hands each value of `row` to `take`, with the type's own label as bytes. NULL and invalid values that the
-    /// configuration says to skip are counted and left out.
+    /// Hands each value of `row` to `take`, with the label that the type adds as bytes. NULL and invalid values
+    /// that the configuration says to skip are counted and left out.
     ///
     /// # Errors
     /// `type`, `value`, `protocol`, and what `take` fails with.
@@ -317,7 +317,7 @@ impl BoundValues<'_> {
         Ok(())
     }
 
-    /// The type's own label of each value, as bytes.
+    /// The label that the type adds to each value, as bytes.
     pub fn type_labels(&self) -> impl Iterator<Item = &[u8]> {
         self.all.iter().map(|value| value.type_label.as_slice())
     }

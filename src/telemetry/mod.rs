@@ -30,9 +30,9 @@ pub struct TargetLabels<'a> {
 }
 
 impl<'a> TargetLabels<'a> {
-    fn with(self, own: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    fn with(self, others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        std::iter::once(("target", self.name)).chain(own.iter().copied()).chain(labels).collect()
+        std::iter::once(("target", self.name)).chain(others.iter().copied()).chain(labels).collect()
     }
 }
 
@@ -179,15 +179,16 @@ impl Telemetry {
 
     /// A run of a query failed.
     pub fn failed(&self, subject: QueryLabels<'_>, reason: Reason) {
-        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.as_str())];
-        self.query_errors.add(&subject.target.with(&own), 1);
+        let labels =
+            [("query", subject.query), ("collector", subject.collector), ("reason", reason.as_str())];
+        self.query_errors.add(&subject.target.with(&labels), 1);
     }
 
     /// A good run left `count` values out: `null`, `invalid`, `duplicate`.
     pub fn skipped(&self, subject: QueryLabels<'_>, reason: &str, count: u64) {
-        let own = [("query", subject.query), ("reason", reason)];
         if count > 0 {
-            self.values_skipped.add(&subject.target.with(&own), count);
+            let labels = [("query", subject.query), ("reason", reason)];
+            self.values_skipped.add(&subject.target.with(&labels), count);
         }
     }
 
@@ -268,7 +269,7 @@ impl Telemetry {
         ];
         for rows in of_targets {
             rows.retain(|labels| {
-                let own = |name: &str| {
+                let value_of = |name: &str| {
                     labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
                 };
                 let theirs = |name: &str| !OWN_LABELS.contains(&name);
@@ -277,9 +278,9 @@ impl Telemetry {
                     .filter(|(name, _)| theirs(name))
                     .filter_map(|(name, value)| Some((LabelName::new(name).ok()?, value.clone())))
                     .collect();
-                let target = TargetLabels { name: own("target").unwrap_or_default(), labels: &labels };
+                let target = TargetLabels { name: value_of("target").unwrap_or_default(), labels: &labels };
                 let (query, collector) =
-                    (own("query").unwrap_or_default(), own("collector").unwrap_or_default());
+                    (value_of("query").unwrap_or_default(), value_of("collector").unwrap_or_default());
                 exist(&QueryLabels { target, query, collector })
             });
         }

@@ -112,9 +112,9 @@ fn an_error_in_a_group_is_its_own_query_s() {
     assert!(sessions <= 3, "{sessions} sessions: one is lost at each scrape");
 }
 
-/// The markers of a group are rows of one portal, and each still limits time and writes.
+/// The guard statements of a group are rows of one portal, and each still limits time and writes.
 #[test]
-fn every_query_of_a_group_is_limited_though_the_markers_share_a_portal() {
+fn every_query_of_a_group_is_limited_though_the_guard_statements_share_a_portal() {
     let portals = "SELECT count(*) AS value FROM pg_cursors WHERE name = 'sqlexp_guard_rows'";
     let timeout = "SELECT setting::int AS value FROM pg_settings WHERE name = 'statement_timeout'";
     let writes =

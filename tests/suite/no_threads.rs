@@ -40,7 +40,8 @@ fn ends(exporter: Exporter, within: Duration) -> String {
     log
 }
 
-/// An exporter, and a client that waits for a page with a query that does not end, which has run for half a second of processor time.
+/// An exporter, and a client that waits for a page with a query that does not end, which has run for half a second of
+/// processor time.
 fn asked_for_an_endless_page() -> (Exporter, TcpStream) {
     let endless =
         format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);

@@ -84,8 +84,8 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// A port for a server that reuses addresses, as most do, or where nobody listens. Until the test binary ends, the system gives it to no
-/// other process and no outgoing connection: a socket has it that does not listen.
+/// A port for a server that reuses addresses, as most do, or where nobody listens. Until the test binary ends, the system gives
+/// it to no other process and no outgoing connection: a socket has it that does not listen.
 pub(crate) fn free_port() -> u16 {
     static HELD: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -109,8 +109,8 @@ pub(crate) fn bound(claim: Duration) -> Duration {
 /// A machine on which a thread wakes up later than this is busy.
 const LATE: Duration = Duration::from_millis(5);
 
-/// Runs a check that a busy machine can fail, as where a server's limit must come before the exporter's own. A failure counts where the
-/// machine was not busy meanwhile, and the fifth one counts anyway.
+/// Runs a check that a busy machine can fail, as where a server's limit must come before the exporter's own. A failure counts
+/// where the machine was not busy meanwhile, and the fifth one counts anyway.
 pub(crate) fn retried_if_busy(check: impl Fn()) {
     for _ in 1..5 {
         let clock = WakeUpClock::start();

@@ -205,8 +205,8 @@ fn a_second_signal_ends_at_once() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-/// The kernel gives a signal to any thread. Here that is one with the lowest priority: the main thread hears of the signal, and acts,
-/// while the handler still runs.
+/// The kernel gives a signal to any thread. Here that is one with the lowest priority: the main thread hears of the signal, and
+/// acts, while the handler still runs.
 #[test]
 fn one_signal_does_not_count_twice() {
     for _ in 0..10 {

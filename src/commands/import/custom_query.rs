@@ -9,15 +9,15 @@ use crate::yaml::document::{MapEntry, Node, NodeValue};
 pub(super) struct QueryColumn<'s> {
     /// Its name in the result.
     pub(super) name: String,
-    /// Its name as a label, or behind that of the query.
+    /// Its name as a label, or after that of the query in the name of a metric.
     pub(super) exported: String,
-    /// `GAUGE`
+    /// `LABEL`, `GAUGE` and so on.
     pub(super) usage: String,
     pub(super) section: Section<'s>,
 }
 
 impl QueryColumn<'_> {
-    /// False, reported, where the statement does not return a column of these names: there it makes no metric, here the query
+    /// False, reported, where the statement does not return all columns of these names: there it makes no metric, here the query
     /// would fail.
     pub(super) fn is_in(&self, returned: Option<&[String]>, mut names: impl Iterator<Item = String>) -> bool {
         let Some(returned) = returned.filter(|_| self.usage != "DISCARD") else { return true };
@@ -49,7 +49,7 @@ pub(super) fn columns<'s>(query: &Section<'s>) -> Vec<(&'s str, Section<'s>)> {
     query.sections("metrics").iter().flat_map(Section::named).collect()
 }
 
-/// Those of a usage.
+/// Those columns that have a usage.
 pub(super) fn with_usage<'c, 's>(
     columns: &'c [QueryColumn<'s>],
     usage: &'static str,

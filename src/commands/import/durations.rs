@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SpanRelativeTo;
+use jiff::civil::date;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::deadline::parse_duration;
@@ -14,7 +14,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     let span = SpanParser::new().parse_span(text).ok()?;
-    let duration = Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()?;
+    // A month has 31 days then, and a year 365.
+    let duration = Duration::try_from(span.to_duration(date(2025, 1, 1)).ok()?).ok()?;
     parse_duration(&format!("{:.3}", duration.as_secs_f64())).ok()
 }
 
@@ -40,6 +41,7 @@ mod tests {
             ("2000µs", "2ms"),
             ("1d", "24h"),
             ("2w", "336h"),
+            ("1y", "8760h"),
             ("300s", "5m"),
             ("0", "0s"),
             ("0s", "0s"),
@@ -58,6 +60,7 @@ mod tests {
             ("1h 30m", 5_400_000),
             ("500ms", 500),
             ("2days", 172_800_000),
+            ("1month", 2_678_400_000),
             ("0", 0),
             ("1min", 60_000),
         ];

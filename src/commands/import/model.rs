@@ -57,7 +57,7 @@ impl From<String> for Value {
 pub(super) struct Entry {
     /// Lines of comments above it, without `#`.
     pub(super) comments: Vec<String>,
-    /// Comments behind keys of the source: they stay there where the entry has a key of that name.
+    /// Comments behind keys of the source, by key: they stay there where the entry has a key of that name.
     pub(super) behind: Vec<(String, String)>,
     /// Where it comes from: a fault of the result is reported there.
     pub(super) origin: Option<SourcePosition>,
@@ -98,7 +98,7 @@ impl Entry {
         self.set_if(key, Some(value).filter(|_| !is_empty));
     }
 
-    /// The comments above it: its own, and those behind keys that it has not.
+    /// The comments above it: its own, and those behind keys that it does not have.
     pub(super) fn comments_above(&self) -> Vec<String> {
         let lost = self.behind.iter().filter(|(key, _)| self.get(key).is_none());
         self.comments.iter().cloned().chain(lost.map(|(key, comment)| format!("{key}: {comment}"))).collect()
@@ -107,10 +107,11 @@ impl Entry {
     /// About how many bytes it is where it is written.
     pub(super) fn bytes(&self) -> usize {
         let keys = self.keys.iter().map(|(key, value)| key.len() + value.bytes() + 4);
-        keys.chain(self.comments.iter().map(String::len)).sum()
+        let comments = self.comments.iter().chain(self.behind.iter().map(|(_, comment)| comment));
+        keys.chain(comments.map(String::len)).sum()
     }
 
-    /// Takes its comments out.
+    /// Removes its comments.
     pub(super) fn clear_comments(&mut self) {
         self.comments.clear();
         self.behind.clear();

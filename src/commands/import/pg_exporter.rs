@@ -278,7 +278,9 @@ impl<'s> Branch<'s> {
         }
         let prefix =
             section.text("name").filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.to_owned());
-        let mut columns = self.columns();
+        let columns = columns(section).into_iter();
+        let mut columns: Vec<QueryColumn<'_>> =
+            columns.filter_map(|(name, section)| column(name, section)).collect();
         section.dead_keys();
         let negative = negative_columns(&sql);
         let returned = column_names(&sql);
@@ -407,12 +409,9 @@ impl<'s> Branch<'s> {
         }
         needs
     }
-
-    fn columns(&self) -> Vec<QueryColumn<'s>> {
-        columns(&self.section).into_iter().filter_map(|(name, section)| column(name, section)).collect()
-    }
 }
 
+/// A column that a branch lists; `None`, reported, for a usage that there is not.
 fn column<'s>(name: &str, section: Section<'s>) -> Option<QueryColumn<'s>> {
     let usage = section.text("usage").unwrap_or_default().trim().to_ascii_uppercase();
     if !["DISCARD", "LABEL", "GAUGE", "COUNTER", "HISTOGRAM"].contains(&usage.as_str()) {

@@ -16,12 +16,12 @@ const LONGEST_SHOWN: usize = 80;
 /// tables to ask about.
 pub(super) fn query(
     target: &NewTarget,
-    database: &TargetConfig,
+    config: &TargetConfig,
     profile: &ServerProfile,
     among_several: bool,
     names: &mut MetricNames,
 ) -> Option<String> {
-    let tables = database.endpoint.as_ref()?.user_tables()?;
+    let tables = config.endpoint.as_ref()?.user_tables()?;
     let (statement, subject, about) = match &profile.largest_table {
         Some(table) => {
             let shown = shown(table);

@@ -61,11 +61,11 @@ impl Contents<'_> {
     pub(super) fn text(&self) -> String {
         let mut out = self.header();
         out.push_str("\ndatabases:\n");
-        for (index, (target, database, profile)) in self.targets.iter().enumerate() {
+        for (index, (target, config, profile)) in self.targets.iter().enumerate() {
             if index > 0 {
                 out.push('\n');
             }
-            target.write(&about_target(database, profile), &mut out);
+            target.write(&about_target(config, profile), &mut out);
         }
         self.include(&mut out);
         self.queries(&mut out);
@@ -136,8 +136,8 @@ impl Contents<'_> {
         let examples: Vec<String> = self
             .targets
             .iter()
-            .filter_map(|(target, database, profile)| {
-                example::query(target, database, profile, among_several, &mut names)
+            .filter_map(|(target, config, profile)| {
+                example::query(target, config, profile, among_several, &mut names)
             })
             .collect();
         if examples.is_empty() {
@@ -173,7 +173,7 @@ fn better<'f>(one: &'f Fit, other: &'f Fit) -> &'f Fit {
 }
 
 /// What the server is and how the session got there.
-fn about_target(database: &TargetConfig, profile: &ServerProfile) -> String {
+fn about_target(config: &TargetConfig, profile: &ServerProfile) -> String {
     let Some(server) = &profile.server else {
         return "  # Nobody connected (--offline): packs find out at each scrape what fits the server.\n"
             .to_owned();
@@ -181,7 +181,7 @@ fn about_target(database: &TargetConfig, profile: &ServerProfile) -> String {
     let facts = &server.facts;
     let name = server_name(&facts.flavor, &facts.version);
     let mut parts = vec![name];
-    if !facts.role.is_empty() && database.driver != "sqlite" {
+    if !facts.role.is_empty() && config.driver != "sqlite" {
         parts.push(facts.role.clone());
     }
     if facts.tls != TlsState::Local {

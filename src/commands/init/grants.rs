@@ -107,8 +107,8 @@ impl Script {
         statements.for_each(|line| commented(&line.replace(&of_one, &of_all), out));
         // In the order of the targets, each once.
         let mut known = BTreeSet::new();
-        for (_, database, profile) in targets.iter().filter(|(target, ..)| target.is_known) {
-            if let Some(grant) = grant(database, profile, role)
+        for (_, config, profile) in targets.iter().filter(|(target, ..)| target.is_known) {
+            if let Some(grant) = grant(config, profile, role)
                 && known.insert(grant.clone())
             {
                 commented(&grant, out);
@@ -137,21 +137,21 @@ impl Script {
 /// Those that the server with the most targets has to allow.
 fn sessions(targets: &[(&NewTarget, &TargetConfig, &ServerProfile)]) -> u32 {
     let mut servers: HashMap<String, u32> = HashMap::new();
-    for (_, database, _) in targets {
-        let server = database.login().map(ConnectionConfig::server).unwrap_or_default();
+    for (_, config, _) in targets {
+        let server = config.login().map(ConnectionConfig::server).unwrap_or_default();
         let sessions = servers.entry(server).or_default();
-        *sessions += database.max_connections + CANCELS;
+        *sessions += config.max_connections + CANCELS;
     }
     servers.into_values().max().unwrap_or(ONE_TARGET)
 }
 
 /// What the example needs, in the database of the target.
-fn grant(database: &TargetConfig, profile: &ServerProfile, role: &str) -> Option<String> {
+fn grant(config: &TargetConfig, profile: &ServerProfile, role: &str) -> Option<String> {
     let of_table = || profile.largest_table.as_ref().map(|table| table.schema.clone());
-    let name = database.login()?.database.clone().or_else(of_table)?;
+    let name = config.login()?.database.clone().or_else(of_table)?;
     // A name with the end of a line would leave the comment.
     let is_plain = !name.contains(is_unsafe) && name.len() <= bounded_text::MAX_NAME_BYTES;
-    database.endpoint.as_ref()?.user_tables()?.grant(&name, role).filter(|_| is_plain)
+    config.endpoint.as_ref()?.user_tables()?.grant(&name, role).filter(|_| is_plain)
 }
 
 #[cfg(test)]

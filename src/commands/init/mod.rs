@@ -97,7 +97,7 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
         .iter()
         .zip(&config.targets)
         .zip(&profiles)
-        .map(|((target, database), profile)| (target, &**database, profile))
+        .map(|((target, config), profile)| (target, &**config, profile))
         .collect();
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let text = Contents { targets: &known, draft: &config, date }.text();

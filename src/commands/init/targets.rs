@@ -131,10 +131,10 @@ fn target(
         let hint = "write @ and ? in a password or in a parameter as %40 and %3F";
         return Err(error.with_hint(hint).into());
     }
-    let (TypedTarget { url, password }, database) = checked(typed, variables)?;
-    let Some(endpoint) = &database.endpoint else {
+    let (TypedTarget { url, password }, config) = checked(typed, variables)?;
+    let Some(endpoint) = &config.endpoint else {
         let names: Vec<&str> = Drivers::built_in().names().collect();
-        let error = Error::config(format!("there is no driver {:?}", database.driver));
+        let error = Error::config(format!("there is no driver {:?}", config.driver));
         return Err(error.with_hint(format!("drivers: {}", names.join(", "))).into());
     };
     let named = name_of(&**endpoint);
@@ -144,7 +144,7 @@ fn target(
     let name = names::target(if is_known { &named } else { "" }, known);
     let is_unverified =
         !matches!(endpoint.tls_requirement(), TlsRequirement::Local | TlsRequirement::Identity);
-    let (driver, scheme) = (database.driver, url.split(':').next().unwrap_or_default().to_ascii_lowercase());
+    let (driver, scheme) = (config.driver, url.split(':').next().unwrap_or_default().to_ascii_lowercase());
     let FileAddress { url, password: taken } = match endpoint.connection_config() {
         Some(_) => {
             let secret = given_password(&**endpoint);
@@ -160,7 +160,7 @@ fn target(
     Ok(target)
 }
 
-/// What was typed, and the database that it is. A variable with a value that the URL breaks at, or takes for something else,
+/// What was typed, and the target that it makes. A variable with a value that the URL breaks at, or takes for something else,
 /// becomes a password beside it.
 fn checked(
     typed: TypedTarget,
@@ -168,8 +168,8 @@ fn checked(
 ) -> Result<(TypedTarget, Arc<TargetConfig>), CommandErrors> {
     // Relative paths are those of who types.
     let as_typed = one(&format!("{{url: {}}}", scalar(&typed.url)), variables);
-    let has_password = |database: &Arc<TargetConfig>| {
-        database.endpoint.as_deref().is_some_and(|endpoint| given_password(endpoint).is_some())
+    let has_password = |config: &Arc<TargetConfig>| {
+        config.endpoint.as_deref().is_some_and(|endpoint| given_password(endpoint).is_some())
     };
     let is_held = typed.password.is_some() || as_typed.as_ref().is_ok_and(has_password);
     let Some((url, inside)) = address::password_apart(&typed.url).filter(|_| !is_held) else {
@@ -177,9 +177,7 @@ fn checked(
     };
     let variable = variables.without_default(inside);
     match one(&format!("{{url: {}, password: \"{variable}\"}}", scalar(&url)), variables) {
-        Ok(database) => {
-            Ok((TypedTarget { url, password: Some(TypedPassword::Variable(variable)) }, database))
-        }
+        Ok(config) => Ok((TypedTarget { url, password: Some(TypedPassword::Variable(variable)) }, config)),
         Err(_) => Ok((typed, as_typed?)),
     }
 }
@@ -189,7 +187,7 @@ fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -
     let mut entry = String::new();
     target.write("", &mut entry);
     let config = load(Path::new(CURRENT), format!("databases:\n{entry}"), variables)?;
-    let written = config.targets.first().and_then(|database| database.endpoint.clone());
+    let written = config.targets.first().and_then(|target| target.endpoint.clone());
     let is_same = written.is_some_and(|written| {
         let is_same_password =
             given_password(typed).is_none_or(|typed| given_password(&*written) == Some(typed));

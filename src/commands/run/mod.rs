@@ -41,7 +41,7 @@ pub(super) fn serve(
 ) -> CommandResult {
     allocator::set();
     let early = start::EarlyReload::new()?;
-    let config = settings.examine(&process_environment, &Drivers::built_in());
+    let config = settings.load_or_invalid(&process_environment, &Drivers::built_in());
     let config = config.map_err(|InvalidConfig { faults, exporter, .. }| {
         let format = settings.log_format.or(exporter.map(|exporter| exporter.log_format));
         logging::start(LevelFilter::Error, format.unwrap_or_default());

@@ -41,18 +41,21 @@ pub(super) struct MySqlSession {
 
 impl MySqlSession {
     /// Logs in, runs `session_sql`, learns what the server is. Some proxies (ProxySQL) close the connection of a client that
-    /// sends a command before the one before it is answered. One connection may be lost by chance: after two in a row, it
-    /// tries with one command at a time, and stays with that if it works.
+    /// sends a command before the one before it is answered. One connection may be lost by chance: after two in a row, a third
+    /// one sends one command at a time, and so do all later sessions if that works.
     pub(super) fn open(server: &Arc<LoginServer>, by: Deadline) -> Result<Self> {
-        let known = server.one_by_one.load(Ordering::Relaxed);
-        let mut opened = Self::log_in(server, known, by);
-        for one_by_one in [false, true] {
-            let is_lost = matches!(&opened, Err(CallError::Broken(error)) if error.reason() == Reason::Lost);
-            if known || !is_lost {
-                break;
+        let is_lost = |opened: &Result<Self, CallError>| match opened {
+            Err(CallError::Broken(error)) => error.reason() == Reason::Lost,
+            _ => false,
+        };
+        let one_by_one = server.one_by_one.load(Ordering::Relaxed);
+        let mut opened = Self::log_in(server, one_by_one, by);
+        if !one_by_one && is_lost(&opened) {
+            opened = Self::log_in(server, false, by);
+            if is_lost(&opened) {
+                opened = Self::log_in(server, true, by);
+                server.one_by_one.store(opened.is_ok(), Ordering::Relaxed);
             }
-            opened = Self::log_in(server, one_by_one, by);
-            server.one_by_one.store(one_by_one && opened.is_ok(), Ordering::Relaxed);
         }
         opened.map_err(CallError::into_login_error)
     }

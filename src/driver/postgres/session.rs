@@ -97,8 +97,8 @@ impl PgSession {
         }
     }
 
-    /// Asks the first question: what the server is. The session then knows whether there is a pooler: where the mode is not known, there is none before a session that has the token
-    /// of its login.
+    /// Asks the first question: what the server is. The session then knows whether there is a pooler: where the mode is not
+    /// known, there is none before a session that has the token of its login.
     ///
     /// # Errors
     /// What the server says; `timeout`, `lost`.

@@ -1,7 +1,7 @@
 //! The lints: what is legal in a configuration and still probably wrong. They need no database.
 //!
 //! [`LINT_DETAILS`] is the table: why, a bad and a good example, and a check. `checks` has the checks. A new lint is an entry in
-//! `metric/lint_off`, a text in rules.txt, a line here and a function there.
+//! `metric/lint_off`, a text in details.txt, a line here and a function there.
 
 mod checks;
 mod units;
@@ -63,9 +63,9 @@ const CHECKS: [LintCheck; 15] = [
     WholeConfig(checks::hiding_comment),
 ];
 
-/// Those of all lints, by code, as in rules.txt, which has their texts.
+/// Those of all lints, by code, as in details.txt, which has their texts.
 pub static LINT_DETAILS: LazyLock<Vec<LintDetails>> = LazyLock::new(|| {
-    let texts = include_str!("rules.txt").split("## ").skip(1);
+    let texts = include_str!("details.txt").split("## ").skip(1);
     let details = |((lint, check), text): ((&'static Lint, LintCheck), &'static str)| {
         let (why, examples) = text.split_once("\n--- instead of\n").unwrap_or_default();
         let (bad, good) = examples.split_once("\n--- write\n").unwrap_or_default();
@@ -159,7 +159,7 @@ mod tests {
     fn every_lint_has_its_details_in_the_order_of_codes() {
         let codes = || LINTS.iter().map(|lint| lint.code);
         assert!(LINT_DETAILS.iter().map(|details| details.lint.code).eq(codes()));
-        let headings = include_str!("rules.txt").lines().filter_map(|line| line.strip_prefix("## "));
+        let headings = include_str!("details.txt").lines().filter_map(|line| line.strip_prefix("## "));
         assert!(headings.eq(codes()));
         for LintDetails { lint, why, bad, good, .. } in LINT_DETAILS.iter() {
             assert!(why.len() > 80 && !why.contains('\n'), "{}", lint.code);

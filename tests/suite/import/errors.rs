@@ -346,6 +346,13 @@ fn what_would_become_too_large_is_left_out() {
         ("postgres_exporter", format!("q:\n  query: SELECT 1\n  metrics:\n{labels}{values}")),
         ("postgres_exporter", format!("q:\n  query: {statement}\n  metrics:\n{histograms}")),
         (
+            "postgres_exporter",
+            format!(
+                "q:\n  query: SELECT 1\n  master: true  # {}\n  metrics:\n{histograms}",
+                "x".repeat(100_000)
+            ),
+        ),
+        (
             "pg_exporter",
             format!("q:\n  name: {}\n  query: SELECT 1\n  ttl: 1\n  metrics:\n{values}", "x".repeat(100_000)),
         ),

@@ -163,14 +163,15 @@ fn an_unknown_database_and_a_denied_one_are_told_apart() {
 fn the_servers_objections_have_reasons() {
     let mut session = session(&MariaDb::fresh("faults"));
     for (sql, state) in [
-        ("SELECT", "42000"),
-        ("SELECT nothing", "42S22"),
-        ("SELECT * FROM nothing", "42S02"),
-        ("SELECT ?", "42000"),
-        ("SHOW TABLES FROM nowhere", "42000"),
+        ("SELECT", Some("42000")),
+        ("SELECT nothing", Some("42S22")),
+        ("SELECT * FROM nothing", Some("42S02")),
+        // The exporter says it itself, with what to write.
+        ("SELECT ?", None),
+        ("SHOW TABLES FROM nowhere", Some("42000")),
     ] {
         let (sink, health) = run(&mut *session, sql, LONG);
-        assert_eq!((sink.reason(), sink.error().sqlstate()), (Reason::Sql, Some(state)), "{sql}");
+        assert_eq!((sink.reason(), sink.error().sqlstate()), (Reason::Sql, state), "{sql}");
         assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
     }
 }

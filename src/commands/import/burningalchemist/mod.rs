@@ -28,8 +28,8 @@ use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "burningalchemist", signs, convert };
 
-/// How many folders of a path are looked for without those above them.
-const MOST_FOLDERS: usize = 20;
+/// The most ends of a path that are tried.
+const MOST_ENDS: usize = 20;
 /// Lists of the dialect, and a key that their items have.
 const LISTS: [(&str, &str); 7] = [
     ("metrics", "metric_name"),
@@ -44,9 +44,9 @@ const LISTS: [(&str, &str); 7] = [
 fn signs(tree: &Node) -> Vec<String> {
     let mut signs = Vec::new();
     for (list, key) in LISTS {
-        // Metrics of OpenTelemetry's `sqlquery` have the name of their value beside theirs.
-        let is_one = |item: &Node| child(item, key).is_some() && child(item, "value_column").is_none();
-        if child(tree, list).map(items).unwrap_or_default().iter().any(is_one) {
+        // Metrics of OpenTelemetry's `sqlquery` also have a `value_column`.
+        let is_item = |item: &Node| child(item, key).is_some() && child(item, "value_column").is_none();
+        if child(tree, list).map(items).unwrap_or_default().iter().any(is_item) {
             signs.push(format!("items of `{list}` have a `{key}`"));
         }
     }
@@ -391,8 +391,8 @@ fn named_files(input: &Input, given: &[Input], report: &Report) -> Vec<Input> {
     for (pattern, of_collectors) in patterns {
         let base = Path::new(&pattern).file_name().map(|name| name.to_string_lossy().into_owned());
         let base = base.unwrap_or_default();
-        // Of a path in a container, the end may be that of a folder here.
-        let ends = pattern.match_indices('/').filter_map(|(at, _)| pattern.get(at + 1..)).take(MOST_FOLDERS);
+        // Of a path in a container, `collectors/a.yml` may be here.
+        let ends = pattern.match_indices('/').filter_map(|(at, _)| pattern.get(at + 1..)).take(MOST_ENDS);
         let read = |pattern: &str| input.included(pattern).ok().filter(|found| !found.is_empty());
         let found = std::iter::once(&*pattern).chain(ends).find_map(read).unwrap_or_default();
         let is_plain = !pattern.contains(['*', '?', '[']);
