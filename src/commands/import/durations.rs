@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SpanRelativeTo;
+use jiff::civil::date;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::deadline::parse_duration;
@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     let span = SpanParser::new().parse_span(text).ok()?;
-    let duration = Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()?;
+    let duration = Duration::try_from(span.to_duration(date(1970, 1, 1)).ok()?).ok()?;
     parse_duration(&format!("{:.3}", duration.as_secs_f64())).ok()
 }
 
@@ -40,6 +40,7 @@ mod tests {
             ("2000µs", "2ms"),
             ("1d", "24h"),
             ("2w", "336h"),
+            ("1y", "8760h"),
             ("300s", "5m"),
             ("0", "0s"),
             ("0s", "0s"),
@@ -60,6 +61,7 @@ mod tests {
             ("2days", 172_800_000),
             ("0", 0),
             ("1min", 60_000),
+            ("1month", 2_678_400_000),
         ];
         for (text, millis) in cases {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
