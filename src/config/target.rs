@@ -3,6 +3,7 @@
 //! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`,
 //! `connect_timeout` among them, which only it needs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,13 +215,15 @@ fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
         redacted.set(key, place, false);
     }
     if let Some(login) = endpoint.and_then(Endpoint::connection_config) {
+        let socket = keys.file("socket");
         // A default that the entry or its URL replaces says nothing about the target.
         let is_used = |key: &str, text: &str| match key {
-            "host" | "socket" => {
+            "host" => {
                 let host = text.trim_matches(['[', ']']);
                 login.hosts.iter().any(|known| known.host == host)
-                    || login.socket.as_ref().is_some_and(|socket| socket.ends_with(text))
+                    || login.socket.as_deref() == Some(Path::new(host))
             }
+            "socket" => login.socket == socket,
             "port" => login.hosts.iter().any(|known| known.port.to_string() == text.trim()),
             "database" => login.database.as_deref() == Some(text),
             "username" => login.username.as_deref() == Some(text),

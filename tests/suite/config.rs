@@ -409,6 +409,13 @@ fn the_shown_entry_leaves_out_defaults_that_it_replaces() {
         shown("rest"),
         "driver: postgres\nusername: me\nhost: default.example\nport: 7000\ndatabase: defaults\n"
     );
+    let config = main_file(
+        "defaults: {database: {driver: mysql, socket: ./run/x.sock}}\n\
+         databases: {host: {host: db}, rest: {}}\nqueries: []\n",
+    );
+    let shown = |name| target(&config, name).redacted.yaml();
+    assert_eq!(shown("host"), "host: db\ndriver: mysql\n");
+    assert_eq!(shown("rest"), "driver: mysql\nsocket: ./run/x.sock\n");
 }
 
 /// A configuration with every section, cut and bent: each of these is an error or loads, and none panics.

@@ -29,7 +29,8 @@ fn a_network_that_fails(entry: &str, port: u16) {
     // Under living sessions, then under logins: a session that saw a timeout is gone.
     for mode in [Mode::Freeze, Mode::Swallow] {
         proxy.set(mode);
-        ward.suffers("1", &["timeout", "lost", "connect", "wedged"]);
+        // Longer than a login may take: one that goes on would end well in between.
+        ward.suffers("4", &["timeout", "lost", "connect", "wedged"]);
         proxy.set(Mode::Pass);
     }
     ward.recovers();

@@ -243,11 +243,18 @@ fn without_parameter(entry: &mut Entry, message: &str, report: &Report) -> bool 
         if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) }
     };
     let Some(fault) = fault_of(&format!("{place}?{query}")) else { return false };
-    let mut shorter = (0..pairs.len().min(MOST_PARAMETERS)).map(without);
+    let may_go = |index: &usize| pairs.get(*index).is_some_and(|pair| !is_kept(pair));
+    let mut shorter = (0..pairs.len().min(MOST_PARAMETERS)).filter(may_go).map(without);
     let Some(url) = shorter.find(|url| fault_of(url).as_ref() != Some(&fault)) else { return false };
     entry.set("url", Value::Expanded(url));
     report.left_out(entry.origin.clone(), message);
     true
+}
+
+/// Whether a parameter may ask for more security than there is without it, or has a value that is not known here.
+fn is_kept(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default().to_ascii_lowercase().replace(['-', '_'], "");
+    ["sslmode", "sslrootcert", "channelbinding"].contains(&&*name) || pair.contains("${")
 }
 
 /// Why an address does not load.

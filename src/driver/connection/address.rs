@@ -235,11 +235,13 @@ fn fields(keys: &mut Keys<'_>) -> Address {
         keys.fault("port", format!("0 is not {PORT}"));
     }
     if let Some(host) = keys.text("host") {
-        if keys.origin("socket").is_some() && keys.origin("socket") == keys.origin("host") {
-            keys.fault_with_hint("socket", "`socket` beside `host`", "one of them is enough");
-        }
+        let is_default = only_one(keys, &["host", "socket"]) == Some("socket");
         match host_alone(&host) {
-            Ok(host) => address.set_host(host, None),
+            Ok(_) if is_default => {}
+            Ok(host) => {
+                address.socket = None;
+                address.set_host(host, None);
+            }
             Err((message, hint)) => keys.fault_with_hint("host", message, hint),
         }
     }

@@ -254,6 +254,16 @@ fn own_keys_come_before_the_defaults() {
     let login = over("{password: own}", defaults);
     assert_eq!(given(&login), "own");
 
+    for (entry, defaults, hosts, socket) in [
+        ("{host: db}", "{socket: /run/x.sock}", vec![host("db", 5432)], None),
+        ("{host: /run/pg}", "{socket: /run/x.sock}", vec![], Some("/run/pg".into())),
+        ("{socket: /run/x.sock}", "{host: db}", vec![], Some("/run/x.sock".into())),
+        ("{socket: /run/x.sock}", "{host: /run/pg}", vec![], Some("/run/x.sock".into())),
+    ] {
+        let login = over(entry, defaults);
+        assert_eq!((login.hosts, login.socket), (hosts, socket), "{entry} over {defaults}");
+    }
+
     let login = over("{database: y}", "{url: 'postgres://u:p@db/x'}");
     assert_eq!(
         (login.database.as_deref(), given(&login).as_str(), login.hosts),

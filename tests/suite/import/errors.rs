@@ -279,6 +279,24 @@ fn a_parameter_of_another_client_costs_neither_the_target_nor_its_queries() {
     assert!(text.contains("name: orders"), "{text}");
 }
 
+/// Without it the result would connect with less security than the source asks for, and a value in a variable is not known here.
+#[test]
+fn a_parameter_that_may_ask_for_security_is_not_left_out() {
+    for parameter in
+        ["sslmode=${MODE}", "ssl-mode=verfy-full", "channel_binding=requir", "target_session_attrs=${ROLE}"]
+    {
+        let source = format!(
+            "databases: {{shop: {{dsn: 'postgresql://u@db.example/shop?{parameter}'}}}}\n\
+             metrics: {{orders: {{type: gauge, description: Orders.}}}}\n\
+             queries: {{orders: {{databases: [shop], metrics: [orders], sql: SELECT 1 AS orders}}}}\n"
+        );
+        let (code, text, errors) = run(&[("s.yaml", &source)], &["s.yaml"]);
+        assert_eq!(code, 1, "{errors}");
+        assert!(errors.contains("; a variable stands for the address"), "{parameter}: {errors}");
+        assert!(!text.contains("db.example") && text.contains("name: orders"), "{parameter}: {text}");
+    }
+}
+
 #[test]
 fn no_password_reaches_the_result_nor_what_is_said() {
     let hidden = "swordfish";
