@@ -270,7 +270,11 @@ impl Address {
     /// the password that a URL gives it.
     fn or(self, other: Address) -> Address {
         let has_place = !self.hosts.is_empty() || self.socket.is_some();
-        let (hosts, socket) = if has_place { (self.hosts, self.socket) } else { (other.hosts, other.socket) };
+        let (mut hosts, socket) =
+            if has_place { (self.hosts, self.socket) } else { (other.hosts, other.socket) };
+        if !has_place && self.port.is_some() {
+            hosts.iter_mut().for_each(|(_, port)| *port = None);
+        }
         let password = if self.username.is_some() { self.password } else { self.password.or(other.password) };
         Address {
             hosts,

@@ -259,6 +259,8 @@ fn own_keys_come_before_the_defaults() {
         ("{host: /run/pg}", "{socket: /run/x.sock}", vec![], Some("/run/pg".into())),
         ("{socket: /run/x.sock}", "{host: db}", vec![], Some("/run/x.sock".into())),
         ("{socket: /run/x.sock}", "{host: /run/pg}", vec![], Some("/run/x.sock".into())),
+        ("{port: 2}", "{url: 'postgres://a:1,b/x'}", vec![host("a", 2), host("b", 2)], None),
+        ("{url: 'postgres://a:1,b/x'}", "{port: 2}", vec![host("a", 1), host("b", 2)], None),
     ] {
         let login = over(entry, defaults);
         assert_eq!((login.hosts, login.socket), (hosts, socket), "{entry} over {defaults}");
