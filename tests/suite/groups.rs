@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::checker::{Page, Sample, checked};
 use crate::exporter::Exporter;
-use crate::process::{bound, retried_if_busy, wait_for};
+use crate::process::{bound, retried_if_busy};
 use crate::proxy::Proxy;
 use crate::servers::Postgres;
+use crate::turns::costs_at_most;
 
 /// A target behind a counting proxy.
 struct Wire<S> {
@@ -52,6 +53,13 @@ impl<S> Wire<S> {
         assert_eq!(failed, failing, "{}", self.exporter.log());
         page
     }
+
+    /// Of a page on which every query is good.
+    fn turns_of_a_page(&self) -> usize {
+        let before = self.proxy.turns();
+        self.good_but(&[]);
+        self.proxy.turns() - before
+    }
 }
 
 /// `count` quick queries `q0`, `q1` …; `other` replaces the SQL of some.
@@ -79,18 +87,9 @@ fn fifty_queries_are_eight_flushes_warm_and_one_each_cold() {
             wire.good_but(&[]);
         }
         if lanes.ends_with('1') {
-            wait_for_few_turns(&wire, 8);
+            costs_at_most(8, || wire.turns_of_a_page());
         }
     }
-}
-
-/// A page of so many turns. A query that was slow twice, on a busy machine, goes alone once.
-fn wait_for_few_turns<S>(wire: &Wire<S>, most: usize) {
-    wait_for(&format!("a page of {most} turns"), || {
-        let before = wire.proxy.turns();
-        wire.good_but(&[]);
-        (wire.proxy.turns() - before <= most).then_some(())
-    });
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::checker::{Page, checked};
 use crate::exporter::{Exporter, Setup};
-use crate::process::poll;
 use crate::proxy::{Mode, Proxy};
 use crate::servers::{MariaDb, Postgres};
 
@@ -112,10 +111,14 @@ fn fifty_queries_of_postgres_are_one_turn_each_at_first_and_three_later() {
     costs_at_most(5, || snapshot.turns());
 }
 
-/// A later page costs so many turns. On a busy machine it may need another session, which does not know all statements yet, and a
-/// query that was slow twice goes alone once.
-fn costs_at_most(most: usize, mut turns: impl FnMut() -> usize) {
-    poll(&format!("a page of {most} turns"), Duration::from_secs(60), || (turns() <= most).then_some(()));
+/// One of ten later pages costs so many turns. On a busy machine one may need another session, which does not know all statements yet,
+/// and a query that was slow twice goes alone once.
+pub(crate) fn costs_at_most(most: usize, mut turns: impl FnMut() -> usize) {
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|turns| *turns > most) {
+        assert!(seen.len() < 10, "{seen:?} turns for later pages, and none of {most}");
+        seen.push(turns());
+    }
 }
 
 /// No limit of ours includes the way: every query is on every page, and is known as the quick one that it is. A first page

@@ -2,9 +2,10 @@
 
 use mysql::prelude::Queryable;
 
-use super::{HANGING, Wire, hangs_alone, queries, wait_for_few_turns};
+use super::{HANGING, Wire, hangs_alone, queries};
 use crate::process::{retried_if_busy, wait_for};
 use crate::servers::MariaDb;
+use crate::turns::costs_at_most;
 
 fn wire(setup: &str, more: &str, queries: &str) -> Wire<MariaDb> {
     let server = MariaDb::fresh("groups");
@@ -37,7 +38,7 @@ fn fifty_queries_are_six_round_trips_warm_and_one_each_cold() {
         for _ in 0..5 {
             wire.good_but(&[]);
         }
-        wait_for_few_turns(&wire, 6);
+        costs_at_most(6, || wire.turns_of_a_page());
     }
 }
 
