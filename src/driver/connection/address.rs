@@ -276,6 +276,11 @@ impl Address {
             hosts.iter_mut().for_each(|(_, port)| *port = None);
         }
         let password = if self.username.is_some() { self.password } else { self.password.or(other.password) };
+        let mut inherited = other.params;
+        if has_place {
+            // It says where the other hosts are.
+            inherited.retain(|(name, _)| name != "hostaddr");
+        }
         Address {
             hosts,
             socket,
@@ -286,7 +291,7 @@ impl Address {
             tls_mode: self.tls_mode.or(other.tls_mode),
             tls: if self.tls_mode.is_some() || self.tls.ca.is_some() { self.tls } else { other.tls },
             connect_timeout: self.connect_timeout.or(other.connect_timeout),
-            params: if self.params.is_empty() { other.params } else { self.params },
+            params: if self.params.is_empty() { inherited } else { self.params },
         }
     }
 

@@ -266,6 +266,15 @@ fn own_keys_come_before_the_defaults() {
         assert_eq!((login.hosts, login.socket), (hosts, socket), "{entry} over {defaults}");
     }
 
+    let defaults = "{url: 'postgres://a/x?hostaddr=127.0.0.1&application_name=me'}";
+    let login = over("{host: db}", defaults);
+    assert_eq!(
+        login.params,
+        [("application_name".into(), "me".into())],
+        "its address is that of another host"
+    );
+    assert_eq!(over("{database: y}", defaults).params.len(), 2);
+
     let login = over("{database: y}", "{url: 'postgres://u:p@db/x'}");
     assert_eq!(
         (login.database.as_deref(), given(&login).as_str(), login.hosts),
