@@ -222,12 +222,26 @@ fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> 
     pem::certificates(&text).map_err(|error| unreadable(file, key, &error))
 }
 
+fn is_out_of_date(error: &rustls::Error) -> bool {
+    use CertificateError as Certificate;
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(
+            Certificate::Expired
+                | Certificate::ExpiredContext { .. }
+                | Certificate::NotValidYet
+                | Certificate::NotValidYetContext { .. }
+        )
+    )
+}
+
 /// Decides whether a server's certificate is accepted.
 #[derive(Debug)]
 struct CertificateVerifier {
     check: CertificateCheck,
     roots: RootCertStore,
-    /// The certificates of `ca`: one that the server shows itself needs no chain (a self-signed server).
+    /// The certificates of `ca`: one that the server shows itself needs no chain (a self-signed server), but is no better than
+    /// others once it has expired.
     trusted: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
@@ -279,15 +293,18 @@ impl CertificateVerifier {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        if !self.trusted.contains(end_entity) {
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                &self.roots,
-                intermediates,
-                now,
-                algorithms,
-            )?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let chain = verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        );
+        if let Err(error) = chain
+            && (is_out_of_date(&error) || !self.trusted.contains(end_entity))
+        {
+            return Err(error);
         }
         if self.check == CertificateCheck::ChainAndName {
             verify_server_name(&certificate, server_name)?;
@@ -468,9 +485,7 @@ pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "set tls.ca to the certificate of the authority that signed the server's"
         }
-        Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "renew the server's certificate, or check this machine's clock"
-        }
+        _ if is_out_of_date(error) => "renew the server's certificate, or check this machine's clock",
         Tls::AlertReceived(
             Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity,
         )

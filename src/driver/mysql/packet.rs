@@ -305,8 +305,10 @@ pub(super) struct ColumnDefinition {
     pub(super) character_set: u16,
     /// How many decimal places the server shows of a floating-point number, as of a `DOUBLE(10,2)`; `None`: as many as there are.
     pub(super) decimals: Option<u8>,
-    /// How many digits the server shows of a `ZEROFILL` number, and of a `YEAR`; 0 for others.
-    pub(super) zero_filled: usize,
+    /// How many digits a number is shown with, and how many bits a `BIT` has.
+    pub(super) width: u32,
+    /// It is a column of a table, and no expression. MariaDB also says so of a derived table.
+    pub(super) of_table: bool,
 }
 
 /// No number is shown with more digits.
@@ -319,9 +321,10 @@ impl ColumnDefinition {
     /// Reads a definition.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let mut buffer = ParseBuf(packet);
-        for _catalog_schema_table_and_original_table in 0..4 {
+        for _catalog_schema_and_table in 0..3 {
             buffer.checked_eat_lenenc_str()?;
         }
+        let of_table = !buffer.checked_eat_lenenc_str()?.is_empty();
         let name = text(buffer.checked_eat_lenenc_str()?, MAX_COLUMN_NAME_BYTES);
         let _original_name = buffer.checked_eat_lenenc_str()?;
         let mut buffer = ParseBuf(buffer.checked_eat_lenenc_str()?);
@@ -330,8 +333,7 @@ impl ColumnDefinition {
         let column_type = ColumnType::try_from(buffer.checked_eat_u8()?).ok()?;
         let flags = ColumnFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
         let decimals = Some(buffer.checked_eat_u8()?).filter(|decimals| *decimals < DECIMALS_NOT_FIXED);
-        let zero_filled = if flags.contains(ColumnFlags::ZEROFILL_FLAG) { width as usize } else { 0 };
-        Some(ColumnDefinition { name, column_type, flags, character_set, decimals, zero_filled })
+        Some(ColumnDefinition { name, column_type, flags, character_set, decimals, width, of_table })
     }
 }
 
@@ -443,7 +445,15 @@ mod tests {
 
     fn column(column_type: ColumnType, flags: ColumnFlags) -> ColumnDefinition {
         let name = "c".to_owned();
-        ColumnDefinition { name, column_type, flags, character_set: 63, decimals: None, zero_filled: 0 }
+        ColumnDefinition {
+            name,
+            column_type,
+            flags,
+            character_set: 63,
+            decimals: None,
+            width: 0,
+            of_table: false,
+        }
     }
 
     /// Every function of this file on every beginning of a packet: none panics.

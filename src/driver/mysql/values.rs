@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use mysql_common::constants::{ColumnFlags, ColumnType};
 
-use crate::driver::advice::find;
+use crate::driver::advice::{find, written};
 use crate::driver::{Column, ColumnContent, Row, value_too_long};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
@@ -34,8 +34,10 @@ enum MySqlValueKind {
     /// With the decimal places that the server shows.
     Double(Option<u8>),
     Float,
-    /// Up to 64 bits, most significant byte first.
-    Bits,
+    /// So many bits, most significant byte first.
+    Bits(u32),
+    /// The same, or the number in decimal digits: what servers make of a `BIT` in `COALESCE`, and MariaDB in `MAX` and `IF`.
+    BitsOrDigits(u32),
     Date,
     /// A date and time of day as somebody wrote it.
     DateTime,
@@ -52,7 +54,11 @@ impl MySqlValueKind {
     fn of(column: &ColumnDefinition) -> Self {
         use ColumnType as T;
         match column.column_type {
-            T::MYSQL_TYPE_BIT => MySqlValueKind::Bits,
+            // MariaDB says of each expression that it is binary.
+            T::MYSQL_TYPE_BIT if column.of_table && !column.flags.contains(ColumnFlags::BINARY_FLAG) => {
+                MySqlValueKind::Bits(column.width)
+            }
+            T::MYSQL_TYPE_BIT => MySqlValueKind::BitsOrDigits(column.width),
             T::MYSQL_TYPE_DATE => MySqlValueKind::Date,
             T::MYSQL_TYPE_DATETIME => MySqlValueKind::DateTime,
             T::MYSQL_TYPE_TIMESTAMP => MySqlValueKind::Timestamp,
@@ -62,8 +68,8 @@ impl MySqlValueKind {
             T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => MySqlValueKind::Decimal,
             T::MYSQL_TYPE_FLOAT => MySqlValueKind::Float,
             T::MYSQL_TYPE_DOUBLE => MySqlValueKind::Double(column.decimals),
-            other if other.is_numeric_type() && column.zero_filled > 0 => {
-                MySqlValueKind::ZeroFilled(column.zero_filled)
+            other if other.is_numeric_type() && column.flags.contains(ColumnFlags::ZEROFILL_FLAG) => {
+                MySqlValueKind::ZeroFilled(column.width as usize)
             }
             other if other.is_numeric_type() => {
                 MySqlValueKind::Integer { unsigned: column.flags.contains(ColumnFlags::UNSIGNED_FLAG) }
@@ -217,9 +223,20 @@ impl Row for ResultRow<'_> {
             return Ok(if is_date { Cell::NoDate(text) } else { Cell::Number(text) });
         }
         self.value(column).ok_or_else(|| {
-            let message =
-                format!("the server sent a value that the type of column {} cannot hold", column + 1);
-            Error::new(Reason::Protocol, message)
+            match (self.columns.kinds.get(column), self.columns.columns.get(column)) {
+                (Some(MySqlValueKind::BitsOrDigits(_)), Some(Column { name, quote, .. })) => {
+                    let message = format!(
+                        "column `{name}` (BIT): its number cannot be told from what the server sends"
+                    );
+                    Error::new(Reason::Type, message)
+                        .with_hint(format!("write `{}` in the SELECT", written("{} + 0", name, *quote)))
+                }
+                _ => {
+                    let message =
+                        format!("the server sent a value that the type of column {} cannot hold", column + 1);
+                    Error::new(Reason::Protocol, message)
+                }
+            }
         })
     }
 }
@@ -232,9 +249,14 @@ fn cell<'v>(
     zone: &SessionZone,
 ) -> Option<Cell<'v>> {
     match (kind, format) {
-        (MySqlValueKind::Bits, _) if bytes.len() > 8 => None,
-        (MySqlValueKind::Bits, _) => {
-            Some(Cell::UInt(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))))
+        (MySqlValueKind::Bits(width), _) => bits(bytes, width).map(Cell::UInt),
+        (MySqlValueKind::BitsOrDigits(width), _) => {
+            let digits = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+            // Of both nobody can tell which it is.
+            match (bits(bytes, width), digits) {
+                (Some(number), None) | (None, Some(number)) => Some(Cell::UInt(number)),
+                _ => None,
+            }
         }
         (
             MySqlValueKind::Decimal | MySqlValueKind::Text | MySqlValueKind::Bytes | MySqlValueKind::Json,
@@ -254,6 +276,13 @@ fn cell<'v>(
             DateParts::read(bytes, format)?.cell(kind, zone)
         }
     }
+}
+
+/// The number in the bytes of so many bits.
+fn bits(bytes: &[u8], width: u32) -> Option<u64> {
+    let number = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let has_length = width <= 64 && bytes.len() == width.div_ceil(8) as usize;
+    (has_length && (width == 64 || number >> width == 0)).then_some(number)
 }
 
 /// A little-endian integer of any width; unsigned only where it must be.
@@ -288,8 +317,11 @@ fn from_text<'v>(bytes: &'v [u8], kind: MySqlValueKind, zone: &SessionZone) -> C
         return Cell::Bytes(bytes);
     };
     let read = match kind {
-        MySqlValueKind::Decimal | MySqlValueKind::ZeroFilled(_) => None,
-        MySqlValueKind::Text | MySqlValueKind::Bytes | MySqlValueKind::Bits => Some(Cell::Text(text)),
+        MySqlValueKind::Decimal
+        | MySqlValueKind::ZeroFilled(_)
+        | MySqlValueKind::Bits(_)
+        | MySqlValueKind::BitsOrDigits(_) => None,
+        MySqlValueKind::Text | MySqlValueKind::Bytes => Some(Cell::Text(text)),
         MySqlValueKind::Json => Some(Cell::Other(text)),
         MySqlValueKind::Integer { .. } => {
             text.parse().map(Cell::Int).or_else(|_| text.parse().map(Cell::UInt)).ok()
@@ -566,9 +598,27 @@ mod tests {
     #[test]
     fn bits_are_a_number_and_text_that_is_none_stays_bytes() {
         let text = |bytes, kind| in_zone(bytes, kind, RowFormat::Text);
-        assert_eq!(text(&[0xff; 8], MySqlValueKind::Bits), Some(Cell::UInt(u64::MAX)));
-        assert_eq!(text(b"\x01\x02", MySqlValueKind::Bits), Some(Cell::UInt(258)));
-        assert_eq!(text(&[0; 9], MySqlValueKind::Bits), None, "a protocol error");
+        assert_eq!(text(&[0xff; 8], MySqlValueKind::Bits(64)), Some(Cell::UInt(u64::MAX)));
+        assert_eq!(text(b"\x01\x02", MySqlValueKind::Bits(16)), Some(Cell::UInt(258)));
+        assert_eq!(text(b"7", MySqlValueKind::Bits(8)), Some(Cell::UInt(55)));
+        assert_eq!(text(&[0; 9], MySqlValueKind::Bits(64)), None, "a protocol error");
+        for (bytes, width, expected) in [
+            (&b"\x01"[..], 1, Some(1)),
+            (b"1", 1, Some(1)),
+            (b"31", 5, Some(31)),
+            (&[0x80], 8, Some(128)),
+            (b"128", 8, Some(128)),
+            (b"18446744073709551615", 64, Some(u64::MAX)),
+            // 7 or 55; and 200 that was read as Latin-1 and sent as UTF-8.
+            (b"7", 8, None),
+            ("\u{c8}".as_bytes(), 8, None),
+        ] {
+            assert_eq!(
+                text(bytes, MySqlValueKind::BitsOrDigits(width)),
+                expected.map(Cell::UInt),
+                "{bytes:?}"
+            );
+        }
         assert_eq!(text(b"a\xff", MySqlValueKind::Text), Some(Cell::Bytes(b"a\xff")));
         assert_eq!(text("é".as_bytes(), MySqlValueKind::Text), Some(Cell::Text("é")));
     }

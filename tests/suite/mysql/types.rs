@@ -23,6 +23,28 @@ fn a_column_has_the_decimal_places_that_the_server_shows() {
     assert_eq!(sink.good()[0], ["Float(-0.01)", "Float(-1.0000000000000009e-11)"]);
 }
 
+/// MariaDB writes what an expression makes of a `BIT` in digits, and a column as its bytes, under one type.
+#[test]
+fn a_bit_is_its_number_in_a_column_and_in_an_expression() {
+    let server = MariaDb::fresh("mysql_bits");
+    server.run(
+        "CREATE TABLE t (a BIT(1), b BIT(8), c BIT(64)); \
+         INSERT INTO t VALUES (1, 55, 18446744073709551615), (0, 200, 3546921398489789492)",
+    );
+    let mut session = session(&server);
+    let mut rows = |sql: &str| run(&mut *session, sql, LONG).0.good().to_vec();
+    // The bytes of the first number are the digit `7`, and those of the second one eight digits.
+    assert_eq!(rows("SELECT a, b, c FROM t")[0], ["UInt(1)", "UInt(55)", "UInt(18446744073709551615)"]);
+    assert_eq!(rows("SELECT a, b, c FROM t")[1], ["UInt(0)", "UInt(200)", "UInt(3546921398489789492)"]);
+    let most = ["UInt(1)", "UInt(200)", "UInt(18446744073709551615)"];
+    assert_eq!(rows("SELECT MAX(a), MAX(b), MAX(c) FROM t")[0], most);
+    assert_eq!(rows("SELECT * FROM (SELECT MAX(a), MAX(b), MAX(c) FROM t) AS d")[0], most);
+    assert_eq!(
+        rows("SELECT COALESCE(a, a), IF(1, a, NULL), NULLIF(b, 55) FROM t")[1],
+        ["UInt(0)", "UInt(0)", "UInt(200)"]
+    );
+}
+
 #[test]
 fn a_statement_that_cannot_be_prepared_gives_the_same_cells_as_text() {
     let server = OwnMariaDb::start(&["--max-prepared-stmt-count=0"]);

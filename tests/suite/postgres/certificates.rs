@@ -154,6 +154,26 @@ fn a_certificate_without_a_name_is_told_what_it_lacks() {
     assert_eq!(open(login).unwrap().facts().tls, TlsState::Verified);
 }
 
+/// psql refuses it, too.
+#[test]
+fn a_certificate_that_is_trusted_itself_is_refused_once_it_has_expired() {
+    let request = format!("{REQUEST} rsa:2048");
+    for (days, expired) in [("9", false), ("-2", true)] {
+        let sign = format!("x509 -req -in s.csr -days {days} -signkey s.key -extfile key.ext -out s.pem");
+        let (server, folder) = with_certificate(&[&request, &sign]);
+        let mut login = login(server.access());
+        login.tls.ca = Some(folder.path().join("s.pem"));
+        login.tls.mode = TlsMode::VerifyCa;
+        if !expired {
+            assert_eq!(open(login).unwrap().facts().tls, TlsState::Verified);
+            continue;
+        }
+        let error = refused(login);
+        assert_eq!(error.reason(), Reason::Tls, "{error}");
+        assert!(error.hint().unwrap_or_default().starts_with("renew the server's certificate"), "{error}");
+    }
+}
+
 /// A server that offers TLS, takes the client's hello and then does `act`; counts its connections and those that spoke
 /// in plain text.
 fn offering(act: impl Fn(&mut std::net::TcpStream) + Send + 'static) -> (u16, Arc<[AtomicUsize; 2]>) {
