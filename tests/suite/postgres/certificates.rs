@@ -32,7 +32,10 @@ fn certificate(commands: &[&str]) -> tempfile::TempDir {
     for file in ["ca.pem", "ca.key"] {
         std::fs::copy(tls_file(file), folder.path().join(file)).expect("a file");
     }
-    std::fs::write(folder.path().join("plain.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n").expect("a file");
+    let config = "[req]\ndistinguished_name=dn\n[dn]\n[ca]\ndefault_ca=own\n[own]\ndatabase=index\nnew_certs_dir=.\nserial=serial\n\
+                  default_md=sha256\npolicy=any\nx509_extensions=v3\n[any]\ncommonName=supplied\n[v3]\nkeyUsage=digitalSignature\n";
+    std::fs::write(folder.path().join("plain.cnf"), config).expect("a file");
+    std::fs::write(folder.path().join("index"), "").expect("a file");
     std::fs::write(folder.path().join("key.ext"), "keyUsage = digitalSignature\n").expect("a file");
     commands.iter().for_each(|arguments| openssl(folder.path(), arguments));
     folder
@@ -158,8 +161,9 @@ fn a_certificate_without_a_name_is_told_what_it_lacks() {
 #[test]
 fn a_certificate_that_is_trusted_itself_is_refused_once_it_has_expired() {
     let request = format!("{REQUEST} rsa:2048");
-    for (days, expired) in [("9", false), ("-2", true)] {
-        let sign = format!("x509 -req -in s.csr -days {days} -signkey s.key -extfile key.ext -out s.pem");
+    let sign = "ca -config plain.cnf -batch -selfsign -rand_serial -keyfile s.key -in s.csr -out s.pem -startdate 20200101000000Z";
+    for (end, expired) in [("20400101000000Z", false), ("20210101000000Z", true)] {
+        let sign = format!("{sign} -enddate {end}");
         let (server, folder) = with_certificate(&[&request, &sign]);
         let mut login = login(server.access());
         login.tls.ca = Some(folder.path().join("s.pem"));
