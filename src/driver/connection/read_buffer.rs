@@ -90,8 +90,6 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
-    use socket2::Socket;
-
     use crate::driver::connection::socket::TimedSocket;
 
     use super::*;
@@ -99,7 +97,7 @@ mod tests {
     #[test]
     fn it_grows_with_what_arrives_and_keeps_what_was_not_taken() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut stream = ServerStream::new(TimedSocket::new(Socket::from(OwnedFd::from(ours))));
+        let mut stream = ServerStream::new(TimedSocket::new(OwnedFd::from(ours)));
         let mut buffer = ReadBuffer::default();
         let soon = || Deadline::within(Duration::from_secs(20));
         theirs.write_all(b"0123456789").unwrap();

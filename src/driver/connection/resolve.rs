@@ -176,17 +176,17 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
     }
 }
 
-/// Connects to the first address that answers, with `TCP_NODELAY`, keepalive 10 s/3 s/3 and `TCP_USER_TIMEOUT` 15 s.
+/// Connects to the first address that answers, which is returned beside the stream, with `TCP_NODELAY`, keepalive 10 s/3 s/3 and `TCP_USER_TIMEOUT` 15 s.
 ///
 /// # Errors
 /// `resolve`; `connect` with the last address's reason; `timeout` when that was silence.
-pub fn connect(host: &str, port: u16, by: Deadline) -> Result<TcpStream> {
+pub fn connect(host: &str, port: u16, by: Deadline) -> Result<(TcpStream, SocketAddr)> {
     let addresses = resolve(host, port, by)?;
     let mut failure = None;
-    for (tried, address) in addresses.iter().enumerate() {
-        match connect_to(*address, by.share_of(addresses.len() - tried)) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = Some((*address, error)),
+    for (tried, &address) in addresses.iter().enumerate() {
+        match connect_to(address, by.share_of(addresses.len() - tried)) {
+            Ok(stream) => return Ok((stream, address)),
+            Err(error) => failure = Some((address, error)),
         }
     }
     let (address, error) = failure.unwrap_or_else(|| {
@@ -302,7 +302,8 @@ mod tests {
     fn a_connection_has_the_options_that_notice_a_dead_peer() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stream = connect("localhost", port, soon()).unwrap();
+        let (stream, peer) = connect("localhost", port, soon()).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), peer);
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(15)));

@@ -19,8 +19,8 @@ pub(crate) struct TimedSocket(Socket);
 
 impl TimedSocket {
     /// Takes over a connected socket.
-    pub(crate) fn new(socket: Socket) -> Self {
-        TimedSocket(socket)
+    pub(crate) fn new(socket: impl Into<Socket>) -> Self {
+        TimedSocket(socket.into())
     }
 
     /// Connects to a Unix socket; an `@` in front is Linux' abstract namespace.
@@ -121,7 +121,7 @@ mod tests {
 
     fn pair() -> (TimedSocket, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (TimedSocket::new(Socket::from(OwnedFd::from(ours))), theirs)
+        (TimedSocket::new(OwnedFd::from(ours)), theirs)
     }
 
     #[test]

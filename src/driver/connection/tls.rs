@@ -3,6 +3,7 @@
 //! Owns which certificates are accepted. Knows no protocol.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme,
 };
 
 use crate::error::{Error, Reason, Result};
@@ -210,7 +210,7 @@ fn client_certificate(cert: &Path, key: &Path, provider: &CryptoProvider) -> Res
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             Err(unusable(&"does not fit `tls.cert`"))
         }
-        Err(error @ rustls::Error::InvalidCertificate(_)) if !shown.cert.first().is_some_and(is_old) => {
+        Err(error @ rustls::Error::InvalidCertificate(_)) if !is_of_old_version(&error) => {
             Err(unreadable(cert, "cert", &error))
         }
         _ => Ok(shown),
@@ -275,14 +275,12 @@ impl CertificateVerifier {
     /// certificate would have to be one that the library can read.
     fn verify_signature(
         &self,
-        certificate: &CertificateDer<'_>,
         verify: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, rustls::Error>,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         if self.check == CertificateCheck::Nothing {
             return Ok(HandshakeSignatureValid::assertion());
         }
         verify(&self.provider.signature_verification_algorithms)
-            .map_err(|error| with_old_version(error, std::iter::once(certificate)))
     }
 
     fn verify_certificate(
@@ -325,9 +323,7 @@ impl ServerCertVerifier for CertificateVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if self.check != CertificateCheck::Nothing {
-            let shown = std::iter::once(end_entity).chain(intermediates);
-            self.verify_certificate(end_entity, intermediates, server_name, now)
-                .map_err(|error| with_old_version(error, shown))?;
+            self.verify_certificate(end_entity, intermediates, server_name, now)?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -338,9 +334,7 @@ impl ServerCertVerifier for CertificateVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_signature(cert, |algorithms| {
-            crypto::verify_tls12_signature(message, cert, dss, algorithms)
-        })
+        self.verify_signature(|algorithms| crypto::verify_tls12_signature(message, cert, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -349,9 +343,7 @@ impl ServerCertVerifier for CertificateVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_signature(cert, |algorithms| {
-            crypto::verify_tls13_signature(message, cert, dss, algorithms)
-        })
+        self.verify_signature(|algorithms| crypto::verify_tls13_signature(message, cert, dss, algorithms))
     }
 
     /// A server signs with what its key can and the client accepts. Without verification everything is accepted.
@@ -384,50 +376,10 @@ const ALL_SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::RSA_PKCS1_SHA1,
 ];
 
-/// A certificate that is too old for the library to read.
-#[derive(Debug)]
-struct OldVersion(u8);
-
-impl std::error::Error for OldVersion {}
-
-impl fmt::Display for OldVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the server shows a certificate of X.509 version {}, which cannot be verified", self.0)
-    }
-}
-
-/// The library's own error does not name the version of an old certificate.
-fn with_old_version<'c>(
-    error: rustls::Error,
-    shown: impl Iterator<Item = &'c CertificateDer<'c>>,
-) -> rustls::Error {
-    let is_unread = matches!(
-        error,
-        rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::BadEncoding)
-    );
-    match shown.filter(|certificate| is_old(certificate)).find_map(|certificate| version(certificate)) {
-        Some(version) if is_unread => {
-            let old = OtherError(Arc::new(OldVersion(version)));
-            rustls::Error::InvalidCertificate(CertificateError::Other(old))
-        }
-        _ => error,
-    }
-}
-
-/// Of a version that the library does not read.
-fn is_old(certificate: &CertificateDer<'_>) -> bool {
-    version(certificate).is_some_and(|version| version < 3)
-}
-
-/// The X.509 version of a certificate; `None` where it is not one. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
-/// { [0] { INTEGER } OPTIONAL, …`: without the tag it is version 1 (RFC 5280, 4.1).
-fn version(certificate: &[u8]) -> Option<u8> {
-    let (outer, _) = der_element(certificate, 0x30)?;
-    let (inner, _) = der_element(outer, 0x30)?;
-    match der_element(inner, 0xa0) {
-        None => Some(1),
-        Some((explicit, _)) => der_element(explicit, 0x02)?.0.last()?.checked_add(1),
-    }
+/// The server or the client shows a certificate of X.509 version 1 or 2, which the library does not read.
+fn is_of_old_version(error: &rustls::Error) -> bool {
+    use rustls::Error::InvalidCertificate;
+    matches!(error, InvalidCertificate(CertificateError::Other(cause)) if cause.to_string() == "UnsupportedCertVersion")
 }
 
 /// The content of the DER element at the start of `bytes`, if it has this tag and is whole, and what follows it.
@@ -456,15 +408,15 @@ pub(crate) fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 const VERIFIABLE: &str = "certificates of RSA (2,048 to 8,192 bits, SHA-256 to SHA-512), of ECDSA P-256 or P-384 (SHA-256 or \
      SHA-384) and of Ed25519 can be verified, and those of their authorities; or verify nothing: tls: {mode: require} without `ca`";
 
-/// What went wrong in a handshake, and what to do about it where that is known.
-pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
+/// What went wrong in TLS, and what to do about it where that is known; `None` for an error of the socket.
+pub fn explain(error: &io::Error) -> Option<(String, Option<&'static str>)> {
     use rustls::{AlertDescription as Alert, Error as Tls};
-    if let Tls::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error
-        && cause.is::<OldVersion>()
-    {
+    let error = error.get_ref()?.downcast_ref::<Tls>()?;
+    if is_of_old_version(error) {
+        let message = "the server shows a certificate of X.509 version 1 or 2, which cannot be verified";
         let hint = "make it one of version 3 that names the host (`openssl x509 -req … -extfile FILE` with a line \
              `subjectAltName = DNS:HOST`), or verify nothing: tls: {mode: require} without `ca`";
-        return (cause.to_string(), Some(hint));
+        return Some((message.to_owned(), Some(hint)));
     }
     if let Tls::InvalidCertificate(
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
@@ -472,7 +424,7 @@ pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
     ) = error
     {
         let message = "the server's certificate is signed in a way that cannot be verified";
-        return (message.to_owned(), Some(VERIFIABLE));
+        return Some((message.to_owned(), Some(VERIFIABLE)));
     }
     let hint = match error {
         Tls::InvalidCertificate(CertificateError::BadSignature) => VERIFIABLE,
@@ -505,24 +457,7 @@ pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
         Tls::AlertReceived(Alert::UnknownCA) => {
             "the server trusts no authority of the client certificate (its ssl_ca_file or ssl_ca): take another `tls.cert`"
         }
-        _ => return (error.to_string(), None),
+        _ => return Some((error.to_string(), None)),
     };
-    (error.to_string(), Some(hint))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_of_a_certificate_is_read_from_its_head() {
-        // SEQUENCE { SEQUENCE { [0] { INTEGER 2 }, … } } and SEQUENCE { SEQUENCE { INTEGER 7, … } }, long lengths too.
-        let three = [0x30, 9, 0x30, 7, 0xa0, 3, 2, 1, 2, 2, 0];
-        let one = [0x30, 5, 0x30, 3, 2, 1, 7];
-        let long = [0x30, 0x82, 0, 8, 0x30, 0x81, 5, 0xa0, 3, 2, 1, 1];
-        assert_eq!((version(&three), version(&one), version(&long)), (Some(3), Some(1), Some(2)));
-        for broken in [&[][..], &[0x30], &[0x31, 0], &[0x30, 0x85, 1], &[0x30, 4, 0x30, 9, 1, 1]] {
-            assert_eq!(version(broken), None, "{broken:?}");
-        }
-    }
+    Some((error.to_string(), Some(hint)))
 }

@@ -70,8 +70,7 @@ impl From<MySqlError> for CallError {
 
 impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
-        if let Some(failure) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let (message, hint) = tls::explain(failure);
+        if let Some((message, hint)) = tls::explain(&error) {
             let error = Error::new(Reason::Tls, format!("TLS failed: {message}"));
             return CallError::Broken(error.with_hint_if_any(hint));
         }

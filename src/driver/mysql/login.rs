@@ -14,7 +14,6 @@ use mysql_common::constants::CapabilityFlags;
 use mysql_common::packets::{AuthPlugin, HandshakeResponse, SslRequest};
 use mysql_common::proto::MySerialize;
 use parking_lot::Mutex;
-use socket2::Socket;
 
 use crate::deadline::Deadline;
 use crate::driver::TlsState;
@@ -123,11 +122,15 @@ impl LoginServer {
     /// `connect`, `resolve`, `auth`, `tls`, `timeout`, `server`, `permission`, `protocol`.
     pub(super) fn log_in(&self, by: Deadline) -> Result<MySqlLoggedIn> {
         self.refused_password.log_in(&self.config.password, by, |password| match &self.config.socket {
-            Some(path) => self.log_in_at(MySqlServerAddress::Unix(path.clone()), password, by),
+            Some(path) => self.log_in_at(&MySqlServerAddress::Unix(path.clone()), password, by),
             None => {
                 let is_final =
                     |reason| !matches!(reason, Reason::Connect | Reason::Timeout | Reason::Resolve);
-                let log_in = |host: &HostPort, by| self.log_in_at_host(host, password, by);
+                let log_in = |HostPort { host, port }: &HostPort, by| {
+                    let (stream, peer) = resolve::connect(host, *port, by)?;
+                    let address = MySqlServerAddress::Tcp { host: host.clone(), peer };
+                    self.log_in_on(TimedSocket::new(stream), address, password, by)
+                };
                 log_in_at_one(&self.config.hosts, by, is_final, log_in)
             }
         })
@@ -140,39 +143,27 @@ impl LoginServer {
     pub(super) fn log_in_again(&self, address: &MySqlServerAddress, by: Deadline) -> Result<MySqlLoggedIn> {
         let by = by.or_within(self.config.connect_timeout);
         self.refused_password
-            .log_in(&self.config.password, by, |password| self.log_in_at(address.clone(), password, by))
+            .log_in(&self.config.password, by, |password| self.log_in_at(address, password, by))
     }
 
+    /// At one that was reached before, or whose socket is named.
     fn log_in_at(
         &self,
-        address: MySqlServerAddress,
+        address: &MySqlServerAddress,
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<MySqlLoggedIn> {
-        let (socket, place) = match &address {
+        let (socket, place) = match address {
             MySqlServerAddress::Unix(path) => (TimedSocket::to_unix(path, by), path.display().to_string()),
             MySqlServerAddress::Tcp { peer, .. } => {
-                let stream = resolve::connect_to(*peer, by);
-                (stream.map(|stream| TimedSocket::new(Socket::from(stream))), peer.to_string())
+                (resolve::connect_to(*peer, by).map(TimedSocket::new), peer.to_string())
             }
         };
         let socket = socket.map_err(|error| {
             let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
             Error::new(reason, format!("connect to {place}: {error}"))
         })?;
-        self.log_in_on(socket, address, password, by)
-    }
-
-    fn log_in_at_host(
-        &self,
-        host: &HostPort,
-        password: Option<&Secret>,
-        by: Deadline,
-    ) -> Result<MySqlLoggedIn> {
-        let stream = resolve::connect(&host.host, host.port, by)?;
-        let peer = stream.peer_addr().map_err(|error| Error::new(Reason::Connect, error.to_string()))?;
-        let address = MySqlServerAddress::Tcp { host: host.host.clone(), peer };
-        self.log_in_on(TimedSocket::new(Socket::from(stream)), address, password, by)
+        self.log_in_on(socket, address.clone(), password, by)
     }
 
     fn log_in_on(
@@ -346,9 +337,8 @@ fn bytes_of(packet: &impl MySerialize) -> Vec<u8> {
 
 /// Why a TLS handshake failed: whatever it was, the login does not continue in plain text.
 fn tls_error(error: io::Error) -> CallError {
-    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     match CallError::from(error) {
-        CallError::Broken(lost) if !is_tls && lost.reason() == Reason::Lost => {
+        CallError::Broken(lost) if lost.reason() == Reason::Lost => {
             CallError::Broken(Error::new(Reason::Tls, format!("TLS failed: {}", lost.message())))
         }
         error => error,
@@ -421,7 +411,7 @@ mod tests {
             }
             heard
         });
-        let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
+        let socket = TimedSocket::new(OwnedFd::from(ours));
         let address = MySqlServerAddress::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
         let by = Deadline::within(Duration::from_secs(20));
         let done = server.log_in_on(socket, address, Some(&Secret::new(SECRET.to_owned())), by).map(drop);

@@ -495,15 +495,13 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
-    use socket2::Socket;
-
     use crate::driver::connection::socket::TimedSocket;
 
     use super::*;
 
     fn pair() -> (ProtocolClient, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
+        let socket = TimedSocket::new(OwnedFd::from(ours));
         let mut stream = ServerStream::new(socket);
         stream.set_budget(None);
         (ProtocolClient::new(stream), theirs)

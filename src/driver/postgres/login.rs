@@ -12,7 +12,6 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{self, ScramSha256};
 use postgres_protocol::message::{backend as tags, frontend};
 use ring::digest;
-use socket2::Socket;
 
 use crate::deadline::Deadline;
 use crate::driver::connection::HostPort;
@@ -78,8 +77,7 @@ impl PgServerAddress {
             io::ErrorKind::QuotaExceeded => return self.endless_login(),
             _ => {}
         }
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let (message, hint) = inner.map_or_else(|| (error.to_string(), None), tls::explain);
+        let (message, hint) = tls::explain(error).unwrap_or_else(|| (error.to_string(), None));
         Error::new(Reason::Tls, format!("{what}: {message}")).with_hint_if_any(hint)
     }
 
@@ -93,9 +91,7 @@ impl PgServerAddress {
                 Error::new(Reason::Connect, format!("{what}: the server closed the connection"))
             }
             io::ErrorKind::InvalidData if error.get_ref().is_none() => self.unexpected_message(),
-            _ if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-                self.failed_handshake(error)
-            }
+            _ if tls::explain(error).is_some() => self.failed_handshake(error),
             _ => Error::new(Reason::Connect, format!("{what}: {error}")),
         }
     }
@@ -162,13 +158,11 @@ impl ServerRoute {
             let stream = route.connect_again(encryption, mode, by)?;
             return Ok((route, stream));
         };
-        let failed = |error: io::Error| address.unreachable(&error);
         let at = at.map_or_else(|| name.host.clone(), |at| at.to_string());
-        let stream = resolve::connect(&at, name.port, by)?;
-        route.peer = Some(stream.peer_addr().map_err(failed)?);
-        let socket = Socket::from(stream);
-        keepalives.apply(&socket).map_err(failed)?;
-        let stream = route.secure(TimedSocket::new(socket), encryption, mode, by)?;
+        let (stream, peer) = resolve::connect(&at, name.port, by)?;
+        route.peer = Some(peer);
+        keepalives.apply(&stream).map_err(|error| address.unreachable(&error))?;
+        let stream = route.secure(TimedSocket::new(stream), encryption, mode, by)?;
         Ok((route, stream))
     }
 
@@ -187,9 +181,7 @@ impl ServerRoute {
             (PgServerAddress::Unix { folder, port }, _) => {
                 TimedSocket::to_unix(&socket_path(folder, *port), by)
             }
-            (PgServerAddress::Host { .. }, Some(peer)) => {
-                resolve::connect_to(peer, by).map(|stream| TimedSocket::new(Socket::from(stream)))
-            }
+            (PgServerAddress::Host { .. }, Some(peer)) => resolve::connect_to(peer, by).map(TimedSocket::new),
             (PgServerAddress::Host { .. }, None) => Err(io::ErrorKind::NotConnected.into()),
         };
         self.secure(socket.map_err(|error| self.address.unreachable(&error))?, encryption, mode, by)
@@ -476,7 +468,7 @@ impl<'l> LoginExchange<'l> {
                 .ended_login("server did not use channel binding")
                 .with_meaning("`channel_binding=require`, and nothing binds this login to its connection")
                 .with_hint(
-                    "it takes TLS, scram-sha-256 for this user in pg_hba.conf, and a certificate that is signed with RSA or \
+                    "it takes TLS, scram-sha-256 for this user in pg_hba.conf, and a certificate that is signed with RSA (PKCS #1) or \
                      ECDSA: else leave `channel_binding` out",
                 )
                 .before_password()),
@@ -580,7 +572,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || answer(&listener, said));
-        let socket = TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap()));
+        let socket = TimedSocket::new(TcpStream::connect(local).unwrap());
         let done = act(ServerStream::new(socket));
         (done, server.join().unwrap())
     }
@@ -674,7 +666,7 @@ mod tests {
             stream.write_all(&[b"R", &length[..], &[0, 0, 0, 11], said.as_bytes()].concat()).unwrap();
             let _ = stream.read(&mut heard);
         });
-        let socket = TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap()));
+        let socket = TimedSocket::new(TcpStream::connect(local).unwrap());
         let by = Deadline::within(Duration::from_secs(10));
         let stream = ServerStream::new(socket);
         let entered =

@@ -1,11 +1,11 @@
 //! The driver's own parameters: those of a URL's query and of `params:`.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::str::FromStr;
 use std::time::Duration;
 
-use socket2::{Socket, TcpKeepalive};
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::driver::connection::ConnectionConfig;
 use crate::error::Result;
@@ -109,7 +109,8 @@ pub(super) struct KeepaliveOptions {
 
 impl KeepaliveOptions {
     /// Sets what differs.
-    pub(super) fn apply(&self, socket: &Socket) -> io::Result<()> {
+    pub(super) fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
         if self.off {
             socket.set_keepalive(false)?;
         } else {
