@@ -143,7 +143,11 @@ impl ValueType {
             ValueType::Int => Cell::Int(text.parse().ok()?),
             ValueType::UInt => Cell::UInt(text.parse().ok()?),
             // The text of a `real` is the number that people mean: 1.1, not the double nearest to its bits.
-            ValueType::Float8 | ValueType::Float4 => Cell::Float(text.parse().ok()?),
+            ValueType::Float8 | ValueType::Float4 => match text.parse::<f64>().ok()? {
+                // Servers before 12 write the largest double with fewer digits, rounded up.
+                value if value.is_infinite() && !text.ends_with("Infinity") => Cell::Number(text),
+                value => Cell::Float(value),
+            },
             ValueType::Date => datetime::date(text)?,
             ValueType::Time => datetime::time(text, false)?,
             ValueType::TimeTz => datetime::time(text, true)?,
@@ -284,6 +288,8 @@ mod tests {
         assert_eq!(read(ValueType::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
         assert_eq!(read(ValueType::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
         assert_eq!(read(ValueType::Float4, "0.1"), Some(Cell::Float(0.1)));
+        let rounded_up = "1.79769313486232e+308";
+        assert_eq!(read(ValueType::Float8, rounded_up), Some(Cell::Number(rounded_up)));
         assert_eq!(read(ValueType::Bool, "t"), Some(Cell::Bool(true)));
         assert_eq!(read(ValueType::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
         assert_eq!(ValueType::Text.cell(b"caf\xe9", &TextStyles::default()), Some(Cell::Bytes(b"caf\xe9")));
