@@ -262,6 +262,8 @@ fn a_counter_is_neither_negative_nor_nan() {
         assert!(text.contains(why), "{text}");
         assert_eq!(lines("{name: x_total, type: counter, invalid: skip}", &table).unwrap(), "");
     }
+    let (_, text) = error("{name: x_total, type: counter, scale: -2}", &Table::new(&["value"], &[&[Int(1)]]));
+    assert!(text.contains("\"1\" × -2 is negative"), "{text}");
 }
 
 #[test]
