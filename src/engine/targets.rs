@@ -292,7 +292,9 @@ impl Targets {
         check_names("target", &selection.targets, || {
             self.targets.iter().map(|target| target.config.name.as_str())
         })?;
-        check_names("collector", &selection.collectors, || self.queries.iter().map(|query| &*query.collector))?;
+        check_names("collector", &selection.collectors, || {
+            self.queries.iter().map(|query| &*query.collector)
+        })?;
         check_names("query", &selection.queries, || self.queries.iter().map(|query| &*query.name))?;
         let names = [&selection.targets, &selection.collectors, &selection.queries];
         let [targets, collectors, queries] = names.map(|names| filter(names));

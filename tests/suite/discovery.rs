@@ -435,6 +435,13 @@ fn commands_know_discovered_databases() {
             .contains("of_database{target=\"srv/one\"} 3")
     );
     assert!(run(&["try", "--target", "srv/a b", "--sql", "SELECT current_database()"]).contains("a b"));
+    for arguments in
+        [&["try", "--query", "of_database"][..], &["try", "--query", "of_database", "--target", "srv"]]
+    {
+        let output = setup(&config(&server.access().entry_with("discover: {}"))).args(arguments).output();
+        assert_eq!(output.code(), 2, "{arguments:?}: {}", output.text());
+        assert!(output.errors().contains("name a database: --target srv/DATABASE"), "{}", output.errors());
+    }
 }
 
 #[test]
