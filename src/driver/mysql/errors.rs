@@ -32,16 +32,16 @@ impl CallError {
         matches!(self, CallError::Broken(error) if error.reason() == Reason::Timeout)
     }
 
-    /// The error of a login: a connection that breaks there was never established, and a statement of ours that is rejected
-    /// is no query's fault.
+    /// The error of a login: a connection that breaks there was never established, and what the server rejects is a
+    /// statement of ours, or of `session_sql`.
     pub(super) fn into_login_error(self) -> Error {
-        let (error, rejected) = match self {
-            CallError::Server(error) => (error.to_login_error(), Reason::Server),
-            CallError::Broken(error) => (error, Reason::Sql),
+        let error = match self {
+            CallError::Server(error) => error.to_login_error(),
+            CallError::Broken(error) => error,
         };
         match error.reason() {
             Reason::Lost => error.with_reason(Reason::Connect),
-            Reason::Sql => error.with_reason(rejected),
+            Reason::Sql if !error.message().starts_with("session_sql") => error.with_reason(Reason::Server),
             _ => error,
         }
     }
@@ -106,7 +106,7 @@ impl MySqlError {
     }
 
     /// The same of a login, with what the number means there: a statement may name a database that does not exist, too.
-    pub(super) fn to_login_error(&self) -> Error {
+    fn to_login_error(&self) -> Error {
         let error = self.to_error();
         let known = LOGIN_ERRORS.iter().find(|(numbers, ..)| numbers.contains(&self.code));
         let Some((_, reason, meaning, hint)) = known else { return error };

@@ -258,17 +258,15 @@ fn check_start(
     Ok(())
 }
 
-/// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes. The login ends.
-fn in_session_sql(number: usize, error: MySqlError) -> CallError {
+/// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes.
+fn in_session_sql(number: usize, error: MySqlError) -> MySqlError {
     // Syntax, wrong value or type for a variable, wrong value for a type.
     const REPEATING: [u16; 5] = [1064, 1231, 1232, 1292, 1366];
     let message = match REPEATING.contains(&error.code) {
         true => "the server's message repeats its text and is not shown",
         false => &error.message,
     };
-    let hint = (error.code == 1064).then_some("each entry of `session_sql` is one statement");
-    let error = MySqlError { message: format!("session_sql {number}: {message}"), ..error };
-    CallError::Broken(error.to_login_error().with_hint_if_any(hint))
+    MySqlError { message: format!("session_sql {number}: {message}"), ..error }
 }
 
 /// The answer to the next question.

@@ -101,20 +101,19 @@ fn a_session_sql_that_fails_is_told_on_every_database() {
     postgres.run(&format!("CREATE ROLE {user} LOGIN PASSWORD '{CANARY}user'"));
     let set = "session_sql: ['SET nonsense.x = 1', 'SET nonsense = 1']";
     let by_hand = "run the target's `session_sql` by hand";
-    for (entry, reason, tried) in [
-        (postgres.entry_with(set), "sql", by_hand),
+    for (entry, reason) in [
+        (postgres.entry_with(set), "sql"),
         (
             postgres_as(&postgres, &user, "session_sql: ['SET session_replication_role = replica']"),
             "permission",
-            by_hand,
         ),
-        (mariadb.entry_with("session_sql: ['SET @a = 1', 'SET nonsense = 1']"), "sql", by_hand),
-        (mariadb.entry_with("session_sql: ['SET @a = 1; SET @b = 2']"), "sql", "is one statement"),
+        (mariadb.entry_with("session_sql: ['SET @a = 1', 'SET nonsense = 1']"), "sql"),
+        (mariadb.entry_with("session_sql: ['SET @a = 1; SET @b = 2']"), "sql"),
     ] {
         let told = only(&entry);
         assert_eq!(told["error"]["words"], "`session_sql` fails", "{told}");
         assert_eq!(told["error"]["reason"], reason, "{told}");
-        assert!(texts(&told["error"]["try"]).concat().contains(tried), "{told}");
+        assert!(texts(&told["error"]["try"]).concat().contains(by_hand), "{told}");
     }
     let file =
         "databases: {shop: {driver: sqlite, database: app.db, session_sql: ['SET a = 1']}}\nqueries: []\n";
