@@ -294,11 +294,18 @@ impl TargetFileWatch {
         }
     }
 
-    /// The new content of the file at `place` does not go together with the others. It may when one of them changes.
+    /// The new content of the file at `place` does not go together with the others. It may when one of them changes. An
+    /// error at another file, such as one in a query that its targets would run, names it.
     pub(super) fn refuse(&mut self, place: usize, error: Error) {
-        if let Some(file) = self.files.get_mut(place) {
-            file.error = Some(error);
-        }
+        let Some(file) = self.files.get_mut(place) else { return };
+        let name = file.name();
+        file.error = Some(match error.place() {
+            Some(place) if place.file != name => {
+                let message = format!("with the target file {name}: {}", error.message());
+                error.with_message(message)
+            }
+            _ => error,
+        });
     }
 
     /// All files with their states, and what cannot be looked at.

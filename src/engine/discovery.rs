@@ -144,10 +144,9 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
     latch.wait(awaited.len(), until);
 }
 
-/// True where a target has not found its databases yet: they, and what is only theirs, have names that are not known.
+/// True where a target has not found its databases yet: their names are not known.
 pub fn is_outstanding(targets: &Targets) -> bool {
-    let mut enabled = targets.targets.iter().filter(|target| target.config.enabled);
-    enabled.any(|target| target.config.discover.is_some() && target.found().is_none())
+    targets.targets.iter().any(|target| target.config.enabled && target.awaits_databases())
 }
 
 /// True where a database of the list was dropped: the server said so when a session was opened.

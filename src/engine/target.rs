@@ -283,6 +283,11 @@ impl Target {
         Some((self.config.discover.as_deref()?, &self.sessions.discovery))
     }
 
+    /// True while it has not found its databases yet.
+    pub fn awaits_databases(&self) -> bool {
+        self.config.discover.is_some() && self.found().is_none()
+    }
+
     /// The databases that it found last.
     pub fn found(&self) -> Option<DatabaseList> {
         self.discovery().and_then(|(discover, discovery)| discovery.list(discover))

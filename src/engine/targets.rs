@@ -15,6 +15,7 @@ use super::workers::WorkerCounts;
 use crate::config::Config;
 use crate::config::discover::DatabaseLists;
 use crate::config::exporter::{Exporter, LabelsTooLong};
+use crate::config::query::Query;
 use crate::config::server_sharing;
 use crate::config::target::TargetConfig;
 use crate::config::target_sources::{Refreshed, TargetFileState, TargetSources};
@@ -36,6 +37,8 @@ pub struct Targets {
     pub exporter: Exporter,
     /// In configuration order, disabled ones too; without those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
+    /// All of the configuration, those that no target runs too.
+    queries: Vec<Query>,
     /// What makes other targets of the same configuration; `None` where they do not change.
     sources: Option<Arc<TargetSources>>,
     /// The databases that are among them.
@@ -85,7 +88,7 @@ impl Targets {
     /// Makes the targets. Opens no connection.
     pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
         warn_of_descriptors(&config);
-        let Config { targets, exporter, sources, .. } = config;
+        let Config { targets, queries, exporter, sources, .. } = config;
         let target = |config: Arc<TargetConfig>| {
             let context = sample_context(&exporter, Some(&config));
             Target::new(config, context, shared).map(Arc::new)
@@ -93,7 +96,7 @@ impl Targets {
         let targets = targets.into_iter().filter_map(target).collect();
         let lists = sources.as_ref().map(|sources| sources.lists()).unwrap_or_default();
         let shared = Arc::clone(shared);
-        Targets { targets, exporter, sources, lists, shared, previous_owners: Mutex::default() }
+        Targets { targets, queries, exporter, sources, lists, shared, previous_owners: Mutex::default() }
     }
 
     /// The configuration of a reload with what is known of its targets: the last good content of its target files, and the
@@ -163,7 +166,7 @@ impl Targets {
 
     fn renewed(&self, config: Config, cause: Renewal) -> (Self, ReloadSummary) {
         warn_of_descriptors(&config);
-        let Config { targets, exporter, sources, .. } = config;
+        let Config { targets, queries, exporter, sources, .. } = config;
         let known: HashMap<&str, &Arc<Target>> =
             self.targets.iter().map(|target| (target.config.name.as_str(), target)).collect();
         let mut renewal = ReloadSummary { unchanged: 0, changed: 0, started: 0, ended: 0 };
@@ -205,7 +208,7 @@ impl Targets {
         previous_owners.extend(gone.map(Arc::downgrade));
         let lists = sources.as_ref().map(|sources| sources.lists()).unwrap_or_default();
         let (shared, previous_owners) = (Arc::clone(&self.shared), Mutex::new(previous_owners));
-        let renewed = Targets { targets, exporter, sources, lists, shared, previous_owners };
+        let renewed = Targets { targets, queries, exporter, sources, lists, shared, previous_owners };
         // Here, too: where only /probe is scraped, nobody reads the counters.
         renewed.forget_what_is_gone();
         (renewed, renewal)
@@ -280,17 +283,19 @@ impl Targets {
         }
     }
 
-    /// The selected targets and queries that are enabled, in configuration order.
+    /// The selected targets and queries that are enabled, in configuration order. A query or a collector that no target
+    /// runs selects nothing.
     ///
     /// # Errors
     /// A configuration error for an unknown name, with the three nearest.
     pub fn select(&self, selection: &ScrapeSelection) -> Result<Vec<SelectedTarget>, Error> {
-        let queries = || self.targets.iter().flat_map(|target| &target.config.queries);
         check_names("target", &selection.targets, || {
             self.targets.iter().map(|target| target.config.name.as_str())
         })?;
-        check_names("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
-        check_names("query", &selection.queries, || queries().map(|query| &*query.name))?;
+        check_names("collector", &selection.collectors, || {
+            self.queries.iter().map(|query| &*query.collector)
+        })?;
+        check_names("query", &selection.queries, || self.queries.iter().map(|query| &*query.name))?;
         let names = [&selection.targets, &selection.collectors, &selection.queries];
         let [targets, collectors, queries] = names.map(|names| filter(names));
         let choose = |target: &Arc<Target>| {
@@ -304,7 +309,11 @@ impl Targets {
         let enabled = self.targets.iter().filter(|target| target.config.enabled);
         let chosen = enabled.filter(|target| targets(&target.config.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
-        Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
+        // What a target has yet to find may run them: until then, it says itself whether it is up.
+        let is_shown = |(target, queries): &SelectedTarget| {
+            !narrowed || !queries.is_empty() || target.awaits_databases()
+        };
+        Ok(chosen.filter(is_shown).collect())
     }
 }
 

@@ -147,10 +147,10 @@ fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
 
 fn read_type(keys: &mut Keys<'_>) -> Option<&'static MetricType> {
     keys.words("type", TYPES.iter().map(|kind| kind.name));
+    let text = keys.text("type");
     if !keys.has("type") {
         return TYPES.first();
     }
-    let text = keys.text("type");
     let find = |name: &str| TYPES.iter().find(|kind| kind.name == name);
     if let Some(kind) = text.as_ref().and_then(|text| find(&text.to_lowercase())) {
         return Some(kind);

@@ -161,7 +161,10 @@ impl Values {
         }
         match (self.rule)(value) {
             None => Ok(value),
-            Some(why) => Err(column.bad_value(cell, why)),
+            Some(why) => {
+                let scaled = scale_rule(self.scale).map(|rule| format!("{rule} ")).unwrap_or_default();
+                Err(column.bad_value(cell, &format!("{scaled}{why}")))
+            }
         }
     }
 }

@@ -389,16 +389,21 @@ impl<'d> Keys<'d> {
 
     /// A mapping of scalars in file order, then those of the defaults that have other names; values expanded, keys as typed.
     pub fn pairs(&mut self, key: &'static str) -> Option<Named<String>> {
+        self.pairs_by_origin(key).map(|pairs| pairs.concat())
+    }
+
+    /// The same, those of the entry and those of the defaults apart.
+    pub fn pairs_by_origin(&mut self, key: &'static str) -> Option<[Named<String>; 2]> {
         self.ask(key, &ValueKind::Pairs);
-        let (mut pairs, others) = self.merged(key, |found| {
+        let (pairs, others) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
                 return self.wrong(found, "a mapping of names to texts");
             };
             let path = found.path();
             all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
         })?;
-        pairs.extend(others);
-        Some(pairs)
+        let is_own = self.origin(key) == Some(Origin::Own);
+        Some(if is_own { [pairs, others] } else { [others, pairs] })
     }
 
     /// What `read` makes of the names under `key`, and of those that the default alone has.

@@ -221,6 +221,26 @@ fn while_the_server_is_down_the_last_list_stays() {
     });
 }
 
+/// A scraper that narrows its pages sees that the server is down, not a mistake of its own.
+#[test]
+fn the_names_of_queries_that_no_target_runs_yet_are_known() {
+    let entry = "{url: 'postgres://u:p@127.0.0.1:1/x', discover: {}}";
+    let file = "queries: [{name: of_file, databases: ['new-*'], sql: SELECT 1 AS value, metrics: [{name: of_file}]}]";
+    let main = format!("{}include: [later.yaml]\ntarget_files: [none/*.yaml]\n", config(entry));
+    let exporter = setup(&main).file("later.yaml", file).serve();
+    for selection in ["query=of_database", "query=of_database&target=srv", "collect[]=later"] {
+        let reply = exporter.get(&format!("/metrics?{selection}"));
+        assert_eq!(reply.status, 200, "{selection}: {}", reply.text());
+        let up = checked(reply.text()).value("sql_exporter_target_up", &[("target", "srv")]);
+        assert_eq!(up, Some(0.0), "{selection}: its databases may run it");
+    }
+    let unknown = exporter.get("/metrics?query=of_databases");
+    assert_eq!(
+        (unknown.status, unknown.text()),
+        (400, "unknown query `of_databases`; nearest: of_database, of_file, of_server\n")
+    );
+}
+
 #[test]
 fn a_list_that_fails_is_told_and_the_target_itself_works() {
     let server = Postgres::fresh("discover");
@@ -415,6 +435,13 @@ fn commands_know_discovered_databases() {
             .contains("of_database{target=\"srv/one\"} 3")
     );
     assert!(run(&["try", "--target", "srv/a b", "--sql", "SELECT current_database()"]).contains("a b"));
+    for arguments in
+        [&["try", "--query", "of_database"][..], &["try", "--query", "of_database", "--target", "srv"]]
+    {
+        let output = setup(&config(&server.access().entry_with("discover: {}"))).args(arguments).output();
+        assert_eq!(output.code(), 2, "{arguments:?}: {}", output.text());
+        assert!(output.errors().contains("name a database: --target srv/DATABASE"), "{}", output.errors());
+    }
 }
 
 #[test]

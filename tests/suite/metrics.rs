@@ -34,6 +34,13 @@ fn faults(yaml: &str) -> String {
     }
 }
 
+/// As any key with nothing after it.
+#[test]
+fn a_type_that_is_left_empty_is_the_default() {
+    let table = Table::new(&["value"], &[&[Int(1)]]);
+    assert_eq!(lines("{name: x, type: , value_column: }", &table).unwrap(), "x 1\n");
+}
+
 #[test]
 fn a_gauge_writes_one_sample_a_row_with_its_labels_sorted() {
     let yaml = "{name: x, labels: [status, region], static_labels: {kind: all}, value_column: orders}";
@@ -262,6 +269,8 @@ fn a_counter_is_neither_negative_nor_nan() {
         assert!(text.contains(why), "{text}");
         assert_eq!(lines("{name: x_total, type: counter, invalid: skip}", &table).unwrap(), "");
     }
+    let (_, text) = error("{name: x_total, type: counter, scale: -2}", &Table::new(&["value"], &[&[Int(1)]]));
+    assert!(text.contains("\"1\" × -2 is negative"), "{text}");
 }
 
 #[test]

@@ -375,7 +375,7 @@ fn a_file_whose_databases_cannot_be_targets_is_refused() {
     poll("the fault to be seen", WITHIN, || {
         (success(&exporter, "targets/a.yaml") == Some(0.0)).then_some(())
     });
-    exporter.wait_for_log("metric m: target srv/<database> has the label owner too");
+    exporter.wait_for_log("targets/a.yaml: metric m: target srv/<database> has the label owner too");
     assert_eq!(listed(&exporter), ["srv".to_owned()].into());
     write(&exporter, "targets/a.yaml", &server("[owned_by]"));
     poll("the file to be good", WITHIN, || (success(&exporter, "targets/a.yaml") == Some(1.0)).then_some(()));

@@ -32,7 +32,7 @@ impl ExplainedFailure {
     pub(super) fn new(target: &TargetConfig, error: &Error, timeout: Duration) -> ExplainedFailure {
         ExplainedFailure {
             reason: error.reason().as_str(),
-            words: error.meaning().unwrap_or_else(|| meaning(error.reason())),
+            words: error.meaning().unwrap_or_else(|| meaning(error)),
             message: error.message().to_owned(),
             sqlstate: error.sqlstate().map(str::to_owned),
             suggestions: suggestions(target, error, timeout),
@@ -40,8 +40,16 @@ impl ExplainedFailure {
     }
 }
 
-fn meaning(reason: Reason) -> &'static str {
-    match reason {
+/// A statement of the configuration has failed, not the login.
+fn is_of_session_sql(error: &Error) -> bool {
+    let is_of_statement =
+        matches!(error.reason(), Reason::Sql | Reason::Type | Reason::Value | Reason::ReadOnly);
+    is_of_statement || error.message().starts_with("session_sql")
+}
+
+fn meaning(error: &Error) -> &'static str {
+    match error.reason() {
+        _ if is_of_session_sql(error) => "`session_sql` fails",
         Reason::Connect => "there is no connection",
         Reason::Resolve => "the host name has no address",
         Reason::Auth => "the server does not accept user and password",
@@ -51,7 +59,6 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::Locked => "a lock is in the way",
         Reason::Permission => "the user is not allowed to connect",
         Reason::Protocol => "this is not the server that `driver` names",
-        Reason::Sql | Reason::Type | Reason::Value | Reason::ReadOnly => "`session_sql` fails",
         Reason::Panic => "a bug in sql-exporter",
         _ => "the server reports a problem of its own",
     }
@@ -67,6 +74,7 @@ fn suggestions(target: &TargetConfig, error: &Error, timeout: Duration) -> Vec<S
     let mut all: Vec<String> = of_driver.into_iter().chain(of_reason.unwrap_or_default()).collect();
     if all.is_empty() {
         let last = match error.reason() {
+            _ if is_of_session_sql(error) => "run the target's `session_sql` by hand",
             Reason::Panic => "please report it, with the message above",
             Reason::Timeout => "allow more time with --timeout, or find out what holds the file",
             _ => "check `database` and what this user may read",
@@ -108,6 +116,11 @@ impl ConfiguredServer<'_> {
     fn suggestions(&self, error: &Error) -> Vec<String> {
         let address = self.address();
         let suggestion = match error.reason() {
+            // A hint of the error itself is enough.
+            _ if is_of_session_sql(error) && error.hint().is_some() => return Vec::new(),
+            _ if is_of_session_sql(error) => {
+                format!("run the target's `session_sql` by hand as {}", self.user())
+            }
             Reason::Resolve => format!(
                 "check `host`; `getent hosts {}` shows how this machine resolves the name",
                 self.login.hosts.first().map_or("NAME", |host| &host.host)
@@ -151,13 +164,6 @@ impl ConfiguredServer<'_> {
             Reason::Permission => self.grant(),
             Reason::Protocol => {
                 format!("something else may listen on {address}: check `driver`, `host` and `port`")
-            }
-            // A hint of the error itself is enough.
-            Reason::Sql | Reason::Type | Reason::Value | Reason::ReadOnly if error.hint().is_some() => {
-                return Vec::new();
-            }
-            Reason::Sql | Reason::Type | Reason::Value | Reason::ReadOnly => {
-                format!("run the target's `session_sql` by hand as {}", self.user())
             }
             Reason::Panic => return Vec::new(),
             _ => format!("check `database`, and the log of the server on {address}"),

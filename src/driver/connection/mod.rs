@@ -58,7 +58,7 @@ pub struct ConnectionConfig {
     pub password: PasswordSource,
     /// Encryption.
     pub tls: TlsConfig,
-    /// The driver's own options: those of the URL's query, then `params`, in order.
+    /// The driver's own options, of the URL's query and of `params`: of two with one name the later one wins.
     pub params: Vec<(String, String)>,
     /// The database's read-only mode and the first-keyword check.
     pub read_only: bool,
@@ -91,9 +91,8 @@ impl ConnectionConfig {
         let password = password(keys, address.password.take(), from);
         let tls = tls(keys, &mut address, from);
         let timeout = connect_timeout(keys);
-        let timeout = merged(keys, "connect_timeout", from, address.connect_timeout, timeout);
-        let mut params = std::mem::take(&mut address.params);
-        params.extend(keys.pairs("params").unwrap_or_default());
+        let timeout = merged(from, keys.origin("connect_timeout"), address.connect_timeout, timeout);
+        let params = params(keys, std::mem::take(&mut address.params), from);
         let config = ConnectionConfig {
             hosts: hosts(&address, scheme),
             socket: address.socket,
@@ -269,25 +268,31 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
 
 /// `tls` and what the URL says of it. Without a mode it is `verify-full` where a `ca` is given, else `prefer`.
 fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsConfig {
-    let in_url = std::mem::take(&mut address.tls);
-    let (mut section, mut mode) = (TlsConfig::default(), None);
+    let (mut tls, mut mode) = (std::mem::take(&mut address.tls), address.tls_mode);
+    let section = keys.origin("tls");
     if let Some(mut keys) = keys.inner("tls") {
-        mode = keys.choice("mode", TLS_MODES);
-        section.ca = keys.file("ca");
-        section.cert = keys.file("cert");
-        section.key = keys.file("key");
-        section.server_name = keys.text("server_name");
+        // A section of the entry takes from that of the defaults what it does not say.
+        let origin = |key| section.max(keys.origin(key));
+        let [of_mode, of_ca, of_cert, of_key] = ["mode", "ca", "cert", "key"].map(origin);
+        mode = merged(url, of_mode, mode, keys.choice("mode", TLS_MODES));
+        tls.ca = merged(url, of_ca, tls.ca, keys.file("ca"));
+        tls.cert = merged(url, of_cert, tls.cert, keys.file("cert"));
+        tls.key = merged(url, of_key, tls.key, keys.file("key"));
+        tls.server_name = keys.text("server_name");
         keys.finish();
     }
-    section.ca = merged(keys, "tls", url, in_url.ca, section.ca);
-    section.cert = merged(keys, "tls", url, in_url.cert, section.cert);
-    section.key = merged(keys, "tls", url, in_url.key, section.key);
-    let default = if section.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer };
-    section.mode = merged(keys, "tls", url, address.tls_mode, mode).unwrap_or(default);
-    if section.cert.is_some() != section.key.is_some() {
+    let default = if tls.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer };
+    tls.mode = mode.unwrap_or(default);
+    if tls.cert.is_some() != tls.key.is_some() {
         keys.fault("tls", "a client certificate needs both `cert` and `key`");
     }
-    section
+    tls
+}
+
+/// `params` and those of the URL, of which a later one wins.
+fn params(keys: &mut Keys<'_>, in_url: Vec<(String, String)>, url: Option<Origin>) -> Vec<(String, String)> {
+    let [own, default] = keys.pairs_by_origin("params").unwrap_or_default();
+    if url == Some(Origin::Own) { [default, in_url, own] } else { [in_url, own, default] }.concat()
 }
 
 /// The key of every driver.
@@ -299,15 +304,9 @@ pub(super) fn connect_timeout(keys: &mut Keys<'_>) -> Option<Duration> {
     timeout
 }
 
-/// The value of `key`, else that of the URL; an entry's own URL comes before a key of the defaults.
-fn merged<T>(
-    keys: &Keys<'_>,
-    key: &str,
-    url: Option<Origin>,
-    in_url: Option<T>,
-    in_key: Option<T>,
-) -> Option<T> {
-    let url_first = url == Some(Origin::Own) && keys.origin(key) == Some(Origin::Default);
+/// The value of a key, else that of the URL; an entry's own URL comes before a key of the defaults.
+fn merged<T>(url: Option<Origin>, key: Option<Origin>, in_url: Option<T>, in_key: Option<T>) -> Option<T> {
+    let url_first = url == Some(Origin::Own) && key == Some(Origin::Default);
     if url_first { in_url.or(in_key) } else { in_key.or(in_url) }
 }
 

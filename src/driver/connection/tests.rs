@@ -251,6 +251,18 @@ fn own_keys_come_before_the_defaults() {
         (1, Some("other"), "own")
     );
 
+    let params = |entry: &str| over(entry, defaults).params;
+    assert_eq!(params("{url: 'postgres://db/x?a=2'}").last(), Some(&("a".into(), "2".into())));
+    assert_eq!(
+        params("{url: 'postgres://db/x?a=2', params: {a: 3}}").last(),
+        Some(&("a".into(), "3".into()))
+    );
+    let plain = "{tls: {mode: disable}, params: {a: 1}}";
+    let login = over("{url: 'postgres://db/x?sslmode=verify-full', tls: {ca: /own}}", plain);
+    assert_eq!((login.tls.mode, login.tls.ca), (TlsMode::VerifyFull, Some("/own".into())));
+    let login = over("{params: {b: 2}}", "{url: 'postgres://db/x?a=0', params: {a: 1}}");
+    assert_eq!(login.params.iter().rfind(|(name, _)| name == "a").map(|(_, value)| &**value), Some("1"));
+
     let login = over("{password: own}", defaults);
     assert_eq!(given(&login), "own");
 

@@ -32,7 +32,8 @@ impl CallError {
         matches!(self, CallError::Broken(error) if error.reason() == Reason::Timeout)
     }
 
-    /// The error of a login: a connection that breaks there was never established, and no query is at fault.
+    /// The error of a login: a connection that breaks there was never established, and what the server rejects is a
+    /// statement of ours, or of `session_sql`.
     pub(super) fn into_login_error(self) -> Error {
         let error = match self {
             CallError::Server(error) => error.to_login_error(),
@@ -40,7 +41,7 @@ impl CallError {
         };
         match error.reason() {
             Reason::Lost => error.with_reason(Reason::Connect),
-            Reason::Sql => error.with_reason(Reason::Server),
+            Reason::Sql if !error.message().starts_with("session_sql") => error.with_reason(Reason::Server),
             _ => error,
         }
     }

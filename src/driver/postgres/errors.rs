@@ -21,6 +21,10 @@ const COMMIT_INSIDE: &str = "2D000";
 const COMMIT_INSIDE_HINT: &str =
     "a query runs in one transaction with its limits: call a procedure without COMMIT and ROLLBACK";
 
+/// `indeterminate_datatype`: nothing around a parameter tells its type.
+const UNTYPED_PARAMETER: &str = "42P18";
+const UNTYPED_PARAMETER_HINT: &str = "write its type where it stands, such as `$1::text`";
+
 /// A standby ends queries that keep it from replaying what the primary has removed. Its functions that do so begin with this.
 const ENDS_FOR_RECOVERY: &str = "Process";
 const RECOVERY_CONFLICT_HINT: &str = "on the standby: hot_standby_feedback = on keeps the rows that queries need, and \
@@ -279,6 +283,7 @@ impl ServerError {
         let ours = match self.code.as_str() {
             BROKEN_TEXT => Some(BROKEN_TEXT_HINT),
             COMMIT_INSIDE => Some(COMMIT_INSIDE_HINT),
+            UNTYPED_PARAMETER => Some(UNTYPED_PARAMETER_HINT),
             "40001" if self.routine.as_deref().is_some_and(|name| name.starts_with(ENDS_FOR_RECOVERY)) => {
                 Some(RECOVERY_CONFLICT_HINT)
             }
@@ -452,6 +457,13 @@ mod tests {
             (b'M', "invalid transaction termination"),
         ]));
         assert_eq!(error.of_statement("CALL p()").hint(), Some(COMMIT_INSIDE_HINT));
+    }
+
+    #[test]
+    fn a_parameter_without_a_type_is_told_to_have_one() {
+        let message = "could not determine data type of parameter $1";
+        let error = ServerError::read(&response(&[(b'S', "ERROR"), (b'C', "42P18"), (b'M', message)]));
+        assert_eq!(error.of_statement("SELECT $1 IS NULL").hint(), Some(UNTYPED_PARAMETER_HINT));
     }
 
     #[test]

@@ -20,18 +20,22 @@ pub fn query<'c>(
     check_names("query", &[name.to_owned()], || config.queries.iter().map(|query| &*query.name))?;
     let runs: Vec<_> =
         config.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
+    // Which databases there are, only the server tells.
+    let parent = config.targets.iter().find(|target| target.discover.is_some()).filter(|_| runs.is_empty());
+    let databases = parent.map(|parent| format!("name a database: --target {}/DATABASE", parent.name));
     let Some(target) = target else {
         let enabled = |pair: &&(&TargetConfig, Arc<Query>)| pair.0.enabled && pair.1.enabled;
         let one = only(runs.iter().filter(enabled)).or_else(|| only(runs.iter()));
         let names = || runs.iter().map(|(target, _)| target.name.as_str());
-        let missing = || several(&format!("query `{name}` runs on"), names());
+        let missing = || several(&format!("query `{name}` runs on"), names()).with_hint_if_any(databases);
         return one.cloned().ok_or_else(missing);
     };
     find(config, target)?;
     runs.iter().find(|(found, _)| found.name == target).cloned().ok_or_else(|| {
         let names: Vec<&str> = runs.iter().map(|(found, _)| found.name.as_str()).collect();
         let error = Error::config(format!("query `{name}` does not run on target `{target}`"));
-        if names.is_empty() { error } else { error.with_hint(format!("it runs on: {}", names.join(", "))) }
+        let known = (!names.is_empty()).then(|| format!("it runs on: {}", names.join(", ")));
+        error.with_hint_if_any(known.or(databases))
     })
 }
 

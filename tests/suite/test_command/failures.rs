@@ -93,6 +93,34 @@ fn a_user_who_may_not_enter_is_told_the_grant() {
     assert_failure(&postgres_as(&server, &user, ""), "permission", &[&grant]);
 }
 
+/// Whatever the server's code for it is: the login went well.
+#[test]
+fn a_session_sql_that_fails_is_told_on_every_database() {
+    let (postgres, mariadb) = (Postgres::fresh("test_failures"), MariaDb::fresh("test_failures"));
+    let user = format!("{}_s", postgres.database);
+    postgres.run(&format!("CREATE ROLE {user} LOGIN PASSWORD '{CANARY}user'"));
+    let set = "session_sql: ['SET nonsense.x = 1', 'SET nonsense = 1']";
+    let by_hand = "run the target's `session_sql` by hand";
+    for (entry, reason) in [
+        (postgres.entry_with(set), "sql"),
+        (
+            postgres_as(&postgres, &user, "session_sql: ['SET session_replication_role = replica']"),
+            "permission",
+        ),
+        (mariadb.entry_with("session_sql: ['SET @a = 1', 'SET nonsense = 1']"), "sql"),
+        (mariadb.entry_with("session_sql: ['SET @a = 1; SET @b = 2']"), "sql"),
+    ] {
+        let told = only(&entry);
+        assert_eq!(told["error"]["words"], "`session_sql` fails", "{told}");
+        assert_eq!(told["error"]["reason"], reason, "{told}");
+        assert!(texts(&told["error"]["try"]).concat().contains(by_hand), "{told}");
+    }
+    let file =
+        "databases: {shop: {driver: sqlite, database: app.db, session_sql: ['SET a = 1']}}\nqueries: []\n";
+    let (_, told) = json(with_file(test(file)));
+    assert_eq!(texts(&told["targets"][0]["error"]["try"]), [by_hand], "{told}");
+}
+
 #[test]
 fn encryption_that_mariadb_demands_may_look_like_a_wrong_password() {
     let server = OwnMariaDb::start(&[]);
