@@ -16,6 +16,7 @@ use crate::commands::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::logging;
+use crate::yaml::keys::nearest;
 
 /// Runs SQL at scrape time and serves the results as Prometheus metrics. Without a command it is `run`; `--once` is `collect`.
 #[derive(FromArgs, ArgsInfo)]
@@ -110,7 +111,7 @@ fn execute(args: &[String]) -> CommandResult {
         Err(early) if early.status.is_ok() => return print(&early.output),
         Err(early) => {
             let message = on_one_line(&early.output);
-            let hint = hint_for_file(&message);
+            let hint = hint_for_file(&message).or_else(|| hint_for_option(&message, &args));
             return Err(Error::config(message).with_hint_if_any(hint).into());
         }
     };
@@ -145,6 +146,16 @@ fn hint_for_file(text: &str) -> Option<String> {
     is_file.then(|| "write `-c FILE` for a configuration".to_owned())
 }
 
+/// The options nearest to one that is misspelt.
+fn hint_for_option(message: &str, args: &[&str]) -> Option<String> {
+    let option = message.strip_prefix("Unrecognized argument: ").filter(|option| option.starts_with("--"))?;
+    let all = declarations();
+    let command = all.commands.iter().find(|command| args.contains(&command.name));
+    let flags = command.map_or(all.flags, |command| command.command.flags).iter();
+    let known: Vec<&str> = flags.map(|flag| flag.long).chain(SHARED.iter().copied()).collect();
+    nearest(option, known).map(|near| format!("did you mean `{near}`?"))
+}
+
 /// argh's message, which has several lines.
 fn on_one_line(lines: &str) -> String {
     lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
@@ -171,6 +182,8 @@ fn arrange(args: &[String]) -> Result<Vec<String>, Error> {
             shared.extend([arg, value]);
         } else if arg == "--once" {
             once = true;
+        } else if arg == "--version" {
+            shared.push(arg);
         } else {
             rest.push(arg);
         }
@@ -218,6 +231,7 @@ mod tests {
             arranged("--config=x.yaml run --log-level=debug"),
             "--config x.yaml --log-level debug run"
         );
+        assert_eq!(arranged("check --strict --version"), "--version check --strict");
     }
 
     #[test]
@@ -232,6 +246,18 @@ mod tests {
         assert_eq!(arranged("--once -c x.yaml --query a"), "-c x.yaml collect --query a");
         assert_eq!(arranged("-c x.yaml --once collect"), "-c x.yaml collect");
         assert!(arranged("packs --once").starts_with("error: --once"));
+    }
+
+    #[test]
+    fn an_option_that_is_misspelt_brings_the_nearest_of_its_command() {
+        let hint = |option: &str, args: &[&str]| {
+            hint_for_option(&format!("Unrecognized argument: {option}"), args).unwrap_or_default()
+        };
+        assert_eq!(hint("--strit", &["check", "--strit"]), "did you mean `--strict`?");
+        assert_eq!(hint("--strit", &["packs", "--strit"]), "");
+        assert_eq!(hint("--lisen", &["--lisen", ":1"]), "did you mean `--listen`?");
+        assert_eq!(hint("--confg", &["health", "--confg"]), "did you mean `--config`?");
+        assert_eq!(hint("word", &["check", "word"]), "");
     }
 
     #[test]

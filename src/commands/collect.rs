@@ -1,12 +1,12 @@
 //! `collect` (= `--once`): one scrape to stdout or into a file, without a server.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::run::start::{self, Interrupted};
+use super::run::start;
 use super::settings::{GlobalArgs, process_environment};
 use super::{CommandResult, output, print_page};
 use crate::config::Config;
@@ -88,19 +88,19 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     let written = match &options.output {
         Some(file) => {
             let by = time.deadline().max(Deadline::within(LEAST_WRITE_TIME));
-            output::write(file, &pieces, by, &|| interrupted.code().is_some())
+            output::write(file, &pieces, by, &|| interrupted.get().is_some())
         }
         None => print_page(&pieces),
     };
     targets.stop();
-    let Some(code) = interrupted.code() else {
+    let Some(code) = interrupted.get() else {
         written?;
         return Ok(u8::from(lacks_files || page.outcome != ScrapeOutcome::Complete));
     };
     if let Err(error) = written {
         log::error!("{error}");
     }
-    Ok(code)
+    Ok(*code)
 }
 
 /// What one scrape has left. The targets are to be stopped.
@@ -109,8 +109,8 @@ pub(super) struct OnceScraped {
     pub(super) targets: Arc<Targets>,
     /// What is complete.
     pub(super) page: ScrapedPage,
-    /// Whether a signal ended it.
-    pub(super) interrupted: Interrupted,
+    /// The exit code of the signal that ended it.
+    pub(super) interrupted: Arc<OnceLock<u8>>,
 }
 
 /// Runs one scrape without a server, with the databases that its targets find. Blocks until the deadline at most; a signal

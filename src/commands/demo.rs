@@ -34,8 +34,10 @@ pub fn run(args: &GlobalArgs, _: &DemoArgs) -> CommandResult {
         return Err(error.with_hint("leave out -c, or serve your configuration with `run`").into());
     }
     let folder = tempfile::Builder::new().prefix("sql-exporter-demo-").tempdir();
-    let folder =
-        folder.map_err(|error| Error::machine(format!("no temporary folder for the demo: {error}")))?;
+    let folder = folder.map_err(|error| {
+        Error::machine(format!("no temporary folder for the demo: {error}"))
+            .with_hint("name one that exists in TMPDIR")
+    })?;
     write(folder.path())?;
     let config = Some(folder.path().join(CONFIGURATION_FILE));
     let settings = CommandSettings::new(&GlobalArgs { config, ..args.clone() }, &process_environment)?;

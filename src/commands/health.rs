@@ -50,18 +50,16 @@ pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
                 let exporter = invalid.exporter.map(|exporter| *exporter);
                 Exporter { listen: listen.clone(), ..exporter.unwrap_or_default() }
             }
-            (None, Err(InvalidConfig { exporter: Some(exporter), .. })) => *exporter,
+            (None, Err(InvalidConfig { exporter: Some(exporter), .. })) if !exporter.listen.is_empty() => {
+                *exporter
+            }
             (None, Err(invalid)) => return Err(invalid.faults.into()),
         };
     let Exporter { listen, web_config_file, route_prefix, .. } = exporter;
-    let none = || Error::config("no address to send the request to: `listen` is empty");
-    let listen = match listen.first().ok_or_else(none)? {
-        ListenAddress::Systemd => {
-            let error = Error::config("only systemd knows the address that `listen: systemd` stands for");
-            return Err(error.with_hint("name it as in the socket unit: --listen 127.0.0.1:9399").into());
-        }
-        listen => listen,
-    };
+    let listen = listen.iter().find(|listen| **listen != ListenAddress::Systemd).ok_or_else(|| {
+        Error::config("only systemd knows the address that `listen: systemd` stands for")
+            .with_hint("name it as in the socket unit: --listen 127.0.0.1:9399")
+    })?;
     let tls = web_config_file.is_some_and(|path| server::enables_tls(&path));
     let problem = match status_of(listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {

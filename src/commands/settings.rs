@@ -79,6 +79,10 @@ impl CommandSettings {
         args: &GlobalArgs,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<CommandSettings, Error> {
+        if args.config.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
+            let error = Error::config("-c: the name of the file is empty");
+            return Err(error.with_hint("is a variable that names it set?"));
+        }
         let mut warnings = Vec::new();
         // Kubernetes injects `EXPORTER_PORT=tcp://…` for a service named `exporter`: that is not meant for us.
         let mut variable = |names: &[&str]| {
@@ -103,7 +107,8 @@ impl CommandSettings {
         let config = args
             .config
             .clone()
-            .or_else(|| variable(&["SQL_EXPORTER_CONFIG", "CONFIG_FILE"]).map(|named| named.value.into()));
+            .or_else(|| variable(&["SQL_EXPORTER_CONFIG", "CONFIG_FILE"]).map(|named| named.value.into()))
+            .map(|file| if file.as_os_str() == "-" { PathBuf::from("/dev/stdin") } else { file });
         let (host, port) = (variable(&["EXPORTER_HOST"]), variable(&["EXPORTER_PORT"]));
         let listen = match listen {
             // Relative paths of Unix sockets start from the current folder.
@@ -215,6 +220,16 @@ mod tests {
         let settings = settings(&GlobalArgs::default(), &[("EXPORTER_PORT", "tcp://10.0.0.1:9399")]).unwrap();
         assert_eq!(settings.listen, None);
         assert_eq!(settings.warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_file_is_named_and_a_dash_is_stdin() {
+        let file = |name: &str| {
+            let args = GlobalArgs { config: Some(name.into()), ..GlobalArgs::default() };
+            settings(&args, &[]).map(|settings| settings.config)
+        };
+        assert_eq!(file("-"), Ok(Some("/dev/stdin".into())));
+        assert!(file("").unwrap_err().to_string().starts_with("-c: the name of the file is empty"));
     }
 
     #[test]

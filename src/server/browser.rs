@@ -6,7 +6,7 @@
 //! - Send: a browser sends a GET or a POST for any page and keeps the response from it. The request takes effect all the
 //!   same: hence [`check_sender`] for a reload, and [`check_embedding`] for pages that run queries.
 
-use super::{Peer, Request, Response};
+use super::{Request, Response};
 use crate::config::hosts::AllowedHosts;
 
 /// What the browser says of the requesting page: <https://www.w3.org/TR/fetch-metadata/>. No page can set it.
@@ -14,15 +14,13 @@ const FETCH_SITE: &str = "sec-fetch-site";
 /// What the response is for: `document` is a page of its own, in a tab.
 const FETCH_DEST: &str = "sec-fetch-dest";
 
-/// Refuses a request to a host name that is not ours. No browser sends requests over a Unix socket.
+/// Refuses a request to a host name that is not ours, over a Unix socket too: a proxy there passes on what browsers send.
 ///
 /// # Errors
 /// The refusal.
 pub(super) fn check_host(hosts: &AllowedHosts, request: &Request) -> Result<(), Response> {
     // At most one passes the gate; HTTP/1.0, which no browser uses, may have none.
-    let Some(host) = request.header("host").next().filter(|_| request.peer != Peer::Unix) else {
-        return Ok(());
-    };
+    let Some(host) = request.header("host").next() else { return Ok(()) };
     if hosts.accept(host, request.authenticated) {
         return Ok(());
     }
@@ -76,8 +74,8 @@ fn is_ours(source: &str, request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Method;
     use crate::server::message::tests::get;
+    use crate::server::{Method, Peer};
 
     fn asking(headers: &[(&str, &str)]) -> Request {
         let own = [("host", "127.0.0.1:9399")];
@@ -158,9 +156,8 @@ mod tests {
         );
         assert!(check_host(&AllowedHosts::Listed(vec!["evil.example".to_owned()]), &request).is_ok());
         request.peer = Peer::Unix;
-        assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
+        assert!(check_host(&AllowedHosts::Machine, &request).is_err(), "from a proxy");
         request.headers.clear();
-        request.peer = Peer::Address([127, 0, 0, 1].into());
         assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
     }
 }

@@ -138,6 +138,7 @@ fn stdin_and_a_substituted_process_may_be_the_configuration() {
         "\"$0\" -c <(sleep 0.2; cat kept) --once --no-self-metrics",
         "\"$0\" -c /dev/fd/5 --once --no-self-metrics 5< kept",
         "cat relative | \"$0\" -c /dev/stdin --once --no-self-metrics",
+        "cat relative | \"$0\" -c - --once --no-self-metrics",
         "\"$0\" -c <(cat relative) --once --no-self-metrics",
     ] {
         let run = Command::new("bash").args(["-c", script, &exporter]).current_dir(setup.path()).output();

@@ -345,4 +345,9 @@ fn without_sockets_of_systemd_the_errors_say_what_to_do() {
     let expected = "error: only systemd knows the address that `listen: systemd` stands for; name it as in the socket \
                     unit: --listen 127.0.0.1:9399\n";
     assert_eq!((output.code(), output.errors()), (2, expected));
+    // An address beside it is asked. Nobody listens on port 1.
+    let both = crate::command::setup(&format!("{CONFIG}exporter: {{listen: [systemd, '127.0.0.1:1']}}\n"));
+    let output = both.args(&["health"]).output();
+    assert_eq!(output.code(), 1);
+    assert!(output.errors().starts_with("127.0.0.1:1 does not answer: "), "{}", output.errors());
 }

@@ -40,7 +40,7 @@ pub(super) fn serve(
     on_listening: impl FnOnce(&[String]) -> Result<(), Error>,
 ) -> CommandResult {
     allocator::set();
-    let early = start::EarlyReload::new()?;
+    let signals = start::note_reloads()?;
     let config = settings.load_or_invalid(&process_environment, &Drivers::built_in());
     let config = config.map_err(|InvalidConfig { faults, exporter, .. }| {
         let format = settings.log_format.or(exporter.map(|exporter| exporter.log_format));
@@ -52,6 +52,6 @@ pub(super) fn serve(
     // Whole, so that it is found from any folder.
     let file = config.files.first().and_then(|file| std::path::absolute(file).ok());
     let load = move || settings.load(&process_environment, &Drivers::built_in());
-    start::serve(start::make_targets(config), file, Box::new(load), &early, on_listening)?;
+    start::serve(start::make_targets(config), file, Box::new(load), signals, on_listening)?;
     Ok(0)
 }

@@ -1,14 +1,14 @@
 //! The exporter as a whole: from a configuration to targets, and from targets to a server that runs until a signal.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag::{register, register_conditional_shutdown};
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
@@ -64,20 +64,13 @@ pub fn make_targets(config: Config) -> Targets {
     Targets::new(config, &Arc::new(shared))
 }
 
-/// Whether SIGHUP came before the exporter serves.
-pub struct EarlyReload(Arc<AtomicBool>);
-
-impl EarlyReload {
-    /// Takes note of SIGHUP from now on. Until then it ends the process, and a start can take a second and more: target files
-    /// that have just been written, files on a slow disk.
-    ///
-    /// # Errors
-    /// Signals cannot be handled.
-    pub fn new() -> Result<EarlyReload, Error> {
-        let asked = Arc::new(AtomicBool::new(false));
-        register(SIGHUP, Arc::clone(&asked)).map_err(|error| unhandled(&error))?;
-        Ok(EarlyReload(asked))
-    }
+/// Takes note of SIGHUP from now on, for [`serve`]. Until then it ends the process, and a start can take a second and more:
+/// target files that have just been written, files on a slow disk.
+///
+/// # Errors
+/// Signals cannot be handled.
+pub fn note_reloads() -> Result<Signals, Error> {
+    Signals::new([SIGHUP]).map_err(|error| unhandled(&error))
 }
 
 fn unhandled(error: &std::io::Error) -> Error {
@@ -85,7 +78,8 @@ fn unhandled(error: &std::io::Error) -> Error {
 }
 
 /// Serves until SIGTERM, and `shutdown_delay` longer, or SIGINT; then stops accepting, lets requests in flight end, and
-/// returns. `load` reads the configuration again, from `file` where it comes from a file. `on_listening` gets the addresses.
+/// returns. `load` reads the configuration again, from `file` where it comes from a file; a SIGHUP that `signals` has noted
+/// asks for that, too. `on_listening` gets the addresses.
 ///
 /// # Errors
 /// An address that cannot be listened on; all errors of the web-config file; that of `on_listening`.
@@ -93,7 +87,7 @@ pub fn serve(
     targets: Targets,
     file: Option<PathBuf>,
     load: Box<LoadConfig>,
-    early: &EarlyReload,
+    mut signals: Signals,
     on_listening: impl FnOnce(&[String]) -> Result<(), Error>,
 ) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
@@ -104,7 +98,7 @@ pub fn serve(
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, 1, Arc::clone(&ends_at_once)).map_err(unhandled)?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
+    [SIGTERM, SIGINT].into_iter().try_for_each(|signal| signals.add_signal(signal)).map_err(unhandled)?;
     ends_at_once.store(false, Ordering::Relaxed);
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
@@ -134,9 +128,6 @@ pub fn serve(
     let reload = start_reload_thread(&endpoints)?;
     systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
     systemd::ready();
-    if early.0.load(Ordering::Relaxed) {
-        let _ = reload.try_send(());
-    }
     let signal = wait_for_stop(&mut signals, &endpoints, &reload);
     ends_at_once.store(true, Ordering::Relaxed);
     log::info!("signal {signal}: stopping");
@@ -221,31 +212,22 @@ impl Drop for SignalExit {
 }
 
 /// For one scrape without a server: at SIGTERM or SIGINT its statements are cancelled in the servers, and the page is what
-/// is complete. The process ends some seconds later in any case, for example when nobody reads the page.
+/// is complete. The process ends some seconds later in any case, for example when nobody reads the page. What is returned is
+/// set to the exit code that a shell reports for the signal.
 ///
 /// # Errors
 /// Signals that cannot be handled, no thread for them.
-pub fn interrupt_at_signal(targets: &Arc<Targets>) -> Result<Interrupted, Error> {
-    let interrupted = Interrupted(Arc::default());
-    let (targets, code) = (Arc::clone(targets), Arc::clone(&interrupted.0));
+pub fn interrupt_at_signal(targets: &Arc<Targets>) -> Result<Arc<OnceLock<u8>>, Error> {
+    let interrupted = Arc::<OnceLock<u8>>::default();
+    let (targets, code) = (Arc::clone(targets), Arc::clone(&interrupted));
     on_first_signal(move |signal| {
-        *code.lock() = Some(exit_code(signal));
+        let _ = code.set(exit_code(signal));
         targets.interrupt();
         std::thread::sleep(DRAIN_TIMEOUT);
         targets.stop();
         std::process::exit(exit_code(signal).into());
     })?;
     Ok(interrupted)
-}
-
-/// Whether a signal has come.
-pub struct Interrupted(Arc<Mutex<Option<u8>>>);
-
-impl Interrupted {
-    /// The exit code that a shell reports for the signal.
-    pub fn code(&self) -> Option<u8> {
-        *self.0.lock()
-    }
 }
 
 /// Calls `act` with the first SIGTERM or SIGINT, on a thread of its own.

@@ -173,7 +173,7 @@ impl Endpoints {
     pub fn answer(&self, request: &Request) -> Response {
         let prefix = self.targets().exporter.route_prefix.clone();
         let (path, mut response) = route(ROUTES, &prefix, request, |route| {
-            if let Err(refusal) = self.admit(route.rule, request) {
+            if let Err(refusal) = self.check_browser(route.rule, request) {
                 self.telemetry().rejected("host");
                 return refusal;
             }
@@ -201,7 +201,7 @@ impl Endpoints {
     }
 
     /// Refuses what a page of another site has a browser request.
-    fn admit(&self, rule: BrowserRule, request: &Request) -> Result<(), Response> {
+    fn check_browser(&self, rule: BrowserRule, request: &Request) -> Result<(), Response> {
         let own_host = || browser::check_host(&self.targets().exporter.hosts, request);
         match rule {
             BrowserRule::Anyone => Ok(()),
@@ -216,7 +216,7 @@ impl Endpoints {
 ///
 /// # Errors
 /// The answer: 403, or 404 for what is disabled.
-fn admit(access: Access, request: &Request, key: &str) -> Result<(), Response> {
+fn check_access(access: Access, request: &Request, key: &str) -> Result<(), Response> {
     match access {
         Access::Everybody => Ok(()),
         Access::Loopback if request.peer.is_loopback() => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Endpoints, admit};
+use super::{Endpoints, check_access};
 use crate::config::redacted::redacted_config;
 use crate::server::{Request, Response};
 
@@ -10,7 +10,7 @@ use crate::server::{Request, Response};
 pub(super) fn config(endpoints: &Endpoints, request: &Request) -> Response {
     endpoints.refresh();
     let targets = endpoints.targets();
-    if let Err(refusal) = admit(targets.exporter.enable_pages, request, "enable_pages") {
+    if let Err(refusal) = check_access(targets.exporter.enable_pages, request, "enable_pages") {
         return refusal;
     }
     let configs = targets.targets.iter().map(|target| &*target.config);
@@ -33,7 +33,7 @@ pub(super) fn ready(endpoints: &Endpoints, _: &Request) -> Response {
 /// `POST /-/reload`: reads the configuration again, as SIGHUP does. 200 once the new configuration is in use; 500 when it
 /// has faults, which are shown to this machine and to authenticated clients.
 pub(super) fn reload(endpoints: &Endpoints, request: &Request) -> Response {
-    if let Err(refusal) = admit(endpoints.targets().exporter.enable_reload, request, "enable_reload") {
+    if let Err(refusal) = check_access(endpoints.targets().exporter.enable_reload, request, "enable_reload") {
         return refusal;
     }
     match endpoints.reload() {

@@ -36,8 +36,6 @@ pub(super) struct Connection {
     /// What has arrived and is not answered yet: the start of a head, or pipelined requests.
     bytes: Vec<u8>,
     slot: ConnectionSlot,
-    /// The slot is a reserved one: it is for one request of a health check.
-    is_reserved: bool,
     state: Arc<GateState>,
 }
 
@@ -50,8 +48,7 @@ impl Connection {
         slot: ConnectionSlot,
         state: Arc<GateState>,
     ) -> Self {
-        let is_reserved = slot.is_reserved();
-        Connection { stream, peer, has_certificate, bytes: Vec::new(), slot, is_reserved, state }
+        Connection { stream, peer, has_certificate, bytes: Vec::new(), slot, state }
     }
 
     /// Answers requests in order until one side is done.
@@ -100,7 +97,7 @@ impl Connection {
         let is_public = self.state.public_paths.iter().any(|public| public == path);
         let must_log_in = !web.users.is_empty() && !is_public;
         // A reserved slot is for a health check; for others if a usual slot has come free meanwhile.
-        let is_reserved = self.is_reserved && !self.slot.promote();
+        let is_reserved = self.slot.is_reserved() && !self.slot.promote();
         if is_reserved && !is_public {
             return Err(TOO_MANY_CONNECTIONS);
         }
@@ -117,22 +114,22 @@ impl Connection {
         let keep_alive = head.keep_alive && !is_reserved;
         let request = RelayedRequest::new(&head, keep_alive, &self.state.backend.token().header_line(&facts));
         self.bytes.drain(..end);
-        self.is_reserved = is_reserved;
         Ok(Some((request, web)))
     }
 
     /// Reads until a whole head has arrived and returns its end.
     async fn read_head(&mut self) -> Result<Option<usize>, Rejection> {
         let limits = &self.state.limits;
-        // Others wait for a reserved slot.
-        let at_most = |usual: Duration| if self.is_reserved { usual.min(RESERVED_TIMEOUT) } else { usual };
+        // A reserved slot is for one request of a health check. Others wait for it.
+        let is_reserved = self.slot.is_reserved();
+        let at_most = |usual: Duration| if is_reserved { usual.min(RESERVED_TIMEOUT) } else { usual };
         let (idle_timeout, head_timeout) = (at_most(limits.idle_timeout), at_most(limits.head_timeout));
         if self.bytes.is_empty() {
             self.slot.idle();
             self.bytes = Vec::with_capacity(READ_SIZE);
             match timeout(idle_timeout, self.stream.read_buf(&mut self.bytes)).await {
                 Ok(Ok(1..)) => {}
-                Err(_) if self.is_reserved => return Err(TOO_MANY_CONNECTIONS),
+                Err(_) if is_reserved => return Err(TOO_MANY_CONNECTIONS),
                 _ => return Ok(None),
             }
         }
@@ -147,7 +144,7 @@ impl Connection {
             seen = self.bytes.len();
             self.bytes.reserve(READ_SIZE);
             match timeout_at(by, self.stream.read_buf(&mut self.bytes)).await {
-                Err(_) if self.is_reserved => return Err(TOO_MANY_CONNECTIONS),
+                Err(_) if is_reserved => return Err(TOO_MANY_CONNECTIONS),
                 Err(_) => return Err(SLOW_HEAD),
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Ok(None),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::config::exporter::HttpLimits;
@@ -49,7 +49,8 @@ pub(super) struct Connections {
     max: usize,
     max_per_address: usize,
     reserved: usize,
-    max_refusals: usize,
+    /// The 503 answers that may be written at once.
+    refusals: Arc<Semaphore>,
     table: Mutex<ConnectionTable>,
     closed: Notify,
     on_rejected: Arc<OnRejected>,
@@ -59,7 +60,6 @@ pub(super) struct Connections {
 struct ConnectionTable {
     open: HashMap<u64, OpenConnection>,
     next_id: u64,
-    refusals: usize,
     draining: bool,
 }
 
@@ -125,7 +125,7 @@ impl Connections {
             max: limits.max_connections,
             max_per_address: limits.max_connections_per_address,
             reserved: RESERVED_SLOTS.min(limits.max_connections),
-            max_refusals: MAX_REFUSALS.min(fraction),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS.min(fraction))),
             table: Mutex::default(),
             closed: Notify::new(),
             on_rejected,
@@ -174,13 +174,9 @@ impl Connections {
         self.count_cut(cut.unwrap_or(0));
     }
 
-    /// A slot to answer 503 from.
-    pub(super) fn refusal(self: &Arc<Self>) -> Option<RefusalSlot> {
-        let mut table = self.table.lock();
-        (table.refusals < self.max_refusals).then(|| {
-            table.refusals += 1;
-            RefusalSlot(Arc::clone(self))
-        })
+    /// The right to answer 503, held until the answer is written.
+    pub(super) fn refusal(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.refusals).try_acquire_owned().ok()
     }
 
     /// True once the stop has begun: connections close after the answer that is due.
@@ -263,14 +259,5 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.table.lock().open.remove(&self.id);
         self.connections.closed.notify_one();
-    }
-}
-
-/// One of the 503 answers that may be written at once; free again when dropped.
-pub(super) struct RefusalSlot(Arc<Connections>);
-
-impl Drop for RefusalSlot {
-    fn drop(&mut self) {
-        self.0.table.lock().refusals -= 1;
     }
 }

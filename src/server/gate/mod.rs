@@ -1,8 +1,8 @@
 //! The gate: owns the public sockets, lets bounded, well-formed requests through to `backend`, and copies the answers
 //! back. One thread (a tokio runtime) serves all connections: an idle one costs a kilobyte, not a thread.
 //!
-//! `listen` opens the sockets, `systemd_sockets` takes those of systemd, `connections` bounds and drains them, `tls` shakes hands, `connection` reads one request
-//! after another, `auth` checks the login, `relay` passes the request on.
+//! `listen` opens the sockets, `systemd_sockets` takes those of systemd, `connections` bounds and drains connections, `tls`
+//! shakes hands, `connection` reads one request after another, `auth` checks the login, `relay` passes the request on.
 
 pub(super) mod auth;
 mod connection;
@@ -27,11 +27,11 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::auth::Authenticator;
 use self::connection::{CLOSE_TIMEOUT, Connection, read_before_refusal, refuse};
-use self::connections::{ConnectionSlot, Connections, RefusalSlot};
+use self::connections::{ConnectionSlot, Connections};
 use self::head::Rejection;
 use self::tls::Handshake;
 use self::web_config::WebConfigStore;
@@ -241,13 +241,13 @@ fn admit(stream: Box<dyn ByteStream>, peer: Peer, state: &Arc<GateState>) {
         return;
     }
     state.count(&TOO_MANY_CONNECTIONS);
-    if let Some(slot) = state.connections.refusal() {
-        tokio::spawn(turn_away(stream, slot, Arc::clone(state)));
+    if let Some(permit) = state.connections.refusal() {
+        tokio::spawn(turn_away(stream, permit, Arc::clone(state)));
     }
 }
 
 /// Answers 503 once the request is there, after the handshake where TLS is configured.
-async fn turn_away(stream: Box<dyn ByteStream>, _slot: RefusalSlot, state: Arc<GateState>) {
+async fn turn_away(stream: Box<dyn ByteStream>, _permit: OwnedSemaphorePermit, state: Arc<GateState>) {
     let web = state.web_config.last_read();
     let mut stream = match web.tls.clone() {
         None => stream,

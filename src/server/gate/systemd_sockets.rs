@@ -2,30 +2,20 @@
 
 use std::io;
 use std::os::fd::IntoRawFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use listenfd::ListenFd;
 use socket2::Socket;
 
 use crate::error::{Error, Result};
 
-/// A descriptor has one owner.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-/// Takes all of them. They listen already, and no child process inherits them.
+/// Takes all of them, once: a configuration with `systemd` twice does not load. They listen already, and no child process inherits them.
 ///
 /// # Errors
-/// There is none, one is not a socket that listens, or they have been taken.
+/// There is none, or one is not a socket that listens.
 pub(super) fn take() -> Result<Vec<Socket>> {
     let failed = |what: &str, hint: &str| {
         Error::machine(format!("cannot listen on systemd's sockets: {what}")).with_hint(hint)
     };
-    if TAKEN.swap(true, Ordering::Relaxed) {
-        return Err(failed(
-            "`systemd` is listed twice",
-            "list it once in exporter.listen: it stands for all",
-        ));
-    }
     let mut passed = ListenFd::from_env();
     let sockets = (0..passed.len()).map(|index| take_one(&mut passed, index)).collect::<io::Result<Vec<_>>>();
     let sockets = sockets.map_err(|error| {

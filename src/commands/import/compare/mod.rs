@@ -79,7 +79,7 @@ fn scrape(
     let OnceScraped { targets, page, interrupted } =
         collect::scrape_once(config, &ScrapeSelection::default(), time)?;
     targets.stop();
-    if let Some(code) = interrupted.code() {
+    if let Some(&code) = interrupted.get() {
         return Ok(Err(code));
     }
     if page.outcome == ScrapeOutcome::Failed {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use self::failure::ShownFailure;
 use self::listing::Listing;
-use super::{Endpoints, admit};
+use super::{Endpoints, check_access};
 use crate::clock::Timestamp;
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::discovery::Discovery;
@@ -26,7 +26,7 @@ use crate::server::{Request, Response};
 pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
     endpoints.refresh();
     let targets = endpoints.targets();
-    match admit(targets.exporter.enable_pages, request, "enable_pages") {
+    match check_access(targets.exporter.enable_pages, request, "enable_pages") {
         Ok(()) => {
             let is_trusted = request.is_trusted();
             let config_file = endpoints.config_file.as_deref().filter(|_| is_trusted);
