@@ -165,7 +165,7 @@ fn clashes(running: &[AliasEntry], targets: &[TargetConfig], reader: &Reader<'_>
 
 /// True where an enabled query of the collector is assigned to the target.
 fn runs(target: &TargetConfig, entry: &AliasEntry) -> bool {
-    target.enabled && target.queries.iter().any(|query| query.enabled && query.collector == entry.collector)
+    target.running().any(|query| query.collector == entry.collector)
 }
 
 fn of_target(

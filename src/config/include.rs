@@ -48,14 +48,12 @@ pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Inc
     let folder = keys.folder("include");
     let main = same(main);
     let seen = HashSet::from([main.clone()]);
-    let mut search =
-        IncludeSearch { folder: &folder, main, keys, seen, reader, found: IncludedFiles::default() };
-    search.found.whole = true;
+    let found = IncludedFiles { files: Vec::new(), whole: true };
+    let mut search = IncludeSearch { folder: &folder, main, keys, seen, reader, found };
     for text in search.keys.texts("include").unwrap_or_default() {
         match text.strip_prefix(BUILTIN) {
             Some(name) => search.packs(name),
-            None if glob::is_plain(&text) => search.plain(&text),
-            None => search.pattern(&text),
+            None => search.files(&text),
         }
     }
     search.found
@@ -79,7 +77,11 @@ impl IncludeSearch<'_, '_, '_> {
         };
         let packs: Vec<&str> = packs::names().into_iter().filter(|pack| pattern.matches(pack)).collect();
         if packs.is_empty() && pattern.is_plain() {
-            let hint = glob::hint(name, packs::names().into_iter());
+            let is_folder = packs::names().iter().any(|pack| Path::new(pack).starts_with(name));
+            let hint = match is_folder {
+                true => format!("write \"{BUILTIN}{name}/*\" for those of its folder"),
+                false => glob::hint(name, packs::names().into_iter()),
+            };
             self.found.whole = false;
             self.keys.fault_with_hint("include", format!("there is no built-in collector {name:?}"), hint);
         } else if packs.is_empty() {
@@ -87,10 +89,18 @@ impl IncludeSearch<'_, '_, '_> {
         }
         for pack in packs {
             let shown = format!("{BUILTIN}{pack}");
-            if self.is_new(PathBuf::from(&shown)) {
+            if self.seen.insert(PathBuf::from(&shown)) {
                 let text = packs::text(pack).unwrap_or_default().to_owned();
                 self.add(pack.to_owned(), Sql::of_catalog, Document::parse(&shown, self.folder, text));
             }
+        }
+    }
+
+    fn files(&mut self, text: &str) {
+        match Pattern::of_files(text) {
+            Ok(pattern) if pattern.is_plain() => self.plain(text),
+            Ok(pattern) => self.pattern(text, &pattern),
+            Err(message) => self.keys.fault("include", message),
         }
     }
 
@@ -111,12 +121,8 @@ impl IncludeSearch<'_, '_, '_> {
         }
     }
 
-    fn pattern(&mut self, text: &str) {
-        let pattern = match Pattern::of_files(text) {
-            Ok(pattern) => pattern,
-            Err(message) => return self.keys.fault("include", message),
-        };
-        let (names, has_more) = files_matching(self.folder, &pattern);
+    fn pattern(&mut self, text: &str, pattern: &Pattern) {
+        let (names, has_more) = files_matching(self.folder, pattern);
         if has_more {
             let message = format!("{text:?}: only the first {MOST} files and folders are searched");
             self.keys.warn("include", message);
@@ -130,14 +136,10 @@ impl IncludeSearch<'_, '_, '_> {
     }
 
     fn file(&mut self, path: &Path, name: &Path) {
-        if self.is_new(same(path)) {
+        if self.seen.insert(same(path)) {
             let document = Document::open(&path.display().to_string(), path);
             self.add(collector_name(name), Sql::new, document);
         }
-    }
-
-    fn is_new(&mut self, file: PathBuf) -> bool {
-        self.seen.insert(file)
     }
 
     fn add(&mut self, collector: String, statement: fn(&str) -> Sql, document: Result<Document, Error>) {

@@ -17,7 +17,7 @@ use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
 use crate::engine::foreach::labels_of_columns;
 use crate::engine::run::{RunEnd, SkipCause};
-use crate::error::{Error, Reason, Result, SourcePosition};
+use crate::error::{Error, Reason, Result};
 use crate::metric::column::{BoundColumn, OF_TEXT, find};
 use crate::metric::{ColumnNeed, ColumnUse};
 use crate::value::Cell;
@@ -91,36 +91,26 @@ pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> De
     Description { targets, findings }
 }
 
-/// A remark on a query, before it is known which other targets make the same.
-#[derive(Debug, Clone, PartialEq)]
-struct Remark {
-    place: SourcePosition,
-    query: Arc<str>,
-    severity: Severity,
-    error: Error,
-}
-
-impl Remark {
-    /// At the place in the SQL that the error names, else at the SQL.
-    fn on_sql(query: &Query, severity: Severity, error: Error) -> Remark {
-        let whole = &query.sql_place;
-        let place = error
-            .sql_position()
-            .map_or_else(|| (**whole).clone(), |position| place_of(whole, query.sql.text(), position));
-        Remark { place, query: query.name.clone(), severity, error }
-    }
+/// A finding at the place in the SQL that the error names, else at the SQL.
+fn on_sql(query: &Query, severity: Severity, error: Error) -> Finding {
+    let whole = &query.sql_place;
+    let place = error
+        .sql_position()
+        .map_or_else(|| (**whole).clone(), |position| place_of(whole, query.sql.text(), position));
+    Finding::new(severity, error.at(place).in_query(&query.name))
 }
 
 /// One target, while its queries are described.
 struct TargetWork {
     described: DescribedTarget,
-    remarks: Vec<Remark>,
+    /// Before it is known which other targets make the same.
+    findings: Vec<Finding>,
 }
 
 impl TargetWork {
     fn new(target: &TargetConfig) -> TargetWork {
         let described = DescribedTarget { target: target.name.clone(), ..DescribedTarget::default() };
-        TargetWork { described, remarks: Vec::new() }
+        TargetWork { described, findings: Vec::new() }
     }
 
     fn finish(mut self, facts: Result<ServerFacts>) -> TargetWork {
@@ -138,7 +128,7 @@ impl TargetWork {
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
     fn describe_all(&mut self, target: &TargetConfig, session: &mut OpenSession) -> Result<ServerFacts> {
-        for query in target.queries.iter().filter(|query| query.enabled) {
+        for query in target.running() {
             if !session.is_usable() {
                 let text = "not all queries were described: no time was left, or a `when.sql` or `foreach.sql` ended the session";
                 return Err(Error::new(Reason::Timeout, text));
@@ -157,11 +147,11 @@ impl TargetWork {
             match described {
                 Ok(None) => {
                     self.described.untold.push(query.name.to_string());
-                    self.remarks.push(Remark::on_sql(query, Severity::Note, unknown_columns(&query.name)));
+                    self.findings.push(on_sql(query, Severity::Note, unknown_columns(&query.name)));
                 }
                 Ok(Some(columns)) => {
                     self.described.described += 1;
-                    self.remarks.extend(compare(query, &columns));
+                    self.findings.extend(compare(query, &columns));
                 }
                 Err(error) if session.is_usable() => self.refuse(query, error),
                 Err(error) => return Err(error),
@@ -177,7 +167,7 @@ impl TargetWork {
         if let Some(error) = cause.lacks() {
             let error =
                 error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
-            self.remarks.push(Remark::on_sql(query, Severity::Note, error));
+            self.findings.push(on_sql(query, Severity::Note, error));
         }
     }
 
@@ -185,7 +175,7 @@ impl TargetWork {
     fn refuse(&mut self, query: &Query, error: Error) {
         match RunEnd::of_error(Some(query), error) {
             RunEnd::Skipped(cause) => self.skip(query, &cause),
-            RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
+            RunEnd::Failed(error) => self.findings.push(on_sql(query, Severity::Error, error)),
             RunEnd::Good(_) | RunEnd::Partial(..) => {}
         }
     }
@@ -215,29 +205,28 @@ fn unknown_columns(query: &str) -> Error {
     Error::new(Reason::Sql, text).with_hint(format!("`sql-exporter try --query {query}` runs it once"))
 }
 
-/// One finding for the same remark of several targets, in configuration order.
+/// One finding for the same of several targets, in configuration order.
 fn merge(config: &Config, results: &[TargetWork]) -> Vec<Finding> {
-    let mut merged: Vec<(&Remark, Vec<&str>)> = Vec::new();
-    for TargetWork { described, remarks } in results {
-        for remark in remarks {
-            match merged.iter_mut().find(|(known, _)| *known == remark) {
+    let mut merged: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    for TargetWork { described, findings } in results {
+        for finding in findings {
+            match merged.iter_mut().find(|(known, _)| *known == finding) {
                 Some((_, targets)) => targets.push(&described.target),
-                None => merged.push((remark, vec![&described.target])),
+                None => merged.push((finding, vec![&described.target])),
             }
         }
     }
-    let finding = |(remark, targets): (&Remark, Vec<&str>)| {
-        let place = without_secrets(config, remark.place.clone());
-        let error = remark.error.clone().at(place).on_target(&several(&targets)).in_query(&remark.query);
-        Finding::new(remark.severity, error)
+    let finding = |(Finding { severity, error, .. }, targets): (&Finding, Vec<&str>)| {
+        let place = without_secrets(config, error.place().cloned().unwrap_or_default());
+        Finding::new(*severity, error.clone().at(place).on_target(&several(&targets)))
     };
     merged.into_iter().map(finding).collect()
 }
 
 /// What does not fit between the columns that a database reports and the metrics of a query.
-fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
+fn compare(query: &Query, columns: &[Column]) -> Vec<Finding> {
     let is_chosen = chooses_columns(query.sql.text());
-    let mut remarks: Vec<Remark> = Vec::new();
+    let mut findings: Vec<Finding> = Vec::new();
     let mut used = vec![false; columns.len()];
     for metric in query.metrics.iter() {
         for taken in metric.uses() {
@@ -258,16 +247,11 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
                 }
             };
             if let Some((severity, error)) = found
-                && !remarks.iter().any(|known| known.error == error)
+                && !findings.iter().any(|known| known.error.message() == error.message())
                 // The texts that built-in collectors read as numbers are known to be numbers.
                 && !(severity == Severity::Note && query.sql.is_catalog_only())
             {
-                remarks.push(Remark {
-                    place: metric.place.clone(),
-                    query: query.name.clone(),
-                    severity,
-                    error,
-                });
+                findings.push(Finding::new(severity, error.at(metric.place.clone()).in_query(&query.name)));
             }
         }
     }
@@ -278,9 +262,9 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
         let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
         let error = Error::new(Reason::Sql, text);
         let error = error.with_hint("leave it out of the SELECT, or make it a label or a value");
-        remarks.push(Remark::on_sql(query, Severity::Warning, error));
+        findings.push(on_sql(query, Severity::Warning, error));
     }
-    remarks
+    findings
 }
 
 /// Whether the author of a statement decides which columns it has, and of which types.

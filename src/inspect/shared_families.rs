@@ -38,7 +38,7 @@ impl SharedFamily<'_> {
 /// One note for each family and pair of collectors, in configuration order.
 pub fn run(config: &Config) -> Vec<Finding> {
     let mut shared: Vec<SharedFamily<'_>> = Vec::new();
-    for target in config.targets.iter().filter(|target| target.enabled) {
+    for target in &config.targets {
         for (first, later) in pairs(target) {
             match shared.iter_mut().find(|known| known.is_of(first, later)) {
                 Some(known) if known.targets.last() == Some(&target.name.as_str()) => {}
@@ -54,7 +54,7 @@ pub fn run(config: &Config) -> Vec<Finding> {
 fn pairs(target: &TargetConfig) -> Vec<(Maker<'_>, Maker<'_>)> {
     let mut known: HashMap<&str, Vec<Maker<'_>>> = HashMap::new();
     let mut pairs = Vec::new();
-    for query in target.queries.iter().filter(|query| query.enabled) {
+    for query in target.running() {
         for metric in query.metrics.iter() {
             let later = Maker { query, metric };
             let makers = known.entry(metric.naming.text()).or_default();

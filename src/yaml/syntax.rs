@@ -42,7 +42,12 @@ const WORDS: &[(&str, &str, &str)] = &[
         "an alias (`*…`) has no anchor (`&…`) above it",
         "a value that starts with `*` needs quotes",
     ),
-    ("a key that is text", "a key must be text", ""),
+    ("a key that is text", "a key must be text", "a text that begins with `{` or `[` needs quotes"),
+    (
+        "did not find expected alphabetic or numeric character",
+        "`*` begins an alias, and `&` an anchor, of which the name is missing",
+        "a text that begins with `*` or `&` needs quotes",
+    ),
     ("found a tab character", "a tab cannot indent", "use spaces"),
     ("mapping values are not allowed", "a second `:` in one value, or wrong indentation", "quote the value"),
     (
@@ -83,6 +88,14 @@ pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> Explained
     if let Some(dollar) = at.and_then(|at| unquoted_variable(message, text, at)) {
         let hint = "write {port: \"${PORT}\"}";
         return explained("inside braces or brackets `${…}` needs quotes", hint, Some(dollar));
+    }
+    if let Some(blank) = at.and_then(|at| blank_of_pages(text, at)) {
+        let message = "a blank that is not a space stands here: YAML takes it for a letter";
+        return explained(
+            message,
+            "write a space instead: such blanks come with text from web pages",
+            Some(blank),
+        );
     }
     if message.contains("cannot start any token") {
         return match at.and_then(|at| text.get(at..)).and_then(|rest| rest.chars().next()) {
@@ -126,6 +139,20 @@ fn unquoted_variable(message: &str, text: &str, at: usize) -> Option<usize> {
             && (flow || before.contains(['{', '[']))
     };
     candidates.filter(unquoted).map(|dollar| start + dollar).next()
+}
+
+/// The offset of a no-break space or its like in the line of the fault at `at`, or in the line before, where a space would
+/// indent or follow a key: the fault comes from it.
+fn blank_of_pages(text: &str, at: usize) -> Option<usize> {
+    let line_start = |before: &str| before.rfind('\n').map_or(0, |end| end + 1);
+    let own = line_start(text.get(..at)?);
+    let starts = [line_start(text.get(..own.saturating_sub(1))?), own];
+    starts.into_iter().find_map(|start| {
+        let line = text.get(start..)?.lines().next()?;
+        let blank = line.find(|c: char| c.is_whitespace() && !c.is_ascii())?;
+        let before = line.get(..blank)?.trim_end();
+        (before.is_empty() || before.ends_with([':', '-'])).then_some(start + blank)
+    })
 }
 
 /// The line that starts the second document: the first `---` after any content, or else the `...` before it.
