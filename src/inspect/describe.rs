@@ -43,6 +43,9 @@ pub struct DescribedTarget {
     pub untold: Vec<String>,
     /// Queries that would not run there.
     pub skipped: Vec<SkippedQuery>,
+    /// About its queries, before it is known which other targets report the same.
+    #[serde(skip)]
+    findings: Vec<Finding>,
 }
 
 /// A query that would not run on a target.
@@ -68,27 +71,24 @@ pub struct Description {
 pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> Description {
     let targets: Vec<Arc<TargetConfig>> =
         config.targets.iter().filter(|target| target.enabled).cloned().collect();
-    let results = Runner::default().on_each_target(
-        &targets,
-        by,
-        WithoutThreads::RunHere,
-        |done| progress(done, targets.len()),
-        |target, session| {
-            let mut work = TargetWork::new(target);
-            let facts = work.describe_all(target, session);
-            work.finish(facts)
-        },
-    );
-    let results: Vec<TargetWork> = targets
-        .iter()
-        .zip(results)
-        .map(|(target, (work, _))| work.unwrap_or_else(|error| TargetWork::new(target).finish(Err(error))))
-        .collect();
-    let mut findings = merge(config, &results);
-    let targets: Vec<DescribedTarget> = results.into_iter().map(|work| work.described).collect();
-    let failures = targets.iter().filter_map(|target| target.error.clone());
+    let work = |target: &TargetConfig, session: &mut OpenSession| {
+        let mut described = DescribedTarget::default();
+        described.error = described.describe_all(target, session).err();
+        described
+    };
+    let progress = |done| progress(done, targets.len());
+    let results = Runner::default().on_each_target(&targets, by, WithoutThreads::RunHere, progress, work);
+    let unreached = |error| DescribedTarget { error: Some(error), ..DescribedTarget::default() };
+    let mut described: Vec<DescribedTarget> =
+        results.into_iter().map(|(result, _)| result.unwrap_or_else(unreached)).collect();
+    for (target, described) in targets.iter().zip(&mut described) {
+        described.target.clone_from(&target.name);
+        described.error = described.error.take().map(|error| error.on_target(&target.name));
+    }
+    let mut findings = merge(config, &described);
+    let failures = described.iter().filter_map(|target| target.error.clone());
     findings.extend(failures.map(|error| Finding::new(Severity::Error, error)));
-    Description { targets, findings }
+    Description { targets: described, findings }
 }
 
 /// A finding at the place in the SQL that the error names, else at the SQL.
@@ -100,34 +100,10 @@ fn on_sql(query: &Query, severity: Severity, error: Error) -> Finding {
     Finding::new(severity, error.at(place).in_query(&query.name))
 }
 
-/// One target, while its queries are described.
-struct TargetWork {
-    described: DescribedTarget,
-    /// Before it is known which other targets make the same.
-    findings: Vec<Finding>,
-}
-
-impl TargetWork {
-    fn new(target: &TargetConfig) -> TargetWork {
-        let described = DescribedTarget { target: target.name.clone(), ..DescribedTarget::default() };
-        TargetWork { described, findings: Vec::new() }
-    }
-
-    fn finish(mut self, facts: Result<ServerFacts>) -> TargetWork {
-        match facts {
-            Ok(ServerFacts { flavor, version, role, .. }) => {
-                self.described.flavor = Some(flavor);
-                self.described.version = Some(version);
-                self.described.role = Some(role);
-            }
-            Err(error) => self.described.error = Some(error.on_target(&self.described.target)),
-        }
-        self
-    }
-
+impl DescribedTarget {
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
-    fn describe_all(&mut self, target: &TargetConfig, session: &mut OpenSession) -> Result<ServerFacts> {
+    fn describe_all(&mut self, target: &TargetConfig, session: &mut OpenSession) -> Result<()> {
         for query in target.running() {
             if !session.is_usable() {
                 let text = "not all queries were described: no time was left, or a `when.sql` or `foreach.sql` ended the session";
@@ -146,24 +122,28 @@ impl TargetWork {
                 parameters(query, session).and_then(|parameters| session.describe(&query.sql, parameters));
             match described {
                 Ok(None) => {
-                    self.described.untold.push(query.name.to_string());
+                    self.untold.push(query.name.to_string());
                     self.findings.push(on_sql(query, Severity::Note, unknown_columns(&query.name)));
                 }
                 Ok(Some(columns)) => {
-                    self.described.described += 1;
+                    self.described += 1;
                     self.findings.extend(compare(query, &columns));
                 }
                 Err(error) if session.is_usable() => self.refuse(query, error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(session.facts().clone())
+        let ServerFacts { flavor, version, role, .. } = session.facts().clone();
+        self.flavor = Some(flavor);
+        self.version = Some(version);
+        self.role = Some(role);
+        Ok(())
     }
 
     /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
     fn skip(&mut self, query: &Query, cause: &SkipCause) {
         let (name, why) = (query.name.to_string(), cause.text().to_owned());
-        self.described.skipped.push(SkippedQuery { query: name, why });
+        self.skipped.push(SkippedQuery { query: name, why });
         if let Some(error) = cause.lacks() {
             let error =
                 error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
@@ -206,13 +186,13 @@ fn unknown_columns(query: &str) -> Error {
 }
 
 /// One finding for the same of several targets, in configuration order.
-fn merge(config: &Config, results: &[TargetWork]) -> Vec<Finding> {
+fn merge(config: &Config, targets: &[DescribedTarget]) -> Vec<Finding> {
     let mut merged: Vec<(&Finding, Vec<&str>)> = Vec::new();
-    for TargetWork { described, findings } in results {
+    for DescribedTarget { target, findings, .. } in targets {
         for finding in findings {
             match merged.iter_mut().find(|(known, _)| *known == finding) {
-                Some((_, targets)) => targets.push(&described.target),
-                None => merged.push((finding, vec![&described.target])),
+                Some((_, targets)) => targets.push(target),
+                None => merged.push((finding, vec![target])),
             }
         }
     }

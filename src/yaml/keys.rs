@@ -25,7 +25,7 @@ use super::source::{FoundKey, MappingSource, join};
 use super::writer::{Digest, YamlValue, digest_of, effective};
 
 pub use super::nearest::{nearest, nearest_of};
-pub use super::reader::{Environment, LoadFindings, Reader, process_environment};
+pub use super::reader::{Environment, LoadFindings, Reader, file_order, process_environment};
 pub use super::scalar::word;
 
 /// Where a value comes from.

@@ -85,17 +85,21 @@ impl BoundedErrors {
             _ => error,
         };
         let mut errors: Vec<Error> = self.kept.into_iter().map(hide).collect();
-        errors.sort_by_cached_key(|error| {
-            let file = error.place().and_then(|place| files.iter().position(|file| *file == place.file));
-            let position = error.place().map_or((0, 0), |place| (place.line, place.column));
-            (file.unwrap_or(usize::MAX), position)
-        });
+        errors.sort_by_cached_key(|error| file_order(error, files));
         let more = self.known.len() - errors.len();
         if more > 0 {
             errors.push(Error::config(format!("{more} more {what} are not shown")));
         }
         errors
     }
+}
+
+/// The order in which errors are shown: by file in the order of `files`, line and column; what has no place comes last.
+pub fn file_order(error: &Error, files: &[String]) -> (usize, usize, usize) {
+    error.place().map_or((usize::MAX, 0, 0), |place| {
+        let file = files.iter().position(|file| *file == place.file);
+        (file.unwrap_or(usize::MAX), place.line, place.column)
+    })
 }
 
 impl<'e> Reader<'e> {

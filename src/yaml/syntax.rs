@@ -2,8 +2,9 @@
 //!
 //! Messages here never quote the text: it may hold a secret, and which line it is on is all that is known.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+
+use indexmap::IndexMap;
 
 use crate::error::{Error, SourcePosition};
 
@@ -265,9 +266,8 @@ impl TreeCheck<'_> {
     }
 
     fn keys(&mut self, entries: &mut Vec<MapEntry>) {
-        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut own: IndexMap<String, MapEntry> = IndexMap::with_capacity(entries.len());
         let mut merged = Vec::new();
-        let mut own: Vec<MapEntry> = Vec::with_capacity(entries.len());
         for entry in std::mem::take(entries) {
             let at = entry.at;
             if entry.key == "<<" {
@@ -277,7 +277,7 @@ impl TreeCheck<'_> {
                 merged.extend(brought(entry.node.value));
                 continue;
             }
-            match first.get(&entry.key).and_then(|index| own.get(*index)) {
+            match own.get(&entry.key) {
                 Some(earlier) => {
                     let line = (self.place)(earlier.at, "").line;
                     let hint =
@@ -289,16 +289,14 @@ impl TreeCheck<'_> {
                         if is_alike { &mut self.found.repeated_alike } else { &mut self.found.faults };
                     of_kind.push(fault);
                 }
-                None => {
-                    first.insert(entry.key.clone(), own.len());
-                    own.push(entry);
-                }
+                None => drop(own.insert(entry.key.clone(), entry)),
             }
         }
-        *entries = own;
         // The mapping's own keys count more, then those of the mapping that is merged first.
-        merged.retain(|entry| first.insert(entry.key.clone(), 0).is_none());
-        entries.append(&mut merged);
+        for entry in merged {
+            own.entry(entry.key.clone()).or_insert(entry);
+        }
+        entries.extend(own.into_values());
     }
 
     fn fault(&self, at: Option<usize>, path: &str, message: &str, hint: &str) -> Error {
