@@ -263,7 +263,7 @@ fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress
     let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
     let folder = keys.folder(key);
     let Some(addresses) = keys.parsed(key, |text| listen::listen(text, &folder)) else {
-        host.as_ref().map(|_| ()).or(port.map(|_| ()))?;
+        (host.is_some() || port.is_some()).then_some(())?;
         let address = listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT));
         return keys.valid("host", address).map(|address| vec![address]);
     };

@@ -199,12 +199,12 @@ impl<'d> Keys<'d> {
         self.ask(key, &ValueKind::Items);
         let Some(found) = self.look(key) else { return Some(vec![self.empty_element(key)?]) };
         let NodeValue::List(items) = found.value() else {
-            return self.wrong(&found, "a list of mappings");
+            return self.wrong(&found, "a list of mappings (`- key: value`)");
         };
         let keys = items.iter().enumerate().filter_map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
             if item.value == NodeValue::Null {
-                let error = Error::config("expected a mapping, found nothing");
+                let error = Error::config("expected a mapping (`key: value`), found nothing");
                 self.record(error.at(found.place_of(item.at, &path)));
                 return None;
             }
@@ -222,7 +222,7 @@ impl<'d> Keys<'d> {
         }
         let (own, mut entries) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
-                return self.wrong(found, "a mapping of names to mappings");
+                return self.wrong(found, "a mapping of names to mappings (`NAME: {key: value}`)");
             };
             let element = |entry: &'d MapEntry| {
                 let path = join(&found.path(), &entry.key);
@@ -354,7 +354,7 @@ impl<'d> Keys<'d> {
         let items = match found.value() {
             NodeValue::Scalar(text) => return self.expanded(text, || found.place()).map(|text| vec![text]),
             NodeValue::List(items) => items,
-            _ => return self.wrong(&found, "a list of texts"),
+            _ => return self.wrong(&found, "a list of texts (`[A, B]`)"),
         };
         all(items.iter().enumerate().map(|(index, item)| {
             self.inner_text(&item.value, || found.place_of(item.at, &format!("{}[{index}]", found.path())))
@@ -381,7 +381,7 @@ impl<'d> Keys<'d> {
         self.ask(key, &ValueKind::Pairs);
         let (mut pairs, others) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
-                return self.wrong(found, "a mapping of names to texts");
+                return self.wrong(found, "a mapping of names to texts (`NAME: TEXT`)");
             };
             let path = found.path();
             all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
@@ -466,7 +466,7 @@ impl<'d> Keys<'d> {
         read: impl Fn(&MapEntry, &str) -> Option<T>,
     ) -> Option<Vec<Named<T>>> {
         let NodeValue::List(items) = found.value() else {
-            return self.wrong(found, "a list of mappings");
+            return self.wrong(found, "a list of mappings (`- key: value`)");
         };
         all(items.iter().enumerate().map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
@@ -700,7 +700,7 @@ impl<'d> Keys<'d> {
     ) -> Option<MappingSource<'d>> {
         let wrong = |kind| {
             let place = found.place_of(node.scalar_at().or(at), path);
-            self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
+            self.record(Error::config(format!("expected a mapping (`key: value`), found {kind}")).at(place));
         };
         MappingSource::new(found.source.document, node, path.to_owned(), at, record).map_err(wrong).ok()
     }
