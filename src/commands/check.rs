@@ -1,7 +1,6 @@
 //! `check`: all that can be found out about a configuration without a database, and with `--connect` what its databases
 //! report. Exit 0 without an error, 1 with `--strict` and a warning, 2 with an error or a failed test of a query.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -25,6 +24,7 @@ use crate::inspect::report::{Finding, Severity};
 use crate::inspect::shared_families;
 use crate::metric::lint_off::{LINTS, Lint};
 use crate::server;
+use crate::yaml::keys::file_order;
 
 /// An explanation is no wider than this on a wide terminal.
 const MAX_TEXT_WIDTH: usize = 100;
@@ -130,7 +130,7 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
         files.push(path.display().to_string());
         report.add(Severity::Error, server::check_web_config(&path).err().into_iter().flatten());
     }
-    sort(&mut report.findings, &files);
+    report.findings.sort_by_cached_key(|finding| (file_order(&finding.error, &files), finding.code));
     report.sum_up(files.len());
     report
 }
@@ -171,17 +171,6 @@ impl CheckReport {
         self.summary =
             CheckSummary { errors, warnings, notes, files, tests_passed, tests_failed, ..self.summary };
     }
-}
-
-/// By file in the order of reading, line and column; what has no place comes last.
-fn sort(findings: &mut [Finding], files: &[String]) {
-    let files: HashMap<&str, usize> = files.iter().map(String::as_str).zip(0..).collect();
-    findings.sort_by_key(|finding| {
-        let place = finding.error.place();
-        let file = place.and_then(|place| files.get(place.file.as_str()).copied());
-        let (line, column) = place.map_or((0, 0), |place| (place.line, place.column));
-        (file.unwrap_or(usize::MAX), line, column, finding.code)
-    });
 }
 
 /// The report as text, wrapped only where a terminal shows it: in a pipe a line is a finding.

@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::inspect::discovery;
 use crate::logging;
 use crate::plain_text;
-use crate::yaml::keys::nearest;
+use crate::yaml::keys::{nearest, word};
 
 /// The exit code of a command: 0 good, 1 something failed, 2 an error was found.
 pub type CommandResult = Result<u8, CommandErrors>;
@@ -101,14 +101,7 @@ impl ReportFormat {
     /// # Errors
     /// A sentence that lists the values.
     pub fn read(text: &str) -> Result<ReportFormat, String> {
-        match text {
-            "text" => Ok(ReportFormat::Text),
-            "json" => Ok(ReportFormat::Json),
-            _ => {
-                let near = nearest(text, ["text", "json"]).map(|near| format!("; did you mean {near}?"));
-                Err(format!("{text:?} is not one of text, json{}", near.unwrap_or_default()))
-            }
-        }
+        word(text, &[("text", ReportFormat::Text), ("json", ReportFormat::Json)])
     }
 }
 

@@ -123,8 +123,10 @@ fn property(key: &KeyRecord, scope: &str, docs: &KeyDocs) -> Value {
 
 fn of_kind(kind: &ValueKind, key: &KeyRecord, docs: &KeyDocs) -> Value {
     let inner = || mapping(&key.inner, key.name, docs);
+    let text = || json!({"type": ["string", "number", "boolean"]});
+    let or_null = || json!({"type": ["string", "number", "boolean", "null"]});
     match kind {
-        ValueKind::Text => json!({"type": ["string", "number", "boolean", "null"]}),
+        ValueKind::Text => or_null(),
         ValueKind::Flag => {
             let words = ["true", "yes", "on", "false", "no", "off"].map(any_case).join("|");
             form("boolean", &words, "write true or false")
@@ -150,21 +152,16 @@ fn of_kind(kind: &ValueKind, key: &KeyRecord, docs: &KeyDocs) -> Value {
             with(form("integer", &text, hint), json!({"minimum": 0}))
         }
         ValueKind::Words(words) => of_words(words),
-        ValueKind::Texts => list_or_one(&json!({"type": ["string", "number", "boolean"]})),
-        ValueKind::Pairs => {
-            let text = json!({"type": ["string", "number", "boolean"]});
-            json!({"type": ["object", "null"], "additionalProperties": text})
-        }
+        ValueKind::Texts => list_or_one(&text()),
+        ValueKind::Pairs => json!({"type": ["object", "null"], "additionalProperties": text()}),
         ValueKind::Cells => {
-            let cell = json!({"type": ["string", "number", "boolean", "null"]});
-            let row = json!({"type": "object", "additionalProperties": cell});
+            let row = json!({"type": "object", "additionalProperties": or_null()});
             json!({"type": ["array", "null"], "items": row})
         }
         ValueKind::Mapping => or_nothing(inner()),
         ValueKind::Items => json!({"type": ["array", "null"], "items": inner()}),
         ValueKind::PairsOrEntries => {
-            let text = json!({"type": ["string", "number", "boolean"]});
-            json!({"type": ["object", "null"], "additionalProperties": {"anyOf": [text, inner()]}})
+            json!({"type": ["object", "null"], "additionalProperties": {"anyOf": [text(), inner()]}})
         }
         ValueKind::Entries => {
             json!({"type": ["object", "null"], "additionalProperties": or_nothing(inner())})

@@ -183,9 +183,10 @@ impl NamedValue {
 fn listen_on(host: Option<NamedValue>, port: Option<NamedValue>) -> Result<Option<ListenAddress>, Error> {
     let read_port = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a port from 0 to 65535"));
     let number = port.as_ref().map_or(Ok(PORT), |port| port.read(read_port))?;
-    let any_host = |port: NamedValue| NamedValue { value: String::new(), ..port };
-    let host = host.or(port.map(any_host));
-    host.map(|host| host.read(|name| listen::at_host(name, number))).transpose()
+    match host {
+        None => Ok(port.map(|_| ListenAddress::AnyAddress(number))),
+        Some(host) => host.read(|name| listen::at_host(name, number)).map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -73,32 +73,33 @@ pub(super) struct AliasEntry {
     place: SourcePosition,
 }
 
+/// The keys that give a name, and what they add to it.
+const NAMES: [(&str, &str, AliasOf); 4] = [
+    ("up", "", AliasOf::TargetUp),
+    ("last_scrape", "_duration_seconds", AliasOf::ScrapeDuration),
+    ("last_scrape", "_error", AliasOf::ScrapeError),
+    ("scrapes", "", AliasOf::Scrapes),
+];
+
 /// Takes the keys `up`, `help`, `last_scrape` and `scrapes` of a collector file.
 pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry> {
-    let help = keys.text("help");
+    let own_help = keys.text("help");
     if keys.has("help") && !keys.has("up") {
         let message = "`help` goes with `up`: a metric has its own under `metrics`";
         keys.lacks("help", &["up"], message, None);
     }
-    let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| {
-        let (_, kind, about) = of.described();
-        let family = Arc::new(Family::new(name, kind, help.unwrap_or_else(|| about.to_owned())));
-        AliasEntry { family, of, collector: Arc::clone(collector), place }
-    };
-    let up = name(keys, "up", "").map(|name| entry(name, AliasOf::TargetUp, help, keys.place("up")));
-    let of_scrape = [("_duration_seconds", AliasOf::ScrapeDuration), ("_error", AliasOf::ScrapeError)];
-    // A prefix that is not legal is one fault.
-    let is_legal = name(keys, "last_scrape", "").is_some();
-    let of_scrape = of_scrape.into_iter().filter(|_| is_legal).filter_map(|(suffix, of)| {
-        Some(entry(name(keys, "last_scrape", suffix)?, of, None, keys.place("last_scrape")))
-    });
-    let mut entries: Vec<AliasEntry> = up.into_iter().chain(of_scrape).collect();
-    if let Some(name) = name(keys, "scrapes", "") {
-        if !name.as_str().ends_with("_total") {
+    let mut entries = Vec::new();
+    for (key, suffix, of) in NAMES {
+        // A prefix that is not legal is one fault.
+        let Some(name) = name(keys, key, "").and_then(|_| name(keys, key, suffix)) else { continue };
+        if of == AliasOf::Scrapes && !name.as_str().ends_with("_total") {
             let message = format!("{name} is the name of a counter, and does not end in `_total`");
-            keys.fault_with_hint("scrapes", message, format!("call it {name}_total"));
+            keys.fault_with_hint(key, message, format!("call it {name}_total"));
         }
-        entries.push(entry(name, AliasOf::Scrapes, None, keys.place("scrapes")));
+        let (_, kind, about) = of.described();
+        let help = own_help.clone().filter(|_| of == AliasOf::TargetUp).unwrap_or_else(|| about.to_owned());
+        let family = Arc::new(Family::new(name, kind, help));
+        entries.push(AliasEntry { family, of, collector: Arc::clone(collector), place: keys.place(key) });
     }
     entries
 }
@@ -165,7 +166,7 @@ fn clashes(running: &[AliasEntry], targets: &[TargetConfig], reader: &Reader<'_>
 
 /// True where an enabled query of the collector is assigned to the target.
 fn runs(target: &TargetConfig, entry: &AliasEntry) -> bool {
-    target.enabled && target.queries.iter().any(|query| query.enabled && query.collector == entry.collector)
+    target.running().any(|query| query.collector == entry.collector)
 }
 
 fn of_target(

@@ -100,9 +100,8 @@ pub(super) fn included(
         selector: selector.or_else(|| defaults.selector.clone()),
         written: written.or(defaults.written.clone()),
         when: when.or_else(|| defaults.when.clone()),
-        default_when: defaults.default_when.clone(),
-        lint_off: defaults.lint_off.clone(),
         statement: *statement,
+        ..defaults.clone()
     };
     let read = queries(&mut keys, &inherited, drivers);
     keys.require_one(&["queries"], "has no `queries`", None);

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use crate::driver::{RelationName, Sql};
 use crate::yaml::folds::Folded;
-use crate::yaml::keys::Keys;
-
-use super::settings::parse_word;
+use crate::yaml::keys::{Keys, word};
 
 /// All conditions of one query; each must hold. What `defaults` say is shared by all queries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,7 +146,7 @@ pub(super) fn read(
         when.version = bounds.filter_map(|word| keys.valid("version", VersionBound::new(word))).collect();
     }
     keys.words("flavor", FLAVORS.iter().map(|(name, _)| *name));
-    if let Some(flavors) = keys.parsed("flavor", |word| parse_word(word, FLAVORS)) {
+    if let Some(flavors) = keys.parsed("flavor", |text| word(text, FLAVORS)) {
         when.flavor = flavors.into();
     }
     if let Some(role) = keys.choice("role", ROLES) {

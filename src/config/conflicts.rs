@@ -40,8 +40,7 @@ type OfCollector<'t> = (&'t str, &'t Metric);
 
 /// Every metric of a query that is enabled on an enabled target, once, in configuration order.
 pub(super) fn running(targets: &[TargetConfig]) -> Vec<OfCollector<'_>> {
-    let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
-    let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
+    let mut queries: Vec<_> = targets.iter().flat_map(TargetConfig::running).collect();
     queries.sort_by_key(|query| query.order);
     queries.dedup_by_key(|query| query.order);
     queries
@@ -172,8 +171,8 @@ fn series(metrics: &[OfCollector<'_>], reader: &Reader<'_>) {
 /// number of targets.
 fn target_labels(targets: &[TargetConfig], reader: &Reader<'_>) {
     let mut known = HashSet::new();
-    for target in targets.iter().filter(|target| target.enabled && !target.labels.is_empty()) {
-        for query in target.queries.iter().filter(|query| query.enabled) {
+    for target in targets.iter().filter(|target| !target.labels.is_empty()) {
+        for query in target.running() {
             for (index, metric) in query.metrics.iter().enumerate() {
                 for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label))
                 {
@@ -192,8 +191,8 @@ fn target_labels(targets: &[TargetConfig], reader: &Reader<'_>) {
 /// Without a label that names the target, two targets write the same series.
 fn one_target_each(targets: &[TargetConfig], reader: &Reader<'_>) {
     let mut runs: BTreeMap<usize, (&Query, Vec<&str>)> = BTreeMap::new();
-    for target in targets.iter().filter(|target| target.enabled) {
-        for query in target.queries.iter().filter(|query| query.enabled) {
+    for target in targets {
+        for query in target.running() {
             runs.entry(query.order).or_insert((query, Vec::new())).1.push(&target.name);
         }
     }

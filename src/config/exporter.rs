@@ -12,7 +12,7 @@ use crate::error::SourcePosition;
 use crate::logging::LogFormat;
 use crate::metric::labels::reserved_label;
 use crate::name::LabelName;
-use crate::yaml::keys::Keys;
+use crate::yaml::keys::{Keys, word};
 use crate::yaml::writer::YamlValue;
 
 use super::hosts::{self, AllowedHosts};
@@ -20,7 +20,7 @@ use super::listen::{self, ListenAddress};
 use super::route_prefix::RoutePrefix;
 use super::settings::{
     Choice, Settings, Show, Written, above_zero, at_least_one, at_least_one_byte, bytes, choice, optional,
-    parse_word, settings,
+    settings,
 };
 
 /// Nobody listens on more addresses; each is compared with all others.
@@ -246,7 +246,7 @@ impl Exporter {
 /// # Errors
 /// A sentence that lists the levels.
 pub fn log_level(text: &str) -> Result<LevelFilter, String> {
-    parse_word(text, LevelFilter::WORDS)
+    word(text, LevelFilter::WORDS)
 }
 
 /// Reads a format as `log_format`, a flag and a variable write it.
@@ -254,7 +254,7 @@ pub fn log_level(text: &str) -> Result<LevelFilter, String> {
 /// # Errors
 /// A sentence that lists the formats.
 pub fn log_format(text: &str) -> Result<LogFormat, String> {
-    parse_word(text, LogFormat::WORDS)
+    word(text, LogFormat::WORDS)
 }
 
 /// `listen`, or `host` and `port` as in files of Du-gui/export-sql.
@@ -263,7 +263,7 @@ fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress
     let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
     let folder = keys.folder(key);
     let Some(addresses) = keys.parsed(key, |text| listen::listen(text, &folder)) else {
-        host.as_ref().map(|_| ()).or(port.map(|_| ()))?;
+        (host.is_some() || port.is_some()).then_some(())?;
         let address = listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT));
         return keys.valid("host", address).map(|address| vec![address]);
     };

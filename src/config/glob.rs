@@ -4,7 +4,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::yaml::keys::{Keys, nearest};
+use crate::yaml::keys::nearest;
 
 /// No path is longer, and no name that somebody writes a pattern for. The matcher of an endless pattern cannot be built: globset
 /// panics.
@@ -14,15 +14,8 @@ const LONGEST_PATTERN: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    kind: PatternKind,
-}
-
-#[derive(Debug, Clone)]
-enum PatternKind {
-    Plain,
-    /// `*`, which most patterns are: no reason to build a matcher for each query.
-    Star,
-    Glob(GlobMatcher),
+    /// `None` for a plain name, and for `*`, which most patterns are: no reason to build one for each query.
+    matcher: Option<GlobMatcher>,
 }
 
 impl Pattern {
@@ -31,21 +24,19 @@ impl Pattern {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn new(text: &str) -> Result<Pattern, String> {
-        let kind = if is_plain(text) {
-            PatternKind::Plain
-        } else if text == "*" {
-            PatternKind::Star
-        } else {
-            PatternKind::Glob(matcher(text)?)
-        };
-        Ok(Pattern { text: text.to_owned(), kind })
+        let has_matcher = !is_plain(text) && text != "*";
+        let matcher = has_matcher.then(|| matcher(text)).transpose()?;
+        Ok(Pattern { text: text.to_owned(), matcher })
     }
 
     /// Reads a pattern for paths as a search finds them: without `./` and `//`, which a variable may well leave.
     ///
     /// # Errors
-    /// As [`Pattern::new`].
+    /// As [`Pattern::new`], and for an empty text.
     pub(super) fn of_files(text: &str) -> Result<Pattern, String> {
+        if text.trim().is_empty() {
+            return Err("the path is empty".to_owned());
+        }
         let root = if text.starts_with('/') { "/" } else { "" };
         let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         Pattern::new(&format!("{root}{}", parts.join("/")))
@@ -58,15 +49,14 @@ impl Pattern {
 
     /// True for a plain name: whoever writes it means one thing that exists.
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.kind, PatternKind::Plain)
+        is_plain(&self.text)
     }
 
     /// True when `name` is meant.
     pub fn matches(&self, name: &str) -> bool {
-        match &self.kind {
-            PatternKind::Plain => self.text == name,
-            PatternKind::Star => !name.contains('/'),
-            PatternKind::Glob(matcher) => matcher.is_match(name),
+        match &self.matcher {
+            Some(matcher) => matcher.is_match(name),
+            None => self.text == name || (self.text == "*" && !name.contains('/')),
         }
     }
 }
@@ -87,11 +77,6 @@ pub fn matcher(text: &str) -> Result<GlobMatcher, String> {
 /// True for a text that no character makes a pattern.
 pub(super) fn is_plain(text: &str) -> bool {
     !text.contains(['*', '?', '[', '{'])
-}
-
-/// A list of patterns, or one; faulty ones are recorded and left out. `None` when the key is absent or faulty.
-pub(super) fn patterns(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<Pattern>> {
-    keys.parsed(key, Pattern::new)
 }
 
 /// `did you mean "shop"?`, or what there is instead: the hint for a plain name that names nothing.

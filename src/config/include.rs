@@ -8,7 +8,6 @@ use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::driver::Sql;
-use crate::error::Error;
 use crate::file;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
@@ -43,112 +42,103 @@ pub(super) struct IncludedFiles {
     pub(super) whole: bool,
 }
 
+/// One file that an entry of `include` means.
+struct MeantFile {
+    /// Of a pack, its name behind `builtin:`.
+    path: PathBuf,
+    collector: String,
+    is_pack: bool,
+}
+
 /// Takes the key `include` and reads the files. Faults are recorded there, or in the files.
 pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> IncludedFiles {
     let folder = keys.folder("include");
-    let main = same(main);
-    let seen = HashSet::from([main.clone()]);
-    let mut search =
-        IncludeSearch { folder: &folder, main, keys, seen, reader, found: IncludedFiles::default() };
-    search.found.whole = true;
-    for text in search.keys.texts("include").unwrap_or_default() {
-        match text.strip_prefix(BUILTIN) {
-            Some(name) => search.packs(name),
-            None if glob::is_plain(&text) => search.plain(&text),
-            None => search.pattern(&text),
-        }
-    }
-    search.found
-}
-
-struct IncludeSearch<'s, 'k, 'd> {
-    folder: &'s Path,
-    keys: &'s mut Keys<'k>,
-    main: PathBuf,
-    seen: HashSet<PathBuf>,
-    reader: &'s Reader<'d>,
-    found: IncludedFiles,
-}
-
-impl IncludeSearch<'_, '_, '_> {
-    fn packs(&mut self, name: &str) {
-        let name = name.strip_suffix(".yaml").unwrap_or(name);
-        let pattern = match Pattern::new(name) {
-            Ok(pattern) => pattern,
-            Err(message) => return self.keys.fault("include", message),
+    let mut seen = HashSet::from([same(main)]);
+    let mut found = IncludedFiles { files: Vec::new(), whole: true };
+    for text in keys.texts("include").unwrap_or_default() {
+        let meant = match text.strip_prefix(BUILTIN) {
+            Some(name) => packs_called(keys, name),
+            None => files_called(keys, &folder, main, &text),
         };
-        let packs: Vec<&str> = packs::names().into_iter().filter(|pack| pattern.matches(pack)).collect();
-        if packs.is_empty() && pattern.is_plain() {
-            let hint = glob::hint(name, packs::names().into_iter());
-            self.found.whole = false;
-            self.keys.fault_with_hint("include", format!("there is no built-in collector {name:?}"), hint);
-        } else if packs.is_empty() {
-            self.keys.warn("include", format!("no built-in collector matches {name:?}"));
-        }
-        for pack in packs {
-            let shown = format!("{BUILTIN}{pack}");
-            if self.is_new(PathBuf::from(&shown)) {
-                let text = packs::text(pack).unwrap_or_default().to_owned();
-                self.add(pack.to_owned(), Sql::of_catalog, Document::parse(&shown, self.folder, text));
+        found.whole &= meant.is_some() || !glob::is_plain(&text);
+        let new = meant.into_iter().flatten().filter(|file| seen.insert(same(&file.path)));
+        for MeantFile { path, collector, is_pack } in new {
+            let name = path.display().to_string();
+            let (statement, document): (fn(&str) -> Sql, _) = match is_pack {
+                true => {
+                    let text = packs::text(&name).unwrap_or_default().to_owned();
+                    (Sql::of_catalog, Document::parse(&name, &folder, text))
+                }
+                false => (Sql::new, Document::open(&name, &path)),
+            };
+            match document {
+                Ok(document) => found.files.push(IncludedFile { collector, statement, document }),
+                Err(error) => {
+                    found.whole = false;
+                    reader.fault(error);
+                }
             }
         }
     }
+    found
+}
 
-    fn plain(&mut self, text: &str) {
-        let path = self.folder.join(text);
-        if !is_meant(&path) {
-            self.found.whole = false;
-            if path.is_dir() {
-                let hint = format!("write \"{}/*.yaml\" for its files", text.trim_end_matches('/'));
-                self.keys.fault_with_hint("include", format!("{text:?} is a folder"), hint);
-            } else {
-                self.keys.fault("include", format!("there is no file {}", path.display()));
-            }
-        } else if self.main == same(&path) {
-            self.keys.fault("include", format!("{text:?} is this file itself"));
-        } else {
-            self.file(&path, Path::new(text));
-        }
-    }
-
-    fn pattern(&mut self, text: &str) {
-        let pattern = match Pattern::of_files(text) {
-            Ok(pattern) => pattern,
-            Err(message) => return self.keys.fault("include", message),
+/// The packs that a name or a pattern means. `None` after a fault.
+fn packs_called(keys: &Keys<'_>, name: &str) -> Option<Vec<MeantFile>> {
+    let name = name.strip_suffix(".yaml").unwrap_or(name);
+    let pattern = keys.valid("include", Pattern::new(name))?;
+    let packs: Vec<&str> = packs::names().into_iter().filter(|pack| pattern.matches(pack)).collect();
+    if packs.is_empty() && pattern.is_plain() {
+        let is_folder = packs::names().iter().any(|pack| Path::new(pack).starts_with(name));
+        let hint = match is_folder {
+            true => format!("write \"{BUILTIN}{name}/*\" for those of its folder"),
+            false => glob::hint(name, packs::names().into_iter()),
         };
-        let (names, has_more) = files_matching(self.folder, &pattern);
+        keys.fault_with_hint("include", format!("there is no built-in collector {name:?}"), hint);
+        return None;
+    }
+    if packs.is_empty() {
+        keys.warn("include", format!("no built-in collector matches {name:?}"));
+    }
+    let meant = |pack: &str| {
+        let path = PathBuf::from(format!("{BUILTIN}{pack}"));
+        MeantFile { path, collector: pack.to_owned(), is_pack: true }
+    };
+    Some(packs.into_iter().map(meant).collect())
+}
+
+/// The files that a path or a pattern means. `None` after a fault.
+fn files_called(keys: &Keys<'_>, folder: &Path, main: &Path, text: &str) -> Option<Vec<MeantFile>> {
+    let pattern = keys.valid("include", Pattern::of_files(text))?;
+    let path = folder.join(text);
+    let names = if !pattern.is_plain() {
+        let (names, has_more) = files_matching(folder, &pattern);
         if has_more {
             let message = format!("{text:?}: only the first {MOST} files and folders are searched");
-            self.keys.warn("include", message);
+            keys.warn("include", message);
         }
         if names.is_empty() {
-            self.keys.warn("include", format!("no file matches {text:?}"));
+            keys.warn("include", format!("no file matches {text:?}"));
         }
-        for name in names {
-            self.file(&self.folder.join(&name), &name);
+        names
+    } else if is_meant(&path) && same(main) != same(&path) {
+        vec![PathBuf::from(text)]
+    } else {
+        if path.is_dir() {
+            let hint = format!("write \"{}/*.yaml\" for its files", text.trim_end_matches('/'));
+            keys.fault_with_hint("include", format!("{text:?} is a folder"), hint);
+        } else if is_meant(&path) {
+            keys.fault("include", format!("{text:?} is this file itself"));
+        } else {
+            keys.fault("include", format!("there is no file {}", path.display()));
         }
-    }
-
-    fn file(&mut self, path: &Path, name: &Path) {
-        if self.is_new(same(path)) {
-            let document = Document::open(&path.display().to_string(), path);
-            self.add(collector_name(name), Sql::new, document);
-        }
-    }
-
-    fn is_new(&mut self, file: PathBuf) -> bool {
-        self.seen.insert(file)
-    }
-
-    fn add(&mut self, collector: String, statement: fn(&str) -> Sql, document: Result<Document, Error>) {
-        match document {
-            Ok(document) => self.found.files.push(IncludedFile { collector, statement, document }),
-            Err(error) => {
-                self.found.whole = false;
-                self.reader.fault(error);
-            }
-        }
-    }
+        return None;
+    };
+    let meant = |name: PathBuf| {
+        let (path, collector) = (folder.join(&name), collector_name(&name));
+        MeantFile { path, collector, is_pack: false }
+    };
+    Some(names.into_iter().map(meant).collect())
 }
 
 /// The files that a pattern means, by name and relative to `folder`, and whether there are more than are looked at.

@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use indexmap::IndexSet;
+
 use crate::error::SourcePosition;
 use crate::yaml::keys::{Keys, Literal, Named, nearest};
 
@@ -172,7 +174,6 @@ fn rows(keys: &mut Keys<'_>) -> Option<TestInput> {
 
 /// The columns that any row names, in the order first met.
 fn names(rows: &[Named<Literal>]) -> Vec<String> {
-    let mut known = HashSet::new();
-    let new = rows.iter().flatten().map(|(name, _)| name).filter(|name| known.insert(*name));
-    new.cloned().collect()
+    let names: IndexSet<&String> = rows.iter().flatten().map(|(name, _)| name).collect();
+    names.into_iter().cloned().collect()
 }

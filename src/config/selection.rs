@@ -67,7 +67,7 @@ impl TargetSelector {
     pub(super) fn read(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<TargetSelector> {
         let written: Vec<&str> = KEYS.iter().copied().filter(|key| keys.has(key)).collect();
         // All are asked for, so that a misspelt one gets the right hint.
-        let names = ["database", "databases"].map(|key| glob::patterns(keys, key));
+        let names = ["database", "databases"].map(|key| keys.parsed(key, Pattern::new));
         DriverName::names("driver", keys, drivers);
         let driver = keys.text("driver").and_then(|name| DriverName::find(&name, "driver", keys, drivers));
         let place = keys.place(written.first()?);

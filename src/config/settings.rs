@@ -168,18 +168,6 @@ pub(super) fn choice<T: Choice>(keys: &mut Keys<'_>, key: &'static str) -> Optio
     keys.choice(key, T::WORDS)
 }
 
-/// Reads one of these words, in any case.
-///
-/// # Errors
-/// A sentence that lists the words.
-pub(super) fn parse_word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
-    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        format!("{text:?} is not one of {}", words.join(", "))
-    })
-}
-
 /// Makes the reader of a value that may be absent of one that reads it.
 pub(super) fn optional<'d, T>(
     read: impl Fn(&mut Keys<'d>, &'static str) -> Option<T>,

@@ -40,15 +40,17 @@ pub struct StoredSecret {
 }
 
 impl EntrySource {
-    /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
+    /// Takes the key `lint_off` and notes places.
     pub(super) fn read(keys: &mut Keys<'_>) -> EntrySource {
         let lint_off = SilencedLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
-        EntrySource { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
+        EntrySource { place, labels, lint_off, ..EntrySource::default() }
     }
 
-    /// Looks for comments in `session_sql`. Asks no key, and keeps nothing of the text.
-    pub(super) fn note_comments(&mut self, keys: &Keys<'_>, endpoint: Option<&dyn Endpoint>) {
+    /// Looks for secrets, and for comments in `session_sql`, once the driver took its keys. Asks no key, and keeps nothing
+    /// of a text.
+    pub(super) fn note_values(&mut self, keys: &Keys<'_>, endpoint: Option<&dyn Endpoint>) {
+        self.secrets = secrets(keys);
         let dialect =
             endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, AllowedStatements::dialect);
         let swallows = |folded: &Folded| swallowing_comment(&folded.text, &folded.folds, dialect).is_some();
@@ -59,7 +61,7 @@ impl EntrySource {
 }
 
 /// Where the secrets of an entry stand. Asks no key.
-pub(super) fn secrets(keys: &Keys<'_>) -> Vec<StoredSecret> {
+fn secrets(keys: &Keys<'_>) -> Vec<StoredSecret> {
     let written = |key: &'static str, is_secret: fn(&str) -> bool| {
         let there = keys.written(key).is_some_and(|text| is_secret(text.expose()));
         let place = SourcePosition { source: None, ..keys.place(key) };
@@ -67,7 +69,8 @@ pub(super) fn secrets(keys: &Keys<'_>) -> Vec<StoredSecret> {
     };
     let named = |key: &'static str| {
         let place = SourcePosition { source: None, ..keys.place(key) };
-        keys.path_of(key).map(|file| StoredSecret { key, place, file, in_configuration: false })
+        let file = keys.folder(key).join(keys.peek(key)?.expose());
+        Some(StoredSecret { key, place, file, in_configuration: false })
     };
     let password = written("password", |text| !text.is_empty());
     let urls = ["url", "connection_string"].map(|key| written(key, has_password));

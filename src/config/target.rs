@@ -22,7 +22,7 @@ use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
 use super::settings::{Settings, Show, Written, above_zero, at_least_one, at_most, settings};
-use super::source::{self, EntrySource};
+use super::source::EntrySource;
 
 settings! {
     /// One configured database with the queries that run on it.
@@ -109,10 +109,14 @@ impl TargetConfig {
         self.endpoint.as_ref()?.connection_config()
     }
 
+    /// The queries that run: the enabled ones, and none on a target that is disabled.
+    pub fn running(&self) -> impl Iterator<Item = &Arc<Query>> {
+        self.queries.iter().filter(|query| self.enabled && query.enabled)
+    }
+
     /// The relations of which the conditions of its queries ask, each once.
     pub fn relations(&self) -> Vec<RelationName> {
-        let conditions =
-            self.queries.iter().filter(|query| query.enabled).filter_map(|query| query.when.as_ref());
+        let conditions = self.running().filter_map(|query| query.when.as_ref());
         let mut relations: Vec<_> = conditions.flat_map(|when| when.relations.iter().cloned()).collect();
         relations.sort_unstable();
         relations.dedup();
@@ -165,8 +169,7 @@ impl TargetEntry {
                 config.discover = Discover::read(&mut keys, config.endpoint.as_deref(), &config.labels);
                 config.redacted = redacted(&mut keys, config.endpoint.as_deref());
                 (config.connection, config.digest) = digests(&mut keys);
-                config.source.secrets = source::secrets(&keys);
-                config.source.note_comments(&keys, config.endpoint.as_deref());
+                config.source.note_values(&keys, config.endpoint.as_deref());
             }
             Some(DriverName::Slip(driver)) if !by_url => {
                 drop(driver.endpoint(&mut keys));
@@ -199,7 +202,10 @@ pub(super) fn sessions(keys: &mut Keys<'_>, key: &'static str) -> Option<u32> {
 
 /// Whether a URL stands where none can; a fault for each.
 fn refuse_urls(keys: &Keys<'_>) -> bool {
-    let found: Vec<&str> = NEVER_URLS.into_iter().filter(|key| keys.holds(key, "://")).collect();
+    let found: Vec<&str> = NEVER_URLS
+        .into_iter()
+        .filter(|key| keys.peek(key).is_some_and(|text| text.expose().contains("://")))
+        .collect();
     for key in &found {
         keys.fault_with_hint(key, format!("`{key}` is a URL"), "the URL of a database belongs under `url`");
     }

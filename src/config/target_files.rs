@@ -38,11 +38,7 @@ impl TargetFilePatterns {
     /// Takes the key `target_files`.
     pub(super) fn read(keys: &mut Keys<'_>) -> TargetFilePatterns {
         let folder = keys.folder("target_files");
-        let pattern = |text: &str| match text.trim() {
-            "" => Err("the path is empty".to_owned()),
-            _ => Pattern::of_files(text),
-        };
-        let patterns = keys.parsed("target_files", pattern).unwrap_or_default();
+        let patterns = keys.parsed("target_files", Pattern::of_files).unwrap_or_default();
         TargetFilePatterns { folder, patterns }
     }
 

@@ -17,7 +17,7 @@ use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
 use crate::engine::foreach::labels_of_columns;
 use crate::engine::run::{RunEnd, SkipCause};
-use crate::error::{Error, Reason, Result, SourcePosition};
+use crate::error::{Error, Reason, Result};
 use crate::metric::column::{BoundColumn, OF_TEXT, find};
 use crate::metric::{ColumnNeed, ColumnUse};
 use crate::value::Cell;
@@ -43,6 +43,9 @@ pub struct DescribedTarget {
     pub untold: Vec<String>,
     /// Queries that would not run there.
     pub skipped: Vec<SkippedQuery>,
+    /// About its queries, before it is known which other targets report the same.
+    #[serde(skip)]
+    findings: Vec<Finding>,
 }
 
 /// A query that would not run on a target.
@@ -68,77 +71,40 @@ pub struct Description {
 pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> Description {
     let targets: Vec<Arc<TargetConfig>> =
         config.targets.iter().filter(|target| target.enabled).cloned().collect();
-    let results = Runner::default().on_each_target(
-        &targets,
-        by,
-        WithoutThreads::RunHere,
-        |done| progress(done, targets.len()),
-        |target, session| {
-            let mut work = TargetWork::new(target);
-            let facts = work.describe_all(target, session);
-            work.finish(facts)
-        },
-    );
-    let results: Vec<TargetWork> = targets
-        .iter()
-        .zip(results)
-        .map(|(target, (work, _))| work.unwrap_or_else(|error| TargetWork::new(target).finish(Err(error))))
-        .collect();
-    let mut findings = merge(config, &results);
-    let targets: Vec<DescribedTarget> = results.into_iter().map(|work| work.described).collect();
-    let failures = targets.iter().filter_map(|target| target.error.clone());
+    let work = |target: &TargetConfig, session: &mut OpenSession| {
+        let mut described = DescribedTarget::default();
+        described.error = described.describe_all(target, session).err();
+        described
+    };
+    let progress = |done| progress(done, targets.len());
+    let results = Runner::default().on_each_target(&targets, by, WithoutThreads::RunHere, progress, work);
+    let unreached = |error| DescribedTarget { error: Some(error), ..DescribedTarget::default() };
+    let mut described: Vec<DescribedTarget> =
+        results.into_iter().map(|(result, _)| result.unwrap_or_else(unreached)).collect();
+    for (target, described) in targets.iter().zip(&mut described) {
+        described.target.clone_from(&target.name);
+        described.error = described.error.take().map(|error| error.on_target(&target.name));
+    }
+    let mut findings = merge(config, &described);
+    let failures = described.iter().filter_map(|target| target.error.clone());
     findings.extend(failures.map(|error| Finding::new(Severity::Error, error)));
-    Description { targets, findings }
+    Description { targets: described, findings }
 }
 
-/// A remark on a query, before it is known which other targets make the same.
-#[derive(Debug, Clone, PartialEq)]
-struct Remark {
-    place: SourcePosition,
-    query: Arc<str>,
-    severity: Severity,
-    error: Error,
+/// A finding at the place in the SQL that the error names, else at the SQL.
+fn on_sql(query: &Query, severity: Severity, error: Error) -> Finding {
+    let whole = &query.sql_place;
+    let place = error
+        .sql_position()
+        .map_or_else(|| (**whole).clone(), |position| place_of(whole, query.sql.text(), position));
+    Finding::new(severity, error.at(place).in_query(&query.name))
 }
 
-impl Remark {
-    /// At the place in the SQL that the error names, else at the SQL.
-    fn on_sql(query: &Query, severity: Severity, error: Error) -> Remark {
-        let whole = &query.sql_place;
-        let place = error
-            .sql_position()
-            .map_or_else(|| (**whole).clone(), |position| place_of(whole, query.sql.text(), position));
-        Remark { place, query: query.name.clone(), severity, error }
-    }
-}
-
-/// One target, while its queries are described.
-struct TargetWork {
-    described: DescribedTarget,
-    remarks: Vec<Remark>,
-}
-
-impl TargetWork {
-    fn new(target: &TargetConfig) -> TargetWork {
-        let described = DescribedTarget { target: target.name.clone(), ..DescribedTarget::default() };
-        TargetWork { described, remarks: Vec::new() }
-    }
-
-    fn finish(mut self, facts: Result<ServerFacts>) -> TargetWork {
-        match facts {
-            Ok(ServerFacts { flavor, version, role, .. }) => {
-                self.described.flavor = Some(flavor);
-                self.described.version = Some(version);
-                self.described.role = Some(role);
-            }
-            Err(error) => self.described.error = Some(error.on_target(&self.described.target)),
-        }
-        self
-    }
-
+impl DescribedTarget {
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
-    fn describe_all(&mut self, target: &TargetConfig, session: &mut OpenSession) -> Result<ServerFacts> {
-        for query in target.queries.iter().filter(|query| query.enabled) {
+    fn describe_all(&mut self, target: &TargetConfig, session: &mut OpenSession) -> Result<()> {
+        for query in target.running() {
             if !session.is_usable() {
                 let text = "not all queries were described: no time was left, or a `when.sql` or `foreach.sql` ended the session";
                 return Err(Error::new(Reason::Timeout, text));
@@ -156,28 +122,32 @@ impl TargetWork {
                 parameters(query, session).and_then(|parameters| session.describe(&query.sql, parameters));
             match described {
                 Ok(None) => {
-                    self.described.untold.push(query.name.to_string());
-                    self.remarks.push(Remark::on_sql(query, Severity::Note, unknown_columns(&query.name)));
+                    self.untold.push(query.name.to_string());
+                    self.findings.push(on_sql(query, Severity::Note, unknown_columns(&query.name)));
                 }
                 Ok(Some(columns)) => {
-                    self.described.described += 1;
-                    self.remarks.extend(compare(query, &columns));
+                    self.described += 1;
+                    self.findings.extend(compare(query, &columns));
                 }
                 Err(error) if session.is_usable() => self.refuse(query, error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(session.facts().clone())
+        let ServerFacts { flavor, version, role, .. } = session.facts().clone();
+        self.flavor = Some(flavor);
+        self.version = Some(version);
+        self.role = Some(role);
+        Ok(())
     }
 
     /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
     fn skip(&mut self, query: &Query, cause: &SkipCause) {
         let (name, why) = (query.name.to_string(), cause.text().to_owned());
-        self.described.skipped.push(SkippedQuery { query: name, why });
+        self.skipped.push(SkippedQuery { query: name, why });
         if let Some(error) = cause.lacks() {
             let error =
                 error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
-            self.remarks.push(Remark::on_sql(query, Severity::Note, error));
+            self.findings.push(on_sql(query, Severity::Note, error));
         }
     }
 
@@ -185,7 +155,7 @@ impl TargetWork {
     fn refuse(&mut self, query: &Query, error: Error) {
         match RunEnd::of_error(Some(query), error) {
             RunEnd::Skipped(cause) => self.skip(query, &cause),
-            RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
+            RunEnd::Failed(error) => self.findings.push(on_sql(query, Severity::Error, error)),
             RunEnd::Good(_) | RunEnd::Partial(..) => {}
         }
     }
@@ -215,29 +185,28 @@ fn unknown_columns(query: &str) -> Error {
     Error::new(Reason::Sql, text).with_hint(format!("`sql-exporter try --query {query}` runs it once"))
 }
 
-/// One finding for the same remark of several targets, in configuration order.
-fn merge(config: &Config, results: &[TargetWork]) -> Vec<Finding> {
-    let mut merged: Vec<(&Remark, Vec<&str>)> = Vec::new();
-    for TargetWork { described, remarks } in results {
-        for remark in remarks {
-            match merged.iter_mut().find(|(known, _)| *known == remark) {
-                Some((_, targets)) => targets.push(&described.target),
-                None => merged.push((remark, vec![&described.target])),
+/// One finding for the same of several targets, in configuration order.
+fn merge(config: &Config, targets: &[DescribedTarget]) -> Vec<Finding> {
+    let mut merged: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    for DescribedTarget { target, findings, .. } in targets {
+        for finding in findings {
+            match merged.iter_mut().find(|(known, _)| *known == finding) {
+                Some((_, targets)) => targets.push(target),
+                None => merged.push((finding, vec![target])),
             }
         }
     }
-    let finding = |(remark, targets): (&Remark, Vec<&str>)| {
-        let place = without_secrets(config, remark.place.clone());
-        let error = remark.error.clone().at(place).on_target(&several(&targets)).in_query(&remark.query);
-        Finding::new(remark.severity, error)
+    let finding = |(Finding { severity, error, .. }, targets): (&Finding, Vec<&str>)| {
+        let place = without_secrets(config, error.place().cloned().unwrap_or_default());
+        Finding::new(*severity, error.clone().at(place).on_target(&several(&targets)))
     };
     merged.into_iter().map(finding).collect()
 }
 
 /// What does not fit between the columns that a database reports and the metrics of a query.
-fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
+fn compare(query: &Query, columns: &[Column]) -> Vec<Finding> {
     let is_chosen = chooses_columns(query.sql.text());
-    let mut remarks: Vec<Remark> = Vec::new();
+    let mut findings: Vec<Finding> = Vec::new();
     let mut used = vec![false; columns.len()];
     for metric in query.metrics.iter() {
         for taken in metric.uses() {
@@ -258,16 +227,11 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
                 }
             };
             if let Some((severity, error)) = found
-                && !remarks.iter().any(|known| known.error == error)
+                && !findings.iter().any(|known| known.error.message() == error.message())
                 // The texts that built-in collectors read as numbers are known to be numbers.
                 && !(severity == Severity::Note && query.sql.is_catalog_only())
             {
-                remarks.push(Remark {
-                    place: metric.place.clone(),
-                    query: query.name.clone(),
-                    severity,
-                    error,
-                });
+                findings.push(Finding::new(severity, error.at(metric.place.clone()).in_query(&query.name)));
             }
         }
     }
@@ -278,9 +242,9 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
         let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
         let error = Error::new(Reason::Sql, text);
         let error = error.with_hint("leave it out of the SELECT, or make it a label or a value");
-        remarks.push(Remark::on_sql(query, Severity::Warning, error));
+        findings.push(on_sql(query, Severity::Warning, error));
     }
-    remarks
+    findings
 }
 
 /// Whether the author of a statement decides which columns it has, and of which types.

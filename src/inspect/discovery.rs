@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::config::Config;
 use crate::config::discover::{DatabaseLists, FoundDatabase, is_meant};
 use crate::config::target::TargetConfig;
@@ -53,11 +51,11 @@ pub fn run(
 /// The list of one target.
 fn list(target: &TargetConfig, session: &mut OpenSession) -> Result<Vec<FoundDatabase>> {
     let Some(discover) = &target.discover else { return Ok(Vec::new()) };
-    let result = Mutex::new(None);
-    let mut sink = database_list::sink(discover, Box::new(|end, _| *result.lock() = Some(end)));
+    let mut result = None;
+    let mut sink = database_list::sink(discover, Box::new(|end, _| result = Some(end)));
     let ended = session.run(&discover.query.sql, &[], None, MAX_CELL_BYTES, &mut *sink);
     drop(sink);
-    match (result.into_inner(), ended) {
+    match (result, ended) {
         (Some(end), _) => end.map(|result| result.databases),
         (None, Err(error)) => Err(error),
         (None, Ok(())) => Err(Error::new(Reason::Protocol, "the list of databases has no end")),

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::privileges::{self, ServerReport};
 use super::runner::{OpenSession, Runner, WithoutThreads};
 use crate::config::packs;
@@ -98,13 +100,10 @@ fn profile(
 }
 
 /// Those of a target with their queries.
-fn collectors(target: &TargetConfig, wanted: fn(&str) -> bool) -> Vec<(Arc<str>, Vec<&Query>)> {
-    let mut collectors: Vec<(Arc<str>, Vec<&Query>)> = Vec::new();
+fn collectors(target: &TargetConfig, wanted: fn(&str) -> bool) -> IndexMap<Arc<str>, Vec<&Query>> {
+    let mut collectors: IndexMap<Arc<str>, Vec<&Query>> = IndexMap::new();
     for query in target.queries.iter().filter(|query| wanted(&query.collector)) {
-        match collectors.iter_mut().find(|(name, _)| *name == query.collector) {
-            Some((_, queries)) => queries.push(query),
-            None => collectors.push((Arc::clone(&query.collector), vec![query])),
-        }
+        collectors.entry(Arc::clone(&query.collector)).or_default().push(query);
     }
     collectors
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
+
 use super::report::{Finding, Severity, without_secrets};
 use crate::config::Config;
 use crate::config::query::Query;
@@ -18,43 +20,38 @@ struct Maker<'c> {
     metric: &'c Metric,
 }
 
-/// A family of two collectors, and the targets that run both.
-struct SharedFamily<'c> {
-    first: Maker<'c>,
-    later: Maker<'c>,
-    targets: Vec<&'c str>,
-}
-
-impl SharedFamily<'_> {
-    fn is_of(&self, first: Maker<'_>, later: Maker<'_>) -> bool {
-        let same = |one: Maker<'_>, other: Maker<'_>| {
-            one.query.collector == other.query.collector
-                && one.metric.naming.text() == other.metric.naming.text()
-        };
-        same(self.first, first) && same(self.later, later)
-    }
-}
-
 /// One note for each family and pair of collectors, in configuration order.
 pub fn run(config: &Config) -> Vec<Finding> {
-    let mut shared: Vec<SharedFamily<'_>> = Vec::new();
-    for target in config.targets.iter().filter(|target| target.enabled) {
+    let mut shared: IndexMap<_, (&Metric, Vec<&str>)> = IndexMap::new();
+    for target in &config.targets {
         for (first, later) in pairs(target) {
-            match shared.iter_mut().find(|known| known.is_of(first, later)) {
-                Some(known) if known.targets.last() == Some(&target.name.as_str()) => {}
-                Some(known) => known.targets.push(&target.name),
-                None => shared.push(SharedFamily { first, later, targets: vec![&target.name] }),
+            let key = (&*first.query.collector, &*later.query.collector, later.metric.naming.text());
+            let (_, targets) = shared.entry(key).or_insert((later.metric, Vec::new()));
+            if targets.last() != Some(&target.name.as_str()) {
+                targets.push(&target.name);
             }
         }
     }
-    shared.iter().map(|shared| note(config, shared)).collect()
+    let note = |((one, other, family), (metric, targets)): (_, (&Metric, Vec<&str>))| {
+        let on = match targets.as_slice() {
+            [] => String::new(),
+            [only] => format!("target {only}"),
+            [first, more @ ..] => format!("target {first} and {} more", more.len()),
+        };
+        let message = format!(
+            "collectors {one} and {other} both make {family} on {on}; where both have a series, the one of {one} is shown"
+        );
+        let place = without_secrets(config, metric.place.clone());
+        Finding::new(Severity::Note, Error::config(message).at(place))
+    };
+    shared.into_iter().map(note).collect()
 }
 
 /// Each metric of a target that an earlier collector may make too, with the first such.
 fn pairs(target: &TargetConfig) -> Vec<(Maker<'_>, Maker<'_>)> {
     let mut known: HashMap<&str, Vec<Maker<'_>>> = HashMap::new();
     let mut pairs = Vec::new();
-    for query in target.queries.iter().filter(|query| query.enabled) {
+    for query in target.running() {
         for metric in query.metrics.iter() {
             let later = Maker { query, metric };
             let makers = known.entry(metric.naming.text()).or_default();
@@ -91,20 +88,4 @@ fn may_be_alike(one: &Metric, other: &Metric) -> bool {
     };
     let other = fixed(other);
     fixed(one).iter().all(|(name, value)| other.get(name).is_none_or(|known| known == value))
-}
-
-fn note(config: &Config, shared: &SharedFamily<'_>) -> Finding {
-    let SharedFamily { first, later, targets } = shared;
-    let (one, other) = (&first.query.collector, &later.query.collector);
-    let on = match targets.as_slice() {
-        [] => String::new(),
-        [only] => format!("target {only}"),
-        [first, more @ ..] => format!("target {first} and {} more", more.len()),
-    };
-    let message = format!(
-        "collectors {one} and {other} both make {} on {on}; where both have a series, the one of {one} is shown",
-        later.metric.naming.text()
-    );
-    let place = without_secrets(config, later.metric.place.clone());
-    Finding::new(Severity::Note, Error::config(message).at(place))
 }

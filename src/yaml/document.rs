@@ -9,8 +9,8 @@
 use std::path::Path;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
 };
 
 use crate::error::{Error, Result, SourcePosition};
@@ -226,69 +226,71 @@ impl ParseFailure {
 
 fn build(text: &str, rule: FileRule) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
-    let mut nodes = DocumentBudget(MAX_NODES);
-    let shape = ShapeSeed { nodes: &mut nodes, rule }.deserialize(events()).map_err(ParseFailure::Yaml)?;
-    if matches!(shape, NodeShape::Null) {
+    let budget = &mut DocumentBudget { text, nodes: MAX_NODES, bytes: MAX_TEXT };
+    let shape = ShapeSeed { budget, rule };
+    let mut tree = shape.deserialize(events()).map_err(ParseFailure::Yaml)?;
+    if tree.value == NodeValue::Null {
         return Err(ParseFailure::Empty);
     }
-    let mut bytes = DocumentBudget(MAX_TEXT);
-    NodeSeed { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(ParseFailure::Yaml)
+    TextSeed { node: &mut tree, budget }.deserialize(events()).map_err(ParseFailure::Yaml)?;
+    Ok(tree)
 }
 
 /// The error of the second document, if it has one: what follows the first document may be no document at all.
 fn second_error(text: &str) -> Option<serde_yaml::Error> {
     let second = serde_yaml::Deserializer::from_str(text).nth(1)?;
-    serde::de::IgnoredAny::deserialize(second).err()
+    IgnoredAny::deserialize(second).err()
 }
 
-/// What is left of a limit.
-struct DocumentBudget(usize);
+/// A file's text, and what is left of its limits.
+struct DocumentBudget<'t> {
+    text: &'t str,
+    nodes: usize,
+    bytes: usize,
+}
 
-impl DocumentBudget {
-    fn spend<E: serde::de::Error>(&mut self, amount: usize) -> Result<(), E> {
-        self.0 = self.0.checked_sub(amount).ok_or_else(|| E::custom(syntax::OVER_BUDGET))?;
+impl DocumentBudget<'_> {
+    fn spend_node<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.nodes = self.nodes.checked_sub(1).ok_or_else(|| E::custom(syntax::OVER_BUDGET))?;
         Ok(())
     }
 }
 
-/// The first reading: what each node is, without its text.
-enum NodeShape {
-    Null,
-    Scalar,
-    List(Vec<NodeShape>),
-    Map(Vec<NodeShape>),
-    Tagged(Box<NodeShape>),
-}
-
-struct ShapeSeed<'b> {
-    nodes: &'b mut DocumentBudget,
+/// The first reading: what each node is, and the texts of keys.
+struct ShapeSeed<'b, 't> {
+    budget: &'b mut DocumentBudget<'t>,
     rule: FileRule,
 }
 
-impl ShapeSeed<'_> {
+impl<'t> ShapeSeed<'_, 't> {
     /// That of a value below.
-    fn inner(&mut self) -> ShapeSeed<'_> {
-        ShapeSeed { nodes: &mut *self.nodes, rule: self.rule }
+    fn inner(&mut self) -> ShapeSeed<'_, 't> {
+        ShapeSeed { budget: &mut *self.budget, rule: self.rule }
+    }
+
+    fn node<E: serde::de::Error>(self, value: NodeValue) -> Result<Node, E> {
+        self.budget.spend_node()?;
+        Ok(Node { at: None, value })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
-    type Value = NodeShape;
-    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<NodeShape, D::Error> {
+impl<'de> DeserializeSeed<'de> for ShapeSeed<'_, '_> {
+    type Value = Node;
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Node, D::Error> {
         events.deserialize_any(self)
     }
 }
 
 macro_rules! scalar {
     ($($visit:ident: $type:ty),*) => {
-        $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<NodeShape, E> {
-            self.nodes.spend(1).map(|()| NodeShape::Scalar)
+        $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<Node, E> {
+            self.node(NodeValue::Scalar(String::new()))
         })*
     };
 }
 
-impl<'de> Visitor<'de> for ShapeSeed<'_> {
-    type Value = NodeShape;
+impl<'de> Visitor<'de> for ShapeSeed<'_, '_> {
+    type Value = Node;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("YAML")
@@ -297,141 +299,113 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
     scalar!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64);
     scalar!(visit_str: &str);
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<NodeShape, E> {
-        self.nodes.spend(1).map(|()| NodeShape::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Node, E> {
+        self.node(NodeValue::Null)
     }
 
-    fn visit_none<E: serde::de::Error>(self) -> Result<NodeShape, E> {
+    fn visit_none<E: serde::de::Error>(self) -> Result<Node, E> {
         self.visit_unit()
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<NodeShape, A::Error> {
-        self.nodes.spend(1)?;
-        let mut shapes = Vec::new();
-        while let Some(shape) = items.next_element_seed(self.inner())? {
-            shapes.push(shape);
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self.inner())? {
+            list.push(item);
         }
-        Ok(NodeShape::List(shapes))
+        self.node(NodeValue::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<NodeShape, A::Error> {
-        self.nodes.spend(1)?;
-        let mut shapes = Vec::new();
-        while entries.next_key_seed(TextSeed { text: "", bytes: &mut DocumentBudget(usize::MAX) })?.is_some()
-        {
-            self.nodes.spend(1)?;
-            shapes.push(entries.next_value_seed(self.inner())?);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        let mut key = Node { at: None, value: NodeValue::Scalar(String::new()) };
+        while entries.next_key_seed(TextSeed { node: &mut key, budget: &mut *self.budget })?.is_some() {
+            self.budget.spend_node()?;
+            let node = entries.next_value_seed(self.inner())?;
+            if let NodeValue::Scalar(text) = &mut key.value {
+                map.push(MapEntry { key: std::mem::take(text), at: key.at.take(), node });
+            }
         }
-        Ok(NodeShape::Map(shapes))
+        self.node(NodeValue::Map(map))
     }
 
     /// A tag of the file's own (`!Vault`). In our files it is refused at once: what it means is not ours to guess.
-    fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<NodeShape, A::Error> {
+    fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<Node, A::Error> {
         let (tag, value) = tagged.variant::<String>()?;
-        match self.rule {
-            FileRule::Own => Err(A::Error::custom(format!("{}{tag}", syntax::TAG))),
-            FileRule::Foreign => {
-                self.nodes.spend(1)?;
-                Ok(NodeShape::Tagged(Box::new(value.newtype_variant_seed(self.inner())?)))
-            }
+        if self.rule == FileRule::Own {
+            return Err(A::Error::custom(format!("{}{tag}", syntax::TAG)));
+        }
+        let node = value.newtype_variant_seed(self.inner())?;
+        self.node(NodeValue::Map(vec![MapEntry { key: format!("!{tag}"), at: None, node }]))
+    }
+}
+
+/// The second reading: the text of a scalar, or of every scalar below, and where it stands when it is a slice of the
+/// file's text.
+struct TextSeed<'b, 't> {
+    node: &'b mut Node,
+    budget: &'b mut DocumentBudget<'t>,
+}
+
+impl<'de> DeserializeSeed<'de> for TextSeed<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<(), D::Error> {
+        match self.node.value {
+            NodeValue::Null | NodeValue::Scalar(_) => events.deserialize_str(self),
+            NodeValue::List(_) | NodeValue::Map(_) => events.deserialize_any(self),
         }
     }
 }
 
-/// The second reading: the text of every scalar.
-struct NodeSeed<'s> {
-    shape: &'s NodeShape,
-    text: &'s str,
-    bytes: &'s mut DocumentBudget,
-}
+impl<'de> Visitor<'de> for TextSeed<'_, '_> {
+    type Value = ();
 
-impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
-    type Value = Node;
-    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Node, D::Error> {
-        match self.shape {
-            NodeShape::Null | NodeShape::Scalar => {
-                let (text, at) = TextSeed { text: self.text, bytes: self.bytes }.deserialize(events)?;
-                let null = matches!(self.shape, NodeShape::Null);
-                Ok(Node { at, value: if null { NodeValue::Null } else { NodeValue::Scalar(text) } })
-            }
-            NodeShape::List(_) => events.deserialize_seq(self),
-            NodeShape::Map(_) => events.deserialize_map(self),
-            NodeShape::Tagged(_) => events.deserialize_any(self),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for NodeSeed<'_> {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the same YAML as before")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let NodeShape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
-        let mut list = Vec::with_capacity(shapes.len());
-        for shape in shapes {
-            list.extend(items.next_element_seed(NodeSeed {
-                shape,
-                text: self.text,
-                bytes: &mut *self.bytes,
-            })?);
-        }
-        Ok(Node { at: list.first().and_then(|tree| tree.at), value: NodeValue::List(list) })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let NodeShape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
-        let mut map = Vec::with_capacity(shapes.len());
-        for shape in shapes {
-            let key = TextSeed { text: self.text, bytes: &mut *self.bytes };
-            let Some((key, at)) = entries.next_key_seed(key)? else { break };
-            let node =
-                entries.next_value_seed(NodeSeed { shape, text: self.text, bytes: &mut *self.bytes })?;
-            map.push(MapEntry { key, at, node });
-        }
-        Ok(Node { at: map.first().and_then(|entry| entry.at), value: NodeValue::Map(map) })
-    }
-
-    /// A tag that is kept: its value under its name.
-    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
-        let NodeShape::Tagged(shape) = self.shape else { return Err(A::Error::custom("a tag appeared")) };
-        let (tag, value) = tagged.variant::<String>()?;
-        let node = value.newtype_variant_seed(NodeSeed { shape, text: self.text, bytes: self.bytes })?;
-        let at = node.at;
-        Ok(Node { at, value: NodeValue::Map(vec![MapEntry { key: format!("!{tag}"), at, node }]) })
-    }
-}
-
-/// A scalar's text, and where it stands when it is a slice of the file's text.
-struct TextSeed<'s> {
-    text: &'s str,
-    bytes: &'s mut DocumentBudget,
-}
-
-impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
-    type Value = (String, Option<usize>);
-    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Self::Value, D::Error> {
-        events.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TextSeed<'_> {
-    type Value = (String, Option<usize>);
-
+    /// The shape is known: only a key can be something else.
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a key that is text")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        self.bytes.spend(text.len())?;
-        Ok((text.to_owned(), None))
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        let left = self.budget.bytes.checked_sub(text.len());
+        self.budget.bytes = left.ok_or_else(|| E::custom(syntax::OVER_BUDGET))?;
+        if let NodeValue::Scalar(own) = &mut self.node.value {
+            text.clone_into(own);
+        }
+        Ok(())
     }
 
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        let offset = (text.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize);
-        let at = offset.filter(|at| self.text.get(*at..).is_some_and(|rest| rest.starts_with(text)));
-        Ok((self.visit_str(text)?.0, at))
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<(), E> {
+        let offset = (text.as_ptr() as usize).checked_sub(self.budget.text.as_ptr() as usize);
+        let is_there = |at: &usize| self.budget.text.get(*at..).is_some_and(|rest| rest.starts_with(text));
+        self.node.at = offset.filter(is_there);
+        self.visit_str(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let NodeValue::List(list) = &mut self.node.value else { return Ok(()) };
+        for node in &mut *list {
+            items.next_element_seed(TextSeed { node, budget: &mut *self.budget })?;
+        }
+        self.node.at = list.first().and_then(|item| item.at);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let NodeValue::Map(map) = &mut self.node.value else { return Ok(()) };
+        for MapEntry { node, .. } in &mut *map {
+            entries.next_key::<IgnoredAny>()?;
+            entries.next_value_seed(TextSeed { node, budget: &mut *self.budget })?;
+        }
+        self.node.at = map.first().and_then(|entry| entry.at);
+        Ok(())
+    }
+
+    /// A tag that is kept: its value under its name.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
+        let (_, value) = tagged.variant::<IgnoredAny>()?;
+        let NodeValue::Map(map) = &mut self.node.value else { return Ok(()) };
+        let Some(MapEntry { at, node, .. }) = map.first_mut() else { return Ok(()) };
+        value.newtype_variant_seed(TextSeed { node, budget: self.budget })?;
+        (*at, self.node.at) = (node.at, node.at);
+        Ok(())
     }
 }

@@ -25,7 +25,8 @@ use super::source::{FoundKey, MappingSource, join};
 use super::writer::{Digest, YamlValue, digest_of, effective};
 
 pub use super::nearest::{nearest, nearest_of};
-pub use super::reader::{Environment, LoadFindings, Reader, process_environment};
+pub use super::reader::{Environment, LoadFindings, Reader, file_order, process_environment};
+pub use super::scalar::word;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,12 +199,12 @@ impl<'d> Keys<'d> {
         self.ask(key, &ValueKind::Items);
         let Some(found) = self.look(key) else { return Some(vec![self.empty_element(key)?]) };
         let NodeValue::List(items) = found.value() else {
-            return self.wrong(&found, "a list of mappings");
+            return self.wrong(&found, "a list of mappings (`- key: value`)");
         };
         let keys = items.iter().enumerate().filter_map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
             if item.value == NodeValue::Null {
-                let error = Error::config("expected a mapping, found nothing");
+                let error = Error::config("expected a mapping (`key: value`), found nothing");
                 self.record(error.at(found.place_of(item.at, &path)));
                 return None;
             }
@@ -221,7 +222,7 @@ impl<'d> Keys<'d> {
         }
         let (own, mut entries) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
-                return self.wrong(found, "a mapping of names to mappings");
+                return self.wrong(found, "a mapping of names to mappings (`NAME: {key: value}`)");
             };
             let element = |entry: &'d MapEntry| {
                 let path = join(&found.path(), &entry.key);
@@ -294,15 +295,8 @@ impl<'d> Keys<'d> {
 
     /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
     pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
-        let words = || table.iter().map(|(word, _)| *word);
-        self.words(key, words());
-        self.read(key, &ValueKind::Text, |text| {
-            scalar::word(text, table).ok_or_else(|| {
-                let near = nearest(text, words()).map(|near| format!("; did you mean `{near}`?"));
-                let all = words().collect::<Vec<_>>().join(", ");
-                format!("{text:?} is not one of {all}{}", near.unwrap_or_default())
-            })
-        })
+        self.words(key, table.iter().map(|(word, _)| *word));
+        self.read(key, &ValueKind::Text, |text| word(text, table))
     }
 
     /// One word of a closed set, in any case, or a finite number.
@@ -316,7 +310,7 @@ impl<'d> Keys<'d> {
         self.words(key, words());
         self.read(key, &ValueKind::Number, |text| {
             let parsed = || text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(&number);
-            scalar::word(text, table).or_else(parsed).ok_or_else(|| {
+            word(text, table).ok().or_else(parsed).ok_or_else(|| {
                 format!("expected {} or a number, found {text:?}", words().collect::<Vec<_>>().join(", "))
             })
         })
@@ -335,7 +329,7 @@ impl<'d> Keys<'d> {
     /// What the file itself says under `key`: variables left out, their defaults in. Does not take the key; for a
     /// check whether a secret stands in the file.
     pub fn written(&self, key: &str) -> Option<Secret> {
-        self.peek(key, &|_| Some(String::new())).map(Secret::new)
+        self.in_environment(key, &|_| Some(String::new()))
     }
 
     /// A variable of the environment, as `${NAME}` has it.
@@ -343,19 +337,14 @@ impl<'d> Keys<'d> {
         (self.reader.environment)(name)
     }
 
-    /// True when the text under `key`, with its variables, holds `part`. Does not take the key and records no fault.
-    pub fn holds(&self, key: &str, part: &str) -> bool {
-        self.peek(key, self.reader.environment).is_some_and(|text| text.contains(part))
+    /// The text under `key` with its variables. Does not take the key and records no fault.
+    pub fn peek(&self, key: &str) -> Option<Secret> {
+        self.in_environment(key, self.reader.environment)
     }
 
-    /// The path under `key`, as [`Keys::file`] returns it. Does not take the key and records no fault.
-    pub fn path_of(&self, key: &str) -> Option<PathBuf> {
-        self.peek(key, self.reader.environment).map(|text| self.folder(key).join(text))
-    }
-
-    fn peek(&self, key: &str, environment: &Environment) -> Option<String> {
+    fn in_environment(&self, key: &str, environment: &Environment) -> Option<Secret> {
         let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
-        expand(text, environment).ok()
+        expand(text, environment).ok().map(Secret::new)
     }
 
     /// A list of scalars, or one scalar; expanded.
@@ -365,7 +354,7 @@ impl<'d> Keys<'d> {
         let items = match found.value() {
             NodeValue::Scalar(text) => return self.expanded(text, || found.place()).map(|text| vec![text]),
             NodeValue::List(items) => items,
-            _ => return self.wrong(&found, "a list of texts"),
+            _ => return self.wrong(&found, "a list of texts (`[A, B]`)"),
         };
         all(items.iter().enumerate().map(|(index, item)| {
             self.inner_text(&item.value, || found.place_of(item.at, &format!("{}[{index}]", found.path())))
@@ -397,7 +386,7 @@ impl<'d> Keys<'d> {
         self.ask(key, &ValueKind::Pairs);
         let (pairs, others) = self.merged(key, |found| {
             let NodeValue::Map(entries) = found.value() else {
-                return self.wrong(found, "a mapping of names to texts");
+                return self.wrong(found, "a mapping of names to texts (`NAME: TEXT`)");
             };
             let path = found.path();
             all(entries.iter().map(|entry| Some((entry.key.clone(), self.text_of(found, entry, &path)?))))
@@ -482,7 +471,7 @@ impl<'d> Keys<'d> {
         read: impl Fn(&MapEntry, &str) -> Option<T>,
     ) -> Option<Vec<Named<T>>> {
         let NodeValue::List(items) = found.value() else {
-            return self.wrong(found, "a list of mappings");
+            return self.wrong(found, "a list of mappings (`- key: value`)");
         };
         all(items.iter().enumerate().map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
@@ -716,7 +705,7 @@ impl<'d> Keys<'d> {
     ) -> Option<MappingSource<'d>> {
         let wrong = |kind| {
             let place = found.place_of(node.scalar_at().or(at), path);
-            self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
+            self.record(Error::config(format!("expected a mapping (`key: value`), found {kind}")).at(place));
         };
         MappingSource::new(found.source.document, node, path.to_owned(), at, record).map_err(wrong).ok()
     }

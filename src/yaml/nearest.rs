@@ -17,7 +17,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let mut search = NameSearch::new(text)?;
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates.into_iter().take(CANDIDATES) {
-        if let Some(Distance { is_far: false, edits }) = search.distance(candidate, false)
+        if let Some((false, edits)) = search.distance(candidate, false)
             && best.is_none_or(|(least, _)| edits < least)
         {
             best = Some((edits, candidate));
@@ -36,17 +36,10 @@ pub fn nearest_of<'a>(
     let Some(mut search) = NameSearch::new(text) else { return Vec::new() };
     let mut known = HashSet::new();
     let new = candidates.into_iter().take(CANDIDATES).filter(|candidate| known.insert(*candidate));
-    let mut found: Vec<(Distance, &str)> =
+    let mut found: Vec<_> =
         new.filter_map(|candidate| Some((search.distance(candidate, true)?, candidate))).collect();
     found.sort_unstable();
     found.into_iter().take(count).map(|(_, name)| name).collect()
-}
-
-/// How far two names are apart; the near ones first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Distance {
-    is_far: bool,
-    edits: usize,
 }
 
 /// One search: the text in lower case, and how much work is left.
@@ -65,8 +58,9 @@ impl NameSearch {
         })
     }
 
-    /// How far `candidate` is; `None` once the work is done, and for one that is far unless `even_far`.
-    fn distance(&mut self, candidate: &str, even_far: bool) -> Option<Distance> {
+    /// Whether `candidate` is too far to be meant, and the edits between the two; `None` once the work is done, and for
+    /// one that is far unless `even_far`.
+    fn distance(&mut self, candidate: &str, even_far: bool) -> Option<(bool, usize)> {
         if candidate.len() > LONGEST {
             return None;
         }
@@ -85,7 +79,7 @@ impl NameSearch {
         let edits = strsim::damerau_levenshtein(&self.text, &name);
         // A third of the letters may be wrong; one in a short word.
         let is_near = is_part || (edits <= allowed && edits < longest);
-        Some(Distance { is_far: !is_near, edits })
+        Some((!is_near, edits))
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Reader<'e> {
     pub(super) for_schema: bool,
     /// For the schema: what the file's root mapping was asked.
     pub(super) root: Rc<MappingRecord>,
+    /// So many faults are kept.
+    most_faults: usize,
     found: RefCell<Collected>,
 }
 
@@ -54,33 +56,22 @@ struct Collected {
 }
 
 /// Errors, each once, up to a number of them.
+#[derive(Default)]
 struct BoundedErrors {
-    most: usize,
     kept: Vec<Error>,
     /// The hashes of all, those that are not kept included: eight bytes for each.
     known: HashSet<u64>,
     hasher: RandomState,
 }
 
-impl Default for BoundedErrors {
-    fn default() -> Self {
-        let (kept, known, hasher) = Default::default();
-        BoundedErrors { most: MOST, kept, known, hasher }
-    }
-}
-
 impl BoundedErrors {
-    fn add(&mut self, error: Error) {
+    fn add(&mut self, error: Error, most: usize) {
         // The hint does not count: the same unknown key of a default may be found through two targets.
         let place = error.place().map(|place| (&place.file, place.line, place.column, &place.path));
         let hash = self.hasher.hash_one((place, error.message(), error.target(), error.query()));
-        if self.known.insert(hash) && !self.is_full() {
+        if self.known.insert(hash) && self.kept.len() < most {
             self.kept.push(error);
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.kept.len() >= self.most
     }
 
     /// In file order: files as they were loaded, then line and column; what has no place comes last. Lines that may hold
@@ -94,11 +85,7 @@ impl BoundedErrors {
             _ => error,
         };
         let mut errors: Vec<Error> = self.kept.into_iter().map(hide).collect();
-        errors.sort_by_cached_key(|error| {
-            let file = error.place().and_then(|place| files.iter().position(|file| *file == place.file));
-            let position = error.place().map_or((0, 0), |place| (place.line, place.column));
-            (file.unwrap_or(usize::MAX), position)
-        });
+        errors.sort_by_cached_key(|error| file_order(error, files));
         let more = self.known.len() - errors.len();
         if more > 0 {
             errors.push(Error::config(format!("{more} more {what} are not shown")));
@@ -107,10 +94,19 @@ impl BoundedErrors {
     }
 }
 
+/// The order in which errors are shown: by file in the order of `files`, line and column; what has no place comes last.
+pub fn file_order(error: &Error, files: &[String]) -> (usize, usize, usize) {
+    error.place().map_or((usize::MAX, 0, 0), |place| {
+        let file = files.iter().position(|file| *file == place.file);
+        (file.unwrap_or(usize::MAX), place.line, place.column)
+    })
+}
+
 impl<'e> Reader<'e> {
     /// A reader with no faults yet.
     pub fn new(environment: &'e Environment) -> Self {
-        Reader { environment, for_schema: false, root: Rc::default(), found: RefCell::default() }
+        let (root, found) = Default::default();
+        Reader { environment, for_schema: false, root, most_faults: MOST, found }
     }
 
     /// Where variables are looked up.
@@ -119,9 +115,8 @@ impl<'e> Reader<'e> {
     }
 
     /// A reader that keeps more faults, for a program that acts on each of them.
-    pub fn with_most_faults(self, most: usize) -> Self {
-        self.found.borrow_mut().faults.most = most;
-        self
+    pub fn with_most_faults(self, most_faults: usize) -> Self {
+        Reader { most_faults, ..self }
     }
 
     /// A reader that records what may be said, for the schema. Its faults mean nothing.
@@ -137,7 +132,7 @@ impl<'e> Reader<'e> {
     /// Records a fault.
     pub fn fault(&self, error: Error) {
         self.loaded(error.place().map(|place| place.file.as_str()));
-        self.found.borrow_mut().faults.add(error);
+        self.found.borrow_mut().faults.add(error, self.most_faults);
     }
 
     /// Records a fault at a place, with what to change.
@@ -152,13 +147,13 @@ impl<'e> Reader<'e> {
 
     /// True when further faults are counted only.
     pub(super) fn is_full(&self) -> bool {
-        self.found.borrow().faults.is_full()
+        self.found.borrow().faults.kept.len() >= self.most_faults
     }
 
     /// Records something that does not stop the load.
     pub fn warn(&self, warning: Error) {
         self.loaded(warning.place().map(|place| place.file.as_str()));
-        self.found.borrow_mut().warnings.add(warning);
+        self.found.borrow_mut().warnings.add(warning, MOST);
     }
 
     /// All that was found. Faults and warnings are in file order: files as they were loaded, then line and column. What

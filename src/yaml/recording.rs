@@ -54,6 +54,8 @@ pub struct KeyRecord {
     refused: bool,
     /// Its text is taken as typed.
     as_typed: bool,
+    /// Its values are never shown.
+    hidden: bool,
 }
 
 /// How the value of a key may be shown.
@@ -70,8 +72,6 @@ pub(super) enum Showing {
 #[derive(Debug, Default)]
 pub struct MappingRecord {
     keys: RefCell<Vec<KeyRecord>>,
-    /// Keys whose values are never shown.
-    hidden: RefCell<Vec<&'static str>>,
     /// For the schema: how many mappings were read here.
     mappings: Cell<usize>,
     /// For the schema: groups of keys of which exactly one must be there, and how many mappings need them.
@@ -135,7 +135,7 @@ impl MappingRecord {
 
     /// Notes that the values of `key` are never shown.
     pub(super) fn hide(&self, key: &'static str) {
-        self.hidden.borrow_mut().push(key);
+        self.change(key, |key| key.hidden = true);
     }
 
     /// Notes that the text of `key` is taken as typed, without expansion.
@@ -145,11 +145,8 @@ impl MappingRecord {
 
     /// How a value may be shown; a key that nobody asked for is hidden.
     pub(super) fn showing(&self, key: &str) -> Showing {
-        if self.hidden.borrow().contains(&key) {
-            return Showing::Hidden;
-        }
         match self.keys.borrow().iter().find(|known| known.name == key) {
-            None => Showing::Hidden,
+            None | Some(KeyRecord { hidden: true, .. }) => Showing::Hidden,
             Some(key) if key.as_typed => Showing::AsTyped,
             Some(key) => Showing::Expanded(Rc::clone(&key.inner)),
         }
@@ -174,7 +171,7 @@ impl MappingRecord {
         let mut keys = self.keys.borrow_mut();
         let at = keys.iter().position(|key| key.name == name).unwrap_or_else(|| {
             let (kinds, inner) = (Vec::new(), Rc::default());
-            keys.push(KeyRecord { name, kinds, inner, refused: false, as_typed: false });
+            keys.push(KeyRecord { name, kinds, inner, refused: false, as_typed: false, hidden: false });
             keys.len() - 1
         });
         change(&mut keys[at])

@@ -2,6 +2,7 @@
 //!
 //! Durations are `deadline`'s.
 
+use super::nearest::nearest;
 use super::reader::Environment;
 
 /// `true` or `false`, `yes`/`no`, `on`/`off`, in any case.
@@ -14,8 +15,16 @@ pub(super) fn flag(text: &str) -> Option<bool> {
 }
 
 /// The value that a word stands for, in any case.
-pub(super) fn word<T: Copy>(text: &str, table: &[(&'static str, T)]) -> Option<T> {
-    table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim())).map(|(_, value)| *value)
+///
+/// # Errors
+/// A sentence that lists the words, with the nearest.
+pub fn word<T: Copy>(text: &str, table: &[(&'static str, T)]) -> Result<T, String> {
+    let found = table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = table.iter().map(|(word, _)| *word).collect();
+        let near = nearest(text, words.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+        format!("{text:?} is not one of {}{}", words.join(", "), near.unwrap_or_default())
+    })
 }
 
 /// `64MiB`, `16KiB`, `1GB`, `1.5 GiB`, or a number of bytes; units in any case.

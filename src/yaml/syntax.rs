@@ -2,8 +2,9 @@
 //!
 //! Messages here never quote the text: it may hold a secret, and which line it is on is all that is known.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+
+use indexmap::IndexMap;
 
 use crate::error::{Error, SourcePosition};
 
@@ -42,7 +43,12 @@ const WORDS: &[(&str, &str, &str)] = &[
         "an alias (`*…`) has no anchor (`&…`) above it",
         "a value that starts with `*` needs quotes",
     ),
-    ("a key that is text", "a key must be text", ""),
+    ("a key that is text", "a key must be text", "a text that begins with `{` or `[` needs quotes"),
+    (
+        "did not find expected alphabetic or numeric character",
+        "`*` begins an alias, and `&` an anchor, of which the name is missing",
+        "a text that begins with `*` or `&` needs quotes",
+    ),
     ("found a tab character", "a tab cannot indent", "use spaces"),
     ("mapping values are not allowed", "a second `:` in one value, or wrong indentation", "quote the value"),
     (
@@ -83,6 +89,14 @@ pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> Explained
     if let Some(dollar) = at.and_then(|at| unquoted_variable(message, text, at)) {
         let hint = "write {port: \"${PORT}\"}";
         return explained("inside braces or brackets `${…}` needs quotes", hint, Some(dollar));
+    }
+    if let Some(blank) = at.and_then(|at| blank_of_pages(text, at)) {
+        let message = "a blank that is not a space stands here: YAML takes it for a letter";
+        return explained(
+            message,
+            "write a space instead: such blanks come with text from web pages",
+            Some(blank),
+        );
     }
     if message.contains("cannot start any token") {
         return match at.and_then(|at| text.get(at..)).and_then(|rest| rest.chars().next()) {
@@ -126,6 +140,20 @@ fn unquoted_variable(message: &str, text: &str, at: usize) -> Option<usize> {
             && (flow || before.contains(['{', '[']))
     };
     candidates.filter(unquoted).map(|dollar| start + dollar).next()
+}
+
+/// The offset of a no-break space or its like in the line of the fault at `at`, or in the line before, where a space would
+/// indent or follow a key: the fault comes from it.
+fn blank_of_pages(text: &str, at: usize) -> Option<usize> {
+    let line_start = |before: &str| before.rfind('\n').map_or(0, |end| end + 1);
+    let own = line_start(text.get(..at)?);
+    let starts = [line_start(text.get(..own.saturating_sub(1))?), own];
+    starts.into_iter().find_map(|start| {
+        let line = text.get(start..)?.lines().next()?;
+        let blank = line.find(|c: char| c.is_whitespace() && !c.is_ascii())?;
+        let before = line.get(..blank)?.trim_end();
+        (before.is_empty() || before.ends_with([':', '-'])).then_some(start + blank)
+    })
 }
 
 /// The line that starts the second document: the first `---` after any content, or else the `...` before it.
@@ -238,9 +266,8 @@ impl TreeCheck<'_> {
     }
 
     fn keys(&mut self, entries: &mut Vec<MapEntry>) {
-        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut own: IndexMap<String, MapEntry> = IndexMap::with_capacity(entries.len());
         let mut merged = Vec::new();
-        let mut own: Vec<MapEntry> = Vec::with_capacity(entries.len());
         for entry in std::mem::take(entries) {
             let at = entry.at;
             if entry.key == "<<" {
@@ -250,7 +277,7 @@ impl TreeCheck<'_> {
                 merged.extend(brought(entry.node.value));
                 continue;
             }
-            match first.get(&entry.key).and_then(|index| own.get(*index)) {
+            match own.get(&entry.key) {
                 Some(earlier) => {
                     let line = (self.place)(earlier.at, "").line;
                     let hint =
@@ -262,16 +289,14 @@ impl TreeCheck<'_> {
                         if is_alike { &mut self.found.repeated_alike } else { &mut self.found.faults };
                     of_kind.push(fault);
                 }
-                None => {
-                    first.insert(entry.key.clone(), own.len());
-                    own.push(entry);
-                }
+                None => drop(own.insert(entry.key.clone(), entry)),
             }
         }
-        *entries = own;
         // The mapping's own keys count more, then those of the mapping that is merged first.
-        merged.retain(|entry| first.insert(entry.key.clone(), 0).is_none());
-        entries.append(&mut merged);
+        for entry in merged {
+            own.entry(entry.key.clone()).or_insert(entry);
+        }
+        entries.extend(own.into_values());
     }
 
     fn fault(&self, at: Option<usize>, path: &str, message: &str, hint: &str) -> Error {

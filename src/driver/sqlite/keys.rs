@@ -36,10 +36,10 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<SqliteFile> {
     let session_sql = keys.texts("session_sql").unwrap_or_default();
     let connect_timeout = connect_timeout(keys).unwrap_or(CONNECT_TIMEOUT);
     for key in FOR_SERVERS {
+        keys.forbid(key, &format!("`{key}` has no meaning for SQLite, which reads a file: remove it"));
         if key.starts_with("password") {
             keys.conceal(key);
         }
-        keys.forbid(key, &format!("`{key}` has no meaning for SQLite, which reads a file: remove it"));
     }
     let address = address?;
     let immutable = immutable? || address.immutable;

@@ -308,8 +308,8 @@ struct ComparedQuery<'c> {
 
 fn compared(config: &Config) -> Vec<ComparedQuery<'_>> {
     let mut runs: HashMap<usize, Vec<QueryRun>> = HashMap::new();
-    for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
-        for query in target.queries.iter().filter(|query| query.enabled) {
+    for (index, target) in config.targets.iter().enumerate() {
+        for query in target.running() {
             runs.entry(query.order).or_default().push((index, query.interval));
         }
     }

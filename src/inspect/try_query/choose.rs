@@ -18,17 +18,18 @@ pub fn query<'c>(
     target: Option<&str>,
 ) -> Result<(&'c TargetConfig, Arc<Query>)> {
     check_names("query", &[name.to_owned()], || config.queries.iter().map(|query| &*query.name))?;
-    let runs: Vec<_> =
-        config.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
+    let on = |target: &'c Arc<TargetConfig>| {
+        let query = target.queries.iter().find(|query| &*query.name == name)?;
+        Some((&**target, Arc::clone(query)))
+    };
+    let runs: Vec<_> = config.targets.iter().filter_map(on).collect();
     // Which databases there are, only the server tells.
     let parent = config.targets.iter().find(|target| target.discover.is_some()).filter(|_| runs.is_empty());
     let databases = parent.map(|parent| format!("name a database: --target {}/DATABASE", parent.name));
     let Some(target) = target else {
-        let enabled = |pair: &&(&TargetConfig, Arc<Query>)| pair.0.enabled && pair.1.enabled;
-        let one = only(runs.iter().filter(enabled)).or_else(|| only(runs.iter()));
-        let names = || runs.iter().map(|(target, _)| target.name.as_str());
-        let missing = || several(&format!("query `{name}` runs on"), names()).with_hint_if_any(databases);
-        return one.cloned().ok_or_else(missing);
+        let is_enabled = |(target, query): &(&TargetConfig, Arc<Query>)| target.enabled && query.enabled;
+        let one = only(&format!("query `{name}` runs on"), &runs, is_enabled, |(target, _)| target);
+        return one.map_err(|error| error.with_hint_if_any(databases));
     };
     find(config, target)?;
     runs.iter().find(|(found, _)| found.name == target).cloned().ok_or_else(|| {
@@ -44,34 +45,35 @@ pub fn query<'c>(
 /// # Errors
 /// As [`query`].
 pub fn target<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c TargetConfig> {
-    let all = || config.targets.iter().map(|target| &**target);
-    match name {
-        Some(name) => find(config, name),
-        None => only(all().filter(|target| target.enabled))
-            .or_else(|| only(all()))
-            .ok_or_else(|| several("there are", all().map(|target| target.name.as_str()))),
+    let all: Vec<&TargetConfig> = config.targets.iter().map(|target| &**target).collect();
+    name.map_or_else(
+        || only("there are", &all, |target| target.enabled, |target| target),
+        |name| find(config, name),
+    )
+}
+
+/// The only one that is enabled, else the only one.
+fn only<T: Clone>(
+    what: &str,
+    all: &[T],
+    is_enabled: impl Fn(&T) -> bool,
+    target: impl Fn(&T) -> &TargetConfig,
+) -> Result<T> {
+    let enabled: Vec<&T> = all.iter().filter(|one| is_enabled(one)).collect();
+    match (enabled.as_slice(), all) {
+        ([one], _) => Ok((*one).clone()),
+        (_, [one]) => Ok(one.clone()),
+        (_, []) => Err(Error::config(format!("{what} no target"))),
+        _ => {
+            let names: Vec<&str> = all.iter().map(|one| target(one).name.as_str()).collect();
+            let error = Error::config(format!("{what} {} targets", names.len()));
+            Err(error.with_hint(format!("name one with --target: {}", names.join(", "))))
+        }
     }
-}
-
-fn on(target: &TargetConfig, name: &str) -> Option<Arc<Query>> {
-    target.queries.iter().find(|query| &*query.name == name).cloned()
-}
-
-fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
-    all.next().filter(|_| all.next().is_none())
 }
 
 fn find<'c>(config: &'c Config, name: &str) -> Result<&'c TargetConfig> {
     check_names("target", &[name.to_owned()], || config.targets.iter().map(|target| target.name.as_str()))?;
     let found = config.targets.iter().find(|target| target.name == name);
     found.map(|target| &**target).ok_or_else(|| Error::config(format!("unknown target `{name}`")))
-}
-
-fn several<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Error {
-    let names: Vec<&str> = names.collect();
-    match names.len() {
-        0 => Error::config(format!("{what} no target")),
-        count => Error::config(format!("{what} {count} targets"))
-            .with_hint(format!("name one with --target: {}", names.join(", "))),
-    }
 }

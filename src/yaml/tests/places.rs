@@ -112,31 +112,55 @@ fn a_wrong_scalar_says_what_was_expected_and_found() {
 #[test]
 fn a_wrong_collection_says_what_was_expected_and_found() {
     check(&[
-        ("k: {a: 1}", |k| ignore(k.texts("k")), "a.yaml:1:1: k: expected a list of texts, found a mapping"),
+        (
+            "k: {a: 1}",
+            |k| ignore(k.texts("k")),
+            "a.yaml:1:1: k: expected a list of texts (`[A, B]`), found a mapping",
+        ),
         ("k: [a, [b]]", |k| ignore(k.texts("k")), "a.yaml:1:9: k[1]: expected text, found a list"),
         (
             "k: [a, ~]",
             |k| ignore(k.texts("k")),
             "a.yaml:1:8: k[1]: expected text, found nothing; an empty text is written \"\"",
         ),
-        ("k: x", |k| ignore(k.pairs("k")), "a.yaml:1:4: k: expected a mapping of names to texts, found text"),
+        (
+            "k: x",
+            |k| ignore(k.pairs("k")),
+            "a.yaml:1:4: k: expected a mapping of names to texts (`NAME: TEXT`), found text",
+        ),
         ("k: {a: [1]}", |k| ignore(k.pairs("k")), "a.yaml:1:5: k.a: expected text, found a list"),
         ("k: {a: }", |k| ignore(k.pairs("k")), "a.yaml:1:5: k.a: expected text, found nothing"),
-        ("k: x", |k| ignore(k.inner("k")), "a.yaml:1:4: k: expected a mapping, found text"),
-        ("k: [1]", |k| ignore(k.inner("k")), "a.yaml:1:1: k: expected a mapping, found a list"),
+        ("k: x", |k| ignore(k.inner("k")), "a.yaml:1:4: k: expected a mapping (`key: value`), found text"),
+        (
+            "k: [1]",
+            |k| ignore(k.inner("k")),
+            "a.yaml:1:1: k: expected a mapping (`key: value`), found a list",
+        ),
         (
             "k: {a: 1}",
             |k| ignore(k.items("k")),
-            "a.yaml:1:1: k: expected a list of mappings, found a mapping",
+            "a.yaml:1:1: k: expected a list of mappings (`- key: value`), found a mapping",
         ),
-        ("k: [{}, x]", |k| ignore(k.items("k")), "a.yaml:1:9: k[1]: expected a mapping, found text"),
-        ("k:\n-\n- {}", |k| ignore(k.items("k")), "a.yaml:2:2: k[0]: expected a mapping, found nothing"),
+        (
+            "k: [{}, x]",
+            |k| ignore(k.items("k")),
+            "a.yaml:1:9: k[1]: expected a mapping (`key: value`), found text",
+        ),
+        (
+            "k:\n-\n- {}",
+            |k| ignore(k.items("k")),
+            "a.yaml:2:2: k[0]: expected a mapping (`key: value`), found nothing",
+        ),
         (
             "k: [a]",
             |k| ignore(k.entries("k")),
-            "a.yaml:1:1: k: expected a mapping of names to mappings, found a list",
+            "a.yaml:1:1: k: expected a mapping of names to mappings (`NAME: {key: value}`), found a list",
         ),
-        ("k: {a: {}, b: x}", |k| ignore(k.entries("k")), "a.yaml:1:15: k.b: expected a mapping, found text"),
+        (
+            "k: {a: {}, b: x}",
+            |k| ignore(k.entries("k")),
+            "a.yaml:1:15: k.b: expected a mapping (`key: value`), found text",
+        ),
     ]);
 }
 

@@ -128,6 +128,12 @@ fn what_yaml_allows_and_a_configuration_should_not_have_is_refused() {
         ("a: {x: \"${PORT}\", y: ${PORT}}", "a.yaml:1:22: inside braces or brackets `${…}` needs quotes"),
         ("a:\n\tb: 1", "a.yaml:2:1: a tab cannot indent; use spaces"),
         ("a:\n  b: 1\n\tc: 1", "a.yaml:3:1: a tab cannot indent; use spaces"),
+        ("a: *", "a.yaml:1:5: `*` begins an alias, and `&` an anchor, of which the name is missing"),
+        ("a: [*, &]", "a.yaml:1:6: `*` begins an alias"),
+        ("a: {{ x }}", "a.yaml:1:5: a key must be text; a text that begins with `{` or `[` needs quotes"),
+        ("a:\n  b: 1\n\u{a0}\u{a0}c: 1\n  d: 1", "a.yaml:3:1: a blank that is not a space stands here"),
+        ("a: 'é\u{a0}x'\nb:\u{a0}1\nc: 1", "a.yaml:2:3: a blank that is not a space stands here"),
+        ("a: 'é\u{a0}x'\nb: @", "a.yaml:2:4: a value cannot start with this character"),
         ("a: b\u{0}c", "a.yaml:1:5: the character U+0000 is not allowed in YAML"),
         ("a: \u{1b}[31m", "a.yaml:1:4: the character U+001B is not allowed"),
     ] {
