@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::conditions::{self, WhenAnswer};
 use super::database_list;
 use super::guarded_session::{GuardedSession, catching_panics};
+use super::lane;
 use super::query_sink;
 use super::question::NoAnswer;
 use super::run::{Run, RunEnd, RunSpec, is_server_answer};
@@ -32,8 +33,6 @@ pub(super) struct BatchExecution<'a> {
     pub(super) by: Deadline,
     /// It was opened for these runs: the target is up, whatever becomes of them.
     pub(super) fresh: bool,
-    /// Takes back a run that was too slow for its batch.
-    pub(super) requeue_alone: fn(&Arc<TargetSessions>, &Arc<Run>),
 }
 
 impl BatchExecution<'_> {
@@ -57,7 +56,7 @@ impl BatchExecution<'_> {
         }
         // A locked table delays this, too. Half of the time stays for running the others unprepared.
         let by = self.by.or_within(self.by.left() / 2);
-        matches!(catching_panics(|| self.live.prepare(&statements, by)), Health::Clean)
+        matches!(catching_panics(|| self.live.prepare(&statements, by)), Ok(Health::Clean))
     }
 
     /// Runs all of them, one after another.
@@ -71,6 +70,7 @@ impl BatchExecution<'_> {
                 Err(error) => Health::Lost(error),
             },
         })
+        .unwrap_or_else(Health::Lost)
     }
 
     fn ping(&mut self, run: &Arc<Run>) -> Health {
@@ -211,7 +211,7 @@ impl BatchExecution<'_> {
     }
 
     fn statements(&mut self, runs: &[&Arc<Run>]) -> Health {
-        let BatchExecution { sessions, by, fresh, requeue_alone, .. } = *self;
+        let BatchExecution { sessions, by, fresh, .. } = *self;
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
@@ -220,7 +220,7 @@ impl BatchExecution<'_> {
                 let limited = together && run.has_run() && whole(query) > BATCH_ALLOWANCE;
                 let ended: query_sink::OnEnd<'_> = Box::new(move |verdict, took| {
                     if limited && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return requeue_alone(sessions, run);
+                        return lane::requeue_alone(sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(is_server_answer);
                     sessions.finish(run, RunEnd::of_result(query, verdict), took, reached);

@@ -36,7 +36,7 @@ pub fn start(sessions: &Arc<TargetSessions>) {
 }
 
 /// Puts a run that was too slow for its batch back into the queue, to run alone.
-fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
+pub(super) fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
     run.leave_batch();
     sessions.queue.lock().push(Arc::clone(run));
     start(sessions);
@@ -131,7 +131,7 @@ impl LaneBatch<'_> {
             };
             *self.canceller.lock() = Some(live.canceller());
             let (sessions, by, fresh) = (self.sessions, self.by, !reused);
-            let mut execution = BatchExecution { sessions, live: &mut *live, by, fresh, requeue_alone };
+            let mut execution = BatchExecution { sessions, live: &mut *live, by, fresh };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, server_work};
-use super::guarded_session::GuardedSession;
+use super::guarded_session::{GuardedSession, catching_panics};
 use super::session_bound::SessionPlace;
 use crate::config::target::MAX_SESSIONS;
 use crate::deadline::Deadline;
@@ -457,11 +457,13 @@ impl Lease {
             if counts.holders.iter().find(is_own).is_none_or(|own| own.holds != Holding::Nothing) {
                 return Ok(());
             }
-            let idle = self.pool.take_idle();
-            let holds = if idle.is_some() { Holding::Session } else { Holding::Place };
-            if idle.is_some() || counts.allow_another() {
-                counts.set_holding(self.holder.number, holds);
-                idle.into_iter().for_each(|slot| self.slot = slot);
+            if counts.allow_another() {
+                counts.set_holding(self.holder.number, Holding::Place);
+                return Ok(());
+            }
+            if let Some(slot) = self.pool.take_idle() {
+                self.slot = slot;
+                counts.set_holding(self.holder.number, Holding::Session);
                 return Ok(());
             }
             counts.refuse_when_wedged()?;
@@ -487,7 +489,7 @@ impl Lease {
         if shared.endpoint.connection_config().is_none() {
             self.pool.reap(|session, _| session.guarded.is_outdated());
         }
-        let opened = shared.endpoint.connect(by);
+        let opened = catching_panics(|| shared.endpoint.connect(by)).flatten();
         let mut counts = shared.counts.lock();
         counts.open += usize::from(opened.is_ok());
         let holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing };

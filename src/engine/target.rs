@@ -15,7 +15,7 @@ use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::QueryLabels;
+use crate::telemetry::{QueryLabels, SkipReason};
 
 use super::conditions;
 use super::discovery::Discovery;
@@ -204,7 +204,7 @@ impl Target {
     /// Counts series of a good result that are not on the page, as another collector has them; one log line for the first.
     pub fn note_hidden(&self, index: usize, count: u64, example: &str, shown: &str) {
         let Some(query) = self.config.queries.get(index) else { return };
-        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), "duplicate", count);
+        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), SkipReason::Duplicate, count);
         if self.caches.get(index).is_some_and(|cache| cache.note_hidden_series()) {
             let (target, name) = (self.config.name.as_str(), &*query.name);
             log::info!(target = target, query = name; "query {name} on target {target}: series left out because \

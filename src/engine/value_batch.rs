@@ -115,5 +115,5 @@ fn send(live: &mut GuardedSession, run: &Run, query: &Query, values: &ForeachRun
         sink: sink.as_mut(),
     });
     let mut jobs: Vec<Job<'_>> = jobs.collect();
-    catching_panics(|| live.run(&mut jobs, values.by))
+    catching_panics(|| live.run(&mut jobs, values.by)).unwrap_or_else(Health::Lost)
 }
