@@ -4,7 +4,7 @@
 //! the retry rule. Catches panics of drivers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::conditions::{self, WhenAnswer};
 use super::database_list;
@@ -87,9 +87,10 @@ impl BatchExecution<'_> {
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
             // Once a scrape on each session, however many batches it serves.
             let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
-            if !self.fresh && self.live.notes.get(conditions::ROLE_NOTE, since).is_none() {
+            let asked = self.live.notes.role_asked;
+            if !self.fresh && asked.is_none_or(|asked| asked.elapsed() > since) {
                 self.live.refresh(self.by).usable()?;
-                self.live.notes.set(conditions::ROLE_NOTE, true);
+                self.live.notes.role_asked = Some(Instant::now());
                 self.sessions.learned(self.live.facts());
             }
             answered = true;

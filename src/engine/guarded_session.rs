@@ -17,6 +17,8 @@ pub struct Notes {
     /// Yes or no, by name.
     answers: HashMap<String, (bool, Instant)>,
     objects: Option<(ServerObjects, Instant)>,
+    /// When it was last asked for its server's role.
+    pub role_asked: Option<Instant>,
 }
 
 impl Notes {

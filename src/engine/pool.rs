@@ -20,7 +20,7 @@ use super::guarded_session::{GuardedSession, catching_panics};
 use super::session_bound::SessionPlace;
 use crate::config::target::MAX_SESSIONS;
 use crate::deadline::Deadline;
-use crate::driver::{Endpoint, ServerFacts, ServerWork};
+use crate::driver::{Endpoint, ServerWork};
 use crate::error::{Error, Reason, Result};
 use crate::telemetry::SessionCounts;
 
@@ -415,25 +415,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// True when [`Lease::session`] has to open one.
-    pub fn is_empty(&self) -> bool {
-        self.slot.session.as_ref().is_none_or(|open| !open.guarded.is_clean())
-    }
-
     /// The lease counts as late only after `by`: it serves a job with a later deadline.
     pub fn until(&mut self, by: Deadline) {
         let late = Deadline::after(by.moment(), GRACE);
         self.pool.shared.counts.lock().note(self.holder.number, |own| own.late = late);
     }
 
-    /// What the session learned at login, while there is one.
-    pub fn facts(&self) -> Option<&ServerFacts> {
-        self.slot.session.as_ref().map(|open| open.guarded.facts())
-    }
-
-    /// [`crate::driver::Session::round_trip_time`], while there is a session.
-    pub fn round_trip_time(&self) -> Duration {
-        self.slot.session.as_ref().map_or(Duration::ZERO, |open| open.guarded.round_trip_time())
+    /// The session, while there is one.
+    pub fn opened(&self) -> Option<&GuardedSession> {
+        self.slot.session.as_ref().map(|open| &open.guarded)
     }
 
     fn discard_unclean(&mut self) {
@@ -444,27 +434,27 @@ impl Lease {
     }
 
     /// Waits until the target may open another session, until `by` at most: a session that was given up counts until the
-    /// server is done with it. Takes a session that has become idle meanwhile.
+    /// server is done with it. Takes a session that has become idle meanwhile. True where there is a session.
     ///
     /// # Errors
     /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
-    pub fn reserve(&mut self, by: Deadline) -> Result<()> {
+    pub fn reserve(&mut self, by: Deadline) -> Result<bool> {
         self.discard_unclean();
         let shared = Arc::clone(&self.pool.shared);
         let mut counts = shared.counts.lock();
         loop {
             let is_own = |holder: &&SessionHolder| holder.number == self.holder.number;
             if counts.holders.iter().find(is_own).is_none_or(|own| own.holds != Holding::Nothing) {
-                return Ok(());
+                return Ok(self.slot.session.is_some());
             }
             if counts.allow_another() {
                 counts.set_holding(self.holder.number, Holding::Place);
-                return Ok(());
+                return Ok(false);
             }
             if let Some(slot) = self.pool.take_idle() {
                 self.slot = slot;
                 counts.set_holding(self.holder.number, Holding::Session);
-                return Ok(());
+                return Ok(true);
             }
             counts.refuse_when_wedged()?;
             if by.passed() {
@@ -480,8 +470,7 @@ impl Lease {
     /// # Errors
     /// What [`Lease::reserve`] and [`Endpoint::connect`] say; the place stays.
     pub fn open(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
-        self.reserve(by)?;
-        if self.slot.session.is_some() {
+        if self.reserve(by)? {
             return Ok(true);
         }
         let shared = &self.pool.shared;
@@ -522,11 +511,12 @@ impl Drop for Lease {
         self.slot.session.iter_mut().for_each(|session| session.last_used = now);
         let mut counts = self.pool.shared.counts.lock();
         counts.last_used = Some(now);
+        // Before the slot is back: then another lease may hold the session.
+        counts.set_holding(self.holder.number, Holding::Nothing);
         // A reload may have lowered the limit.
         let excess = self.slot.session.take_if(|_| counts.open > counts.most());
         if let Some(session) = excess {
             counts.open -= 1;
-            counts.set_holding(self.holder.number, Holding::Nothing);
             drop(counts);
             self.pool.shared.close(*session);
         }

@@ -452,7 +452,7 @@ impl TargetSessions {
     fn count(&self, query: &Query, owner: &SampleOwner, end: &RunEnd) {
         let telemetry = &self.shared.telemetry;
         if let Some(rendered) = end.rendered() {
-            let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
+            let SkippedValues { null, invalid, duplicate } = rendered.skipped;
             let reasons = [SkipReason::Null, SkipReason::Invalid, SkipReason::Duplicate];
             for (reason, count) in reasons.into_iter().zip([null, invalid, duplicate]) {
                 telemetry.skipped(owner.query_labels(query), reason, count);

@@ -66,15 +66,16 @@ impl Target {
         shared: &Arc<SharedResources>,
     ) -> Option<Self> {
         let is_reached_alike = self.config.connection == config.connection;
-        if !(is_reached_alike && self.config.enabled && config.enabled) {
-            let new = Target::new(config, context, shared)?;
-            return Some(Target { scrapes: Arc::clone(&self.scrapes), ..new });
-        }
-        let owner = Arc::new(SampleOwner { config, context });
-        self.sessions.renew(Arc::clone(&owner));
-        let new = Target::with(owner, Arc::clone(&self.sessions));
-        let mut new = Target { scrapes: Arc::clone(&self.scrapes), ..new };
-        if self.owner.context == new.owner.context {
+        let keeps_sessions = is_reached_alike && self.config.enabled && config.enabled;
+        let mut new = if keeps_sessions {
+            let owner = Arc::new(SampleOwner { config, context });
+            self.sessions.renew(Arc::clone(&owner));
+            Target::with(owner, Arc::clone(&self.sessions))
+        } else {
+            Target::new(config, context, shared)?
+        };
+        new.scrapes = Arc::clone(&self.scrapes);
+        if keeps_sessions && self.owner.context == new.owner.context {
             let queries = self.config.queries.iter().zip(&self.caches);
             let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
             for (query, cache) in new.config.queries.iter().zip(&mut new.caches) {
