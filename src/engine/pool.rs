@@ -27,7 +27,7 @@ use crate::telemetry::SessionCounts;
 /// The shortest wait for a lease: r2d2's thread makes new slots.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// The fewest slots that r2d2 has room for. A reload that asks for more than there is room for opens the sessions anew.
-const LEAST_ROOM: u32 = 32;
+const LEAST_ROOM: u32 = 8;
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
 /// How often a lane that waits for the end of another session looks again.
