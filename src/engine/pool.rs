@@ -263,8 +263,9 @@ impl Pool {
     pub fn set(&self, limits: &PoolLimits) {
         self.shared.counts.lock().limits = *limits;
         if limits.max_connections.min(MAX_SESSIONS) > self.slots.read().max_size() {
+            while self.close_idle() {}
             let slots = self.shared.make_slots(limits);
-            // Sessions that are idle in the old ones are closed once the lock is not held.
+            // Sessions that come back to the old ones are closed with them, when the lock is not held.
             let _old = std::mem::replace(&mut *self.slots.write(), slots);
         }
         while self.open() > limits.max_connections as usize && self.close_idle() {}
