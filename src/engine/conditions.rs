@@ -81,9 +81,6 @@ pub struct WhenAnswer {
     pub is_fresh: bool,
 }
 
-/// Under what a session notes that it was asked for its role. No statement has this name.
-pub const ROLE_NOTE: &str = "role";
-
 /// Decides `when` on a session. Asks the server for what it has and for `when.sql`, unless it answered lately. `relations`:
 /// all those of the target's conditions, so that one question serves them. Blocks until `by` at most. The session may have
 /// ended with its answer ([`question::ask`]).

@@ -81,10 +81,7 @@ struct RunningSession {
 
 #[derive(Default)]
 struct DisposalState {
-    /// What ends at once.
-    quick: VecDeque<DisposalTask>,
-    /// What waits for a server.
-    slow: VecDeque<DisposalTask>,
+    queued: VecDeque<DisposalTask>,
     /// The server of each thread that waits for one.
     waiting: Vec<String>,
     /// Threads that take tasks, or are on their way to them.
@@ -104,16 +101,14 @@ struct DisposalState {
 }
 
 impl DisposalState {
-    /// The next task that a thread may take. No server gets a further thread while it has more than are free.
+    /// The next task that a thread may take. Of those that ask servers, no server gets a further thread while it has more
+    /// than are free.
     fn next(&mut self) -> Option<DisposalTask> {
-        if let Some(task) = self.quick.pop_front() {
-            return Some(task);
-        }
         let free = MAX_WAITING.saturating_sub(self.waiting.len());
         let held = |server: &str| self.waiting.iter().filter(|other| *other == server).count();
-        let may_start = |task: &DisposalTask| free > 0 && held(task.server()) <= free;
-        let place = self.slow.iter().position(may_start)?;
-        self.slow.remove(place)
+        let may_start = |task: &DisposalTask| task.is_quick() || (free > 0 && held(task.server()) <= free);
+        let place = self.queued.iter().position(may_start)?;
+        self.queued.remove(place)
     }
 
     fn is_to_end(&self, running: &RunningSession) -> bool {
@@ -219,8 +214,7 @@ impl Disposal {
 impl DisposalQueue {
     /// Queues a task, and has a thread take it.
     fn add(self: &Arc<Self>, state: &mut DisposalState, task: DisposalTask) {
-        let queue = if task.is_quick() { &mut state.quick } else { &mut state.slow };
-        queue.push_back(task);
+        state.queued.push_back(task);
         if state.threads == MAX_THREADS {
             return;
         }

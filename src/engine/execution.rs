@@ -4,11 +4,12 @@
 //! the retry rule. Catches panics of drivers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::conditions::{self, WhenAnswer};
 use super::database_list;
 use super::guarded_session::{GuardedSession, catching_panics};
+use super::lane;
 use super::query_sink;
 use super::question::NoAnswer;
 use super::run::{Run, RunEnd, RunSpec, is_server_answer};
@@ -32,8 +33,6 @@ pub(super) struct BatchExecution<'a> {
     pub(super) by: Deadline,
     /// It was opened for these runs: the target is up, whatever becomes of them.
     pub(super) fresh: bool,
-    /// Takes back a run that was too slow for its batch.
-    pub(super) requeue_alone: fn(&Arc<TargetSessions>, &Arc<Run>),
 }
 
 impl BatchExecution<'_> {
@@ -57,7 +56,7 @@ impl BatchExecution<'_> {
         }
         // A locked table delays this, too. Half of the time stays for running the others unprepared.
         let by = self.by.or_within(self.by.left() / 2);
-        matches!(catching_panics(|| self.live.prepare(&statements, by)), Health::Clean)
+        matches!(catching_panics(|| self.live.prepare(&statements, by)), Ok(Health::Clean))
     }
 
     /// Runs all of them, one after another.
@@ -71,6 +70,7 @@ impl BatchExecution<'_> {
                 Err(error) => Health::Lost(error),
             },
         })
+        .unwrap_or_else(Health::Lost)
     }
 
     fn ping(&mut self, run: &Arc<Run>) -> Health {
@@ -87,9 +87,10 @@ impl BatchExecution<'_> {
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
             // Once a scrape on each session, however many batches it serves.
             let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
-            if !self.fresh && self.live.notes.get(conditions::ROLE_NOTE, since).is_none() {
+            let asked = self.live.notes.role_asked;
+            if !self.fresh && asked.is_none_or(|asked| asked.elapsed() > since) {
                 self.live.refresh(self.by).usable()?;
-                self.live.notes.set(conditions::ROLE_NOTE, true);
+                self.live.notes.role_asked = Some(Instant::now());
                 self.sessions.learned(self.live.facts());
             }
             answered = true;
@@ -211,7 +212,7 @@ impl BatchExecution<'_> {
     }
 
     fn statements(&mut self, runs: &[&Arc<Run>]) -> Health {
-        let BatchExecution { sessions, by, fresh, requeue_alone, .. } = *self;
+        let BatchExecution { sessions, by, fresh, .. } = *self;
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
@@ -220,7 +221,7 @@ impl BatchExecution<'_> {
                 let limited = together && run.has_run() && whole(query) > BATCH_ALLOWANCE;
                 let ended: query_sink::OnEnd<'_> = Box::new(move |verdict, took| {
                     if limited && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return requeue_alone(sessions, run);
+                        return lane::requeue_alone(sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(is_server_answer);
                     sessions.finish(run, RunEnd::of_result(query, verdict), took, reached);

@@ -17,6 +17,8 @@ pub struct Notes {
     /// Yes or no, by name.
     answers: HashMap<String, (bool, Instant)>,
     objects: Option<(ServerObjects, Instant)>,
+    /// When it was last asked for its server's role.
+    pub role_asked: Option<Instant>,
 }
 
 impl Notes {
@@ -162,12 +164,15 @@ impl GuardedSession {
     }
 }
 
-/// Does `work` on a session. A panic in its driver, or in who receives its rows, costs the session.
-pub(super) fn catching_panics(work: impl FnOnce() -> Health) -> Health {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+/// Does `work` with a driver.
+///
+/// # Errors
+/// `panic`: for one in the driver, or in who receives its rows.
+pub(super) fn catching_panics<T>(work: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text =
             text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-        Health::Lost(Error::new(Reason::Panic, format!("a bug in sql-exporter, please report it: {text}")))
+        Error::new(Reason::Panic, format!("a bug in sql-exporter, please report it: {text}"))
     })
 }

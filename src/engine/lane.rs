@@ -14,7 +14,7 @@ use super::execution::BatchExecution;
 use super::pool::Lease;
 use super::queue::{Lane, LaneWork};
 use super::run::{Run, StopAction};
-use super::session_opening::{NoSession, NoSessionCause, SessionOpening};
+use super::session_opening::{NoSession, NoSessionCause};
 use super::sessions::TargetSessions;
 use super::workers::Priority;
 use crate::deadline::Deadline;
@@ -36,7 +36,7 @@ pub fn start(sessions: &Arc<TargetSessions>) {
 }
 
 /// Puts a run that was too slow for its batch back into the queue, to run alone.
-fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
+pub(super) fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
     run.leave_batch();
     sessions.queue.lock().push(Arc::clone(run));
     start(sessions);
@@ -80,11 +80,11 @@ enum NextStep {
 }
 
 /// One batch of a lane, on one session after another.
-struct LaneBatch<'a> {
-    sessions: &'a Arc<TargetSessions>,
-    lane: &'a Arc<Lane>,
+pub(super) struct LaneBatch<'a> {
+    pub(super) sessions: &'a Arc<TargetSessions>,
+    pub(super) lane: &'a Arc<Lane>,
     /// The deadline of the batch; before there is one, of the next run in the queue.
-    by: Deadline,
+    pub(super) by: Deadline,
     batch: Vec<Arc<Run>>,
     canceller: CancelHandle,
 }
@@ -108,13 +108,12 @@ impl LaneBatch<'_> {
         // After a session that died under several, each of them goes alone.
         let mut alone = false;
         loop {
-            let opening = SessionOpening { sessions: self.sessions, lane: self.lane, by: self.by };
-            let reused = match opening.open(&mut lease) {
+            let reused = match self.open_session(&mut lease) {
                 Ok(reused) => reused,
                 Err(none) => return self.without_session(&none, lease),
             };
             if self.batch.is_empty() {
-                self.take_batch(lease.round_trip_time());
+                self.take_batch(lease.opened().map_or(Duration::ZERO, |live| live.round_trip_time()));
                 lease.until(self.by);
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();
@@ -131,7 +130,7 @@ impl LaneBatch<'_> {
             };
             *self.canceller.lock() = Some(live.canceller());
             let (sessions, by, fresh) = (self.sessions, self.by, !reused);
-            let mut execution = BatchExecution { sessions, live: &mut *live, by, fresh, requeue_alone };
+            let mut execution = BatchExecution { sessions, live: &mut *live, by, fresh };
             let ready = reused || std::mem::replace(&mut prepared, true) || {
                 let waiting = self.sessions.queue.lock().available_to(self.lane);
                 execution.prepare(left.iter().chain(&waiting))

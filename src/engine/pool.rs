@@ -1,11 +1,11 @@
 //! The sessions of one target: at most `max_connections`, kept while they are good. The only file with r2d2.
 //!
-//! r2d2 counts *slots*. A new slot is empty, so r2d2's thread never waits for a network: whoever leases the slot opens its
-//! session, under that scrape's deadline. A session that did not come back clean (`guarded_session`) goes to `disposal` and
-//! is never used again. It counts as one of the target's sessions until the server is done with it, so that the server never
-//! has more of them than `max_connections`. The place that it has on a server which several targets share goes with it.
+//! Idle sessions are in r2d2's slots. A new slot is empty, so r2d2's thread never waits for a network: whoever leases the slot
+//! opens its session, under that scrape's deadline. How many leases and sessions there may be is counted here, so that a reload
+//! can change it. A session that did not come back clean (`guarded_session`) goes to `disposal` and is never used again. It counts
+//! as one of the target's sessions until the server is done with it, so that the server never has more of them than
+//! `max_connections`. The place that it has on a server which several targets share goes with it.
 //! One job a pool closes old sessions; r2d2's own would look at all pools at one moment, and at those that are gone for ever.
-//! A reload may change the limits: then the sessions move to another r2d2 pool, those in use when they come back.
 //! Knows no query and no retry rule.
 
 use std::hash::BuildHasher;
@@ -16,18 +16,18 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, server_work};
-use super::guarded_session::GuardedSession;
+use super::guarded_session::{GuardedSession, catching_panics};
 use super::session_bound::SessionPlace;
 use crate::config::target::MAX_SESSIONS;
 use crate::deadline::Deadline;
-use crate::driver::{Endpoint, ServerFacts, ServerWork};
+use crate::driver::{Endpoint, ServerWork};
 use crate::error::{Error, Reason, Result};
 use crate::telemetry::SessionCounts;
 
-/// The shortest wait for a slot: r2d2's thread makes new ones.
+/// The shortest wait for a lease: r2d2's thread makes new slots.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
-/// The longest wait for a slot for a session from one of earlier limits. On a busy machine r2d2's thread takes a while.
-const ADOPTION_WAIT: Duration = Duration::from_secs(1);
+/// The fewest slots that r2d2 has room for. A reload that asks for more than there is room for opens the sessions anew.
+const LEAST_ROOM: u32 = 8;
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
 /// How often a lane that waits for the end of another session looks again.
@@ -55,7 +55,7 @@ impl Scheduler {
 /// The bounds of one target's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Sessions at once, from 1 to [`MAX_SESSIONS`]: r2d2 reserves memory for all of them.
+    /// Sessions at once, at least 1.
     pub max_connections: u32,
     /// An idle session is closed after this, within half a minute. With zero, whoever leases sessions closes them earlier
     /// by [`Pool::close_idle`].
@@ -67,29 +67,26 @@ pub struct PoolLimits {
 /// One target's sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Pool {
-    /// Others after a change of the bounds.
-    slots: Arc<RwLock<Arc<SlotPool>>>,
+    /// Others once there is no room in them for what a reload allows.
+    slots: Arc<RwLock<Slots>>,
     shared: Arc<PoolState>,
 }
 
-/// The slots within the bounds of one configuration.
-struct SlotPool {
-    settings: PoolLimits,
-    pool: r2d2::Pool<SlotFactory>,
-}
+type Slots = r2d2::Pool<SlotFactory>;
 
 /// What the pool, its slots and its leases have in common.
 struct PoolState {
     endpoint: Arc<dyn Endpoint>,
     scheduler: Scheduler,
     disposal: Disposal,
+    /// Locked while an idle session is looked for: none is out of sight meanwhile.
     counts: Mutex<PoolCounts>,
-    /// A session has ended in the server, or is idle.
+    /// A lease or a session has ended, or a session is idle.
     freed: Condvar,
 }
 
-#[derive(Default)]
 struct PoolCounts {
+    limits: PoolLimits,
     /// Sessions that are open.
     open: usize,
     holders: Vec<SessionHolder>,
@@ -120,22 +117,24 @@ enum Holding {
 }
 
 impl PoolCounts {
-    fn add(&mut self, late: Deadline, holds: Holding) -> u64 {
-        self.last_number += 1;
-        self.holders.push(SessionHolder { number: self.last_number, late, holds });
-        self.last_number
+    fn most(&self) -> usize {
+        self.limits.max_connections.max(1) as usize
     }
 
-    fn remove(&mut self, number: u64) {
-        self.holders.retain(|holder| holder.number != number);
+    fn note(&mut self, number: u64, change: impl Fn(&mut SessionHolder)) {
+        self.holders.iter_mut().filter(|holder| holder.number == number).for_each(change);
     }
 
-    fn find(&mut self, number: u64) -> Option<&mut SessionHolder> {
-        self.holders.iter_mut().find(|holder| holder.number == number)
+    fn set_holding(&mut self, number: u64, holds: Holding) {
+        self.note(number, |own| own.holds = holds);
     }
 
     fn with(&self, holds: Holding) -> usize {
         self.holders.iter().filter(|holder| holder.holds == holds).count()
+    }
+
+    fn leases(&self) -> usize {
+        self.holders.len() - self.with(Holding::GivenUp)
     }
 
     fn late(&self) -> impl Iterator<Item = &SessionHolder> {
@@ -147,16 +146,62 @@ impl PoolCounts {
         self.open - self.with(Holding::Session)
     }
 
-    /// True where the server has no more sessions than `most`, with another one.
-    fn allow_another(&self, most: usize) -> bool {
-        let given_up = self.with(Holding::GivenUp);
-        given_up == 0 || self.open + self.with(Holding::Place) + given_up < most
+    /// True where the server may get another session: it never has more than `max_connections`.
+    fn allow_another(&self) -> bool {
+        self.open + self.with(Holding::Place) + self.with(Holding::GivenUp) < self.most()
+    }
+
+    fn refuse_when_wedged(&self) -> Result<()> {
+        if self.late().count() < self.most() { Ok(()) } else { Err(wedged(self.limits.max_connections)) }
+    }
+
+    /// Why there is no session in time.
+    fn busy(&self, more: &str) -> Error {
+        let message = format!("all {} sessions of the target are busy{more}", self.most());
+        Error::new(Reason::Timeout, message).with_hint(RAISE_MAX_CONNECTIONS)
+    }
+}
+
+/// One of the holders that a pool counts, while this lives.
+struct CountedHolder {
+    number: u64,
+    shared: Arc<PoolState>,
+}
+
+impl CountedHolder {
+    fn new(shared: &Arc<PoolState>, counts: &mut PoolCounts, late: Deadline, holds: Holding) -> Self {
+        counts.last_number += 1;
+        let number = counts.last_number;
+        counts.holders.push(SessionHolder { number, late, holds });
+        CountedHolder { number, shared: Arc::clone(shared) }
+    }
+
+    fn set_holding(&self, holds: Holding) {
+        self.shared.counts.lock().set_holding(self.number, holds);
+    }
+}
+
+impl Drop for CountedHolder {
+    fn drop(&mut self) {
+        self.shared.counts.lock().holders.retain(|holder| holder.number != self.number);
+        self.shared.freed.notify_all();
     }
 }
 
 impl PoolState {
-    /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
-    /// there.
+    fn make_slots(self: &Arc<Self>, limits: &PoolLimits) -> Slots {
+        r2d2::Pool::builder()
+            .max_size(limits.max_connections.clamp(LEAST_ROOM, MAX_SESSIONS))
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .thread_pool(Arc::clone(&self.scheduler.0))
+            .build_unchecked(SlotFactory(Arc::clone(self)))
+    }
+
+    /// Sends an open session to `disposal` that is not to be used again. One whose server goes on with its statement is
+    /// counted until it has ended there.
     fn discard(self: &Arc<Self>, open: PooledSession) {
         let PooledSession { guarded, place, .. } = open;
         let is_dirty = guarded.is_dirty();
@@ -164,86 +209,19 @@ impl PoolState {
         let work = server_work(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
-        let running = (!work.has_ended()).then(|| StillRunning::new(self, &mut counts));
+        let late = Deadline::within(CANCEL_GRACE);
+        let running =
+            (!work.has_ended()).then(|| CountedHolder::new(self, &mut counts, late, Holding::GivenUp));
         drop(counts);
         // A cancel takes a connection more, for which a pooler may have no place.
         let cancel = is_dirty && work != ServerWork::Answered;
         self.disposal.discard_from(Box::new((running, place)), session, cancel);
     }
-}
 
-/// Counts a session that was given up while it goes on in the server.
-struct StillRunning {
-    number: u64,
-    shared: Arc<PoolState>,
-}
-
-impl StillRunning {
-    fn new(shared: &Arc<PoolState>, counts: &mut PoolCounts) -> Self {
-        let number = counts.add(Deadline::within(CANCEL_GRACE), Holding::GivenUp);
-        StillRunning { number, shared: Arc::clone(shared) }
-    }
-}
-
-impl Drop for StillRunning {
-    fn drop(&mut self) {
-        self.shared.counts.lock().remove(self.number);
-        self.shared.freed.notify_all();
-    }
-}
-
-impl SlotPool {
-    fn new(shared: &Arc<PoolState>, settings: &PoolLimits) -> Arc<Self> {
-        let pool = r2d2::Pool::builder()
-            .max_size(settings.max_connections.clamp(1, MAX_SESSIONS))
-            .min_idle(Some(0))
-            .test_on_check_out(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .thread_pool(Arc::clone(&shared.scheduler.0))
-            .build_unchecked(SlotFactory(Arc::clone(shared)));
-        Arc::new(SlotPool { settings: *settings, pool })
-    }
-
-    /// An idle slot that has a session, if there is one.
-    fn idle(&self, shared: &PoolState) -> Option<r2d2::PooledConnection<SlotFactory>> {
-        // They go back when one is found: not before, or the same ones would come again.
-        let mut empty = Vec::new();
-        while shared.counts.lock().idle() > 0 {
-            let slot = self.pool.try_get()?;
-            if slot.session.is_some() {
-                return Some(slot);
-            }
-            empty.push(slot);
-        }
-        None
-    }
-
-    /// Closes the idle sessions that are `over`. Each slot is out of the pool for a moment only.
-    fn reap(&self, shared: &PoolState, over: impl Fn(&PooledSession) -> bool) {
-        let mut kept = Vec::new();
-        while shared.counts.lock().idle() > 0 {
-            let Some(mut slot) = self.pool.try_get() else { break };
-            if slot.session.as_ref().is_some_and(&over) {
-                slot.discard();
-            }
-            kept.push(slot);
-        }
-    }
-
-    /// Takes over a session from a slot of earlier limits. It is closed where every slot has one.
-    fn adopt(&self, session: PooledSession, shared: &Arc<PoolState>) {
-        let mut taken = Vec::new();
-        while taken.len() < self.pool.max_size() as usize
-            && let Ok(mut slot) = self.pool.get_timeout(ADOPTION_WAIT)
-        {
-            if slot.session.is_none() {
-                slot.session = Some(session);
-                return;
-            }
-            taken.push(slot);
-        }
-        shared.discard(session);
+    /// Sends a clean session to `disposal`, which is not counted any more.
+    fn close(&self, PooledSession { guarded, place, .. }: PooledSession) {
+        self.disposal.discard_from(Box::new(place), guarded.into_inner(), false);
+        self.freed.notify_all();
     }
 }
 
@@ -251,19 +229,20 @@ impl Pool {
     /// No session yet. Does not block.
     pub fn new(
         endpoint: Arc<dyn Endpoint>,
-        settings: &PoolLimits,
+        limits: &PoolLimits,
         scheduler: &Scheduler,
         disposal: &Disposal,
     ) -> Self {
-        let (scheduler, disposal) = (scheduler.clone(), disposal.clone());
+        let counts =
+            PoolCounts { limits: *limits, open: 0, holders: Vec::new(), last_number: 0, last_used: None };
         let shared = Arc::new(PoolState {
             endpoint,
-            scheduler,
-            disposal,
-            counts: Mutex::default(),
+            scheduler: scheduler.clone(),
+            disposal: disposal.clone(),
+            counts: Mutex::new(counts),
             freed: Condvar::new(),
         });
-        let slots = Arc::new(RwLock::new(SlotPool::new(&shared, settings)));
+        let slots = Arc::new(RwLock::new(shared.make_slots(limits)));
         let pool = Pool { slots, shared };
         pool.start_reaper();
         pool
@@ -273,68 +252,77 @@ impl Pool {
     fn start_reaper(&self) {
         let (slots, shared) = (Arc::downgrade(&self.slots), Arc::downgrade(&self.shared));
         let reap = move || {
-            let (slots, shared) = (slots.upgrade()?, shared.upgrade()?);
-            let slots = Arc::clone(&slots.read());
-            slots.reap(&shared, |session| session.is_old(&slots.settings));
+            let pool = Pool { slots: slots.upgrade()?, shared: shared.upgrade()? };
+            pool.reap(PooledSession::is_old);
             Some(REAP_INTERVAL)
         };
         self.shared.scheduler.0.execute_at_dynamic_rate(REAP_INTERVAL.mul_f64(random_share()), reap);
     }
 
-    /// Sets other limits. The sessions stay, as far as the limits allow. Blocks for some milliseconds, at most
-    /// for a second a session.
-    pub fn set(&self, settings: &PoolLimits) {
-        let old = self.slots();
-        if old.settings == *settings {
-            return;
+    /// Sets other limits. The sessions stay, as far as the limits allow. Does not block.
+    pub fn set(&self, limits: &PoolLimits) {
+        self.shared.counts.lock().limits = *limits;
+        if limits.max_connections.min(MAX_SESSIONS) > self.slots.read().max_size() {
+            while self.close_idle() {}
+            let slots = self.shared.make_slots(limits);
+            // Sessions that come back to the old ones are closed with them, when the lock is not held.
+            let _old = std::mem::replace(&mut *self.slots.write(), slots);
         }
-        *self.slots.write() = SlotPool::new(&self.shared, settings);
-        self.empty(old);
+        while self.open() > limits.max_connections as usize && self.close_idle() {}
     }
 
-    /// Moves the idle sessions out of slots that a change of the limits has replaced, until they are in those of now.
-    fn empty(&self, mut old: Arc<SlotPool>) {
-        loop {
-            let new = self.slots();
-            if Arc::ptr_eq(&old, &new) {
-                return;
-            }
-            while let Some(mut slot) = old.idle(&self.shared) {
-                if let Some(session) = slot.session.take() {
-                    new.adopt(session, &self.shared);
-                }
-            }
-            old = new;
-        }
+    /// A slot with an idle session, if there is one. Only while the counts are locked. An empty one is not kept.
+    fn take_idle(&self) -> Option<r2d2::PooledConnection<SlotFactory>> {
+        let slots = self.slots.read();
+        std::iter::from_fn(|| slots.try_get()).find(|slot| slot.session.is_some())
     }
 
-    fn slots(&self) -> Arc<SlotPool> {
-        Arc::clone(&self.slots.read())
+    /// Closes the idle sessions that are `over`.
+    fn reap(&self, over: impl Fn(&PooledSession, &PoolLimits) -> bool) {
+        let mut counts = self.shared.counts.lock();
+        let mut slots: Vec<_> = std::iter::from_fn(|| self.take_idle()).collect();
+        let limits = counts.limits;
+        let old = slots.iter_mut().filter_map(|slot| slot.session.take_if(|session| over(session, &limits)));
+        let old: Vec<PooledSession> = old.map(|session| *session).collect();
+        counts.open -= old.len();
+        drop(slots);
+        drop(counts);
+        old.into_iter().for_each(|session| self.shared.close(session));
     }
 
-    /// Takes a slot, one with a session where there is one, waiting until `by` for it (at least 20 ms). The lease should
-    /// be dropped by `by`.
+    /// Leases a session where one is idle, or the right to open one, waiting until `by` for it (at least 20 ms). The lease
+    /// should be dropped by `by`.
     ///
     /// # Errors
-    /// `wedged`, at once, when every slot is held past its lease's deadline; `timeout` when none came free.
+    /// `wedged`, at once, when every session is held past its lease's deadline; `timeout` when none came free.
     pub fn lease(&self, by: Deadline) -> Result<Lease> {
-        let mut slots = self.slots();
-        self.refuse_when_wedged(&slots)?;
-        let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
-            self.refuse_when_wedged(&slots)?;
-            let message = format!("all {} sessions of the target are busy", slots.pool.max_size());
-            return Err(Error::new(Reason::Timeout, message).with_hint(RAISE_MAX_CONNECTIONS));
-        };
-        // After a change of the limits meanwhile, sessions are in others.
-        let now = self.slots();
-        if slot.session.is_none()
-            && let Some(other) = now.idle(&self.shared)
-        {
-            (slot, slots) = (other, now);
+        let (shared, until) = (&self.shared, by.max(Deadline::within(SHORTEST_WAIT)));
+        let mut counts = shared.counts.lock();
+        loop {
+            counts.refuse_when_wedged()?;
+            if counts.leases() < counts.most() {
+                break;
+            }
+            if until.passed() {
+                return Err(counts.busy(""));
+            }
+            shared.freed.wait_until(&mut counts, until.moment());
         }
-        let holds = if slot.session.is_some() { Holding::Session } else { Holding::Nothing };
-        let number = self.shared.counts.lock().add(Deadline::after(by.moment(), GRACE), holds);
-        Ok(Lease { slot, number, origin: SlotOrigin { slots, pool: self.clone() } })
+        let idle = self.take_idle();
+        let holds = if idle.is_some() { Holding::Session } else { Holding::Nothing };
+        let late = Deadline::after(by.moment(), GRACE);
+        let holder = CountedHolder::new(shared, &mut counts, late, holds);
+        let busy = counts.busy("");
+        drop(counts);
+        let slots = self.slots.read().clone();
+        let slot = match idle {
+            Some(slot) => slot,
+            None => slots.get_timeout(until.left()).map_err(|_| busy)?,
+        };
+        if slot.session.is_some() {
+            holder.set_holding(Holding::Session);
+        }
+        Ok(Lease { slot, holder, pool: self.clone() })
     }
 
     /// Where its sessions end.
@@ -345,8 +333,11 @@ impl Pool {
     /// Closes one idle session: somebody else needs its place on the server. False when there is none.
     #[must_use]
     pub fn close_idle(&self) -> bool {
-        let Some(mut slot) = self.slots().idle(&self.shared) else { return false };
-        slot.discard();
+        let mut counts = self.shared.counts.lock();
+        let Some(session) = self.take_idle().and_then(|mut slot| slot.session.take()) else { return false };
+        counts.open -= 1;
+        drop(counts);
+        self.shared.close(*session);
         true
     }
 
@@ -377,11 +368,6 @@ impl Pool {
         let is_busy = |holder: &&SessionHolder| holder.holds != Holding::GivenUp && !holder.late.passed();
         let busy = counts.holders.iter().filter(is_busy).count();
         SessionCounts { idle: counts.idle(), busy, late: counts.holders.len() - busy }
-    }
-
-    fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
-        let most = slots.pool.max_size();
-        if self.late() < most as usize { Ok(()) } else { Err(wedged(most)) }
     }
 }
 
@@ -421,90 +407,61 @@ impl PooledSession {
     }
 }
 
-/// A slot taken out of the pool; dropping it gives it back. A dirty session does not come back with it.
+/// The right to a session; dropping it gives that back. A dirty session does not come back with it.
 pub struct Lease {
     slot: r2d2::PooledConnection<SlotFactory>,
-    number: u64,
-    /// Behind the slot: it is dropped when that is back.
-    origin: SlotOrigin,
-}
-
-/// Where the slot of a lease is from, and goes back to.
-struct SlotOrigin {
-    slots: Arc<SlotPool>,
+    /// Behind the slot: who waits for a lease is woken when that is back.
+    holder: CountedHolder,
     pool: Pool,
 }
 
-impl Drop for SlotOrigin {
-    /// Other limits may have come at any moment before: whoever sets them takes what is back by then.
-    fn drop(&mut self) {
-        self.pool.empty(Arc::clone(&self.slots));
-    }
-}
-
 impl Lease {
-    /// True when [`Lease::session`] has to open one.
-    pub fn is_empty(&self) -> bool {
-        self.slot.session.is_none() || self.slot.is_unclean()
-    }
-
     /// The lease counts as late only after `by`: it serves a job with a later deadline.
     pub fn until(&mut self, by: Deadline) {
-        self.note(|own| own.late = Deadline::after(by.moment(), GRACE));
+        let late = Deadline::after(by.moment(), GRACE);
+        self.pool.shared.counts.lock().note(self.holder.number, |own| own.late = late);
     }
 
-    fn note(&self, change: impl FnOnce(&mut SessionHolder)) {
-        if let Some(own) = self.origin.pool.shared.counts.lock().find(self.number) {
-            change(own);
+    /// The session, while there is one.
+    pub fn opened(&self) -> Option<&GuardedSession> {
+        self.slot.session.as_ref().map(|open| &open.guarded)
+    }
+
+    fn discard_unclean(&mut self) {
+        if let Some(session) = self.slot.session.take_if(|open| !open.guarded.is_clean()) {
+            self.holder.set_holding(Holding::Nothing);
+            self.pool.shared.discard(*session);
         }
-    }
-
-    /// What the session learned at login, while there is one.
-    pub fn facts(&self) -> Option<&ServerFacts> {
-        self.slot.session.as_ref().map(|open| open.guarded.facts())
-    }
-
-    /// [`crate::driver::Session::round_trip_time`], while there is a session.
-    pub fn round_trip_time(&self) -> Duration {
-        self.slot.session.as_ref().map_or(Duration::ZERO, |open| open.guarded.round_trip_time())
     }
 
     /// Waits until the target may open another session, until `by` at most: a session that was given up counts until the
-    /// server is done with it. Takes another slot whose session has become idle meanwhile.
+    /// server is done with it. Takes a session that has become idle meanwhile. True where there is a session.
     ///
     /// # Errors
     /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
-    pub fn reserve(&mut self, by: Deadline) -> Result<()> {
-        if self.slot.is_unclean() {
-            self.note(|own| own.holds = Holding::Nothing);
-            self.slot.discard();
-        }
-        let shared = Arc::clone(&self.origin.pool.shared);
+    pub fn reserve(&mut self, by: Deadline) -> Result<bool> {
+        self.discard_unclean();
+        let shared = Arc::clone(&self.pool.shared);
+        let mut counts = shared.counts.lock();
         loop {
-            let slots = self.origin.pool.slots();
-            let mut counts = shared.counts.lock();
-            let most = slots.pool.max_size() as usize;
-            let allow_another = counts.allow_another(most);
-            match counts.find(self.number) {
-                Some(own) if own.holds != Holding::Nothing => return Ok(()),
-                Some(own) if allow_another => {
-                    own.holds = Holding::Place;
-                    return Ok(());
-                }
-                _ => drop(counts),
+            let is_own = |holder: &&SessionHolder| holder.number == self.holder.number;
+            if counts.holders.iter().find(is_own).is_none_or(|own| own.holds != Holding::Nothing) {
+                return Ok(self.slot.session.is_some());
             }
-            if let Some(other) = slots.idle(&shared) {
-                let pool = self.origin.pool.clone();
-                (self.slot, self.origin) = (other, SlotOrigin { slots, pool });
-                self.note(|own| own.holds = Holding::Session);
-                return Ok(());
+            if counts.allow_another() {
+                counts.set_holding(self.holder.number, Holding::Place);
+                return Ok(false);
             }
-            self.origin.pool.refuse_when_wedged(&slots)?;
+            if let Some(slot) = self.pool.take_idle() {
+                self.slot = slot;
+                counts.set_holding(self.holder.number, Holding::Session);
+                return Ok(true);
+            }
+            counts.refuse_when_wedged()?;
             if by.passed() {
-                let message = format!("all {most} sessions of the target are busy, or end in the server");
-                return Err(Error::new(Reason::Timeout, message).with_hint(RAISE_MAX_CONNECTIONS));
+                return Err(counts.busy(", or end in the server"));
             }
-            shared.freed.wait_for(&mut shared.counts.lock(), RESERVE_POLL.min(by.left()));
+            shared.freed.wait_for(&mut counts, RESERVE_POLL.min(by.left()));
         }
     }
 
@@ -514,28 +471,30 @@ impl Lease {
     /// # Errors
     /// What [`Lease::reserve`] and [`Endpoint::connect`] say; the place stays.
     pub fn open(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
-        self.reserve(by)?;
-        if self.slot.session.is_some() {
+        if self.reserve(by)? {
             return Ok(true);
         }
-        let shared = &self.origin.pool.shared;
+        let shared = &self.pool.shared;
         // Of a file, the new session may wait for the end of outdated ones, which nobody uses now.
         if shared.endpoint.connection_config().is_none() {
-            self.origin.pool.slots().reap(shared, |session| session.guarded.is_outdated());
+            self.pool.reap(|session, _| session.guarded.is_outdated());
         }
-        let opened = shared.endpoint.connect(by);
-        shared.counts.lock().open += usize::from(opened.is_ok());
-        self.note(|own| own.holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing });
+        let opened = catching_panics(|| shared.endpoint.connect(by)).flatten();
+        let mut counts = shared.counts.lock();
+        counts.open += usize::from(opened.is_ok());
+        let holds = if opened.is_ok() { Holding::Session } else { Holding::Nothing };
+        counts.set_holding(self.holder.number, holds);
+        let lifetime = spread(counts.limits.max_lifetime);
+        drop(counts);
         shared.freed.notify_all();
-        let lifetime = spread(self.origin.pool.slots().settings.max_lifetime);
         let guarded = GuardedSession::new(opened?);
         let (opened, last_used, mut place) = (Instant::now(), Instant::now(), place.take());
         place.iter_mut().for_each(SessionPlace::fill);
-        self.slot.session = Some(PooledSession { guarded, lifetime, opened, last_used, place });
+        self.slot.session = Some(Box::new(PooledSession { guarded, lifetime, opened, last_used, place }));
         Ok(false)
     }
 
-    /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
+    /// The lease's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
     ///
     /// # Errors
     /// What [`Endpoint::connect`] says.
@@ -548,46 +507,38 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (slot, now) = (&mut *self.slot, Instant::now());
-        let mut counts = slot.shared.counts.lock();
-        counts.remove(self.number);
+        self.discard_unclean();
+        let now = Instant::now();
+        self.slot.session.iter_mut().for_each(|session| session.last_used = now);
+        let mut counts = self.pool.shared.counts.lock();
         counts.last_used = Some(now);
-        drop(counts);
-        if slot.is_unclean() {
-            // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
-            slot.discard();
+        // Before the slot is back: then another lease may hold the session.
+        counts.set_holding(self.holder.number, Holding::Nothing);
+        // A reload may have lowered the limit.
+        let excess = self.slot.session.take_if(|_| counts.open > counts.most());
+        if let Some(session) = excess {
+            counts.open -= 1;
+            drop(counts);
+            self.pool.shared.close(*session);
         }
-        slot.session.iter_mut().for_each(|session| session.last_used = now);
-        self.origin.pool.shared.freed.notify_all();
     }
 }
 
 /// r2d2's view of the endpoint: it makes empty slots.
 struct SlotFactory(Arc<PoolState>);
 
+/// What r2d2 keeps: a clean session that is idle, but for a slot that it has just made.
 struct Slot {
-    session: Option<PooledSession>,
+    session: Option<Box<PooledSession>>,
     shared: Arc<PoolState>,
-}
-
-impl Slot {
-    /// True where it has a session that must not be used again.
-    fn is_unclean(&self) -> bool {
-        self.session.as_ref().is_some_and(|open| !open.guarded.is_clean())
-    }
-
-    /// Sends the session to `disposal`.
-    fn discard(&mut self) {
-        if let Some(session) = self.session.take() {
-            self.shared.discard(session);
-        }
-    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Never here: r2d2 drops idle slots on the thread that all pools share.
-        self.discard();
+        if let Some(session) = self.session.take() {
+            self.shared.counts.lock().open -= 1;
+            self.shared.close(*session);
+        }
     }
 }
 
@@ -603,8 +554,9 @@ impl r2d2::ManageConnection for SlotFactory {
         Ok(())
     }
 
+    /// An empty slot is not kept: whoever takes one finds a session in it.
     fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.is_unclean()
+        slot.session.is_none()
     }
 }
 

@@ -264,6 +264,8 @@ struct RunState {
     reached: bool,
     /// Its `when` holds: the session that said so has ended.
     applies: bool,
+    /// The values of its `foreach` that have ended, while no lane works on the others.
+    values: Option<ForeachRun>,
 }
 
 /// A run under way, or ended.
@@ -280,8 +282,6 @@ pub struct Run {
     pub group: Option<u64>,
     /// Somebody ends it, or has ended it.
     ending: AtomicBool,
-    /// The values of its `foreach` that have ended, while no lane works on the others.
-    values: Mutex<Option<ForeachRun>>,
     state: Mutex<RunState>,
 }
 
@@ -295,7 +295,6 @@ impl Run {
             cost,
             group,
             ending: AtomicBool::new(false),
-            values: Mutex::default(),
             state: Mutex::new(RunState { quick, ..RunState::default() }),
         }
     }
@@ -307,12 +306,12 @@ impl Run {
 
     /// Takes what is known of the values of its `foreach`.
     pub fn take_values(&self) -> Option<ForeachRun> {
-        self.values.lock().take()
+        self.state.lock().values.take()
     }
 
     /// Some of its values have ended; the others go to another session.
     pub fn keep_values(&self, values: ForeachRun) {
-        *self.values.lock() = Some(values);
+        self.state.lock().values = Some(values);
     }
 
     /// Its `when` holds, as a session said that ended with that.
@@ -327,7 +326,8 @@ impl Run {
 
     /// True where it has answers of sessions that have ended, and goes on with them on another one.
     pub fn has_answers_kept(&self) -> bool {
-        self.values.lock().is_some() || self.state.lock().applies
+        let state = self.state.lock();
+        state.values.is_some() || state.applies
     }
 
     /// True while it may share a batch.

@@ -189,20 +189,27 @@ impl BoundMember {
         let mut closed: Option<Instant> = None;
         let place = loop {
             let is_first = state.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &own));
-            match state.look(&self.bound.scope, is_first, waits, by) {
-                Ok(true) => {
-                    let (bound, other) = (Arc::clone(&self.bound), other.map(Box::new));
-                    break Ok(SessionPlace { bound, other, is_filled: false });
-                }
-                Ok(false) => {}
-                Err(none) => break Err(none),
+            let allowed = match state.allowed() {
+                Ok(allowed) => allowed,
+                Err(held) => break Err(held),
+            };
+            if is_first && state.taken < allowed {
+                state.taken += 1;
+                let (bound, other) = (Arc::clone(&self.bound), other.map(Box::new));
+                break Ok(SessionPlace { bound, other, is_filled: false });
+            }
+            let refusal = |reason, taken| self.bound.scope.refusal(reason, allowed, taken);
+            if !waits {
+                break Err(NoPlace::NotNow(refusal(Reason::Timeout, "taken")));
+            }
+            if by.passed() {
+                break Err(NoPlace::Failed(refusal(Reason::Timeout, "busy")));
             }
             if is_first && closed.is_none_or(|when| when.elapsed() > SESSION_END_TIME) {
                 if state.make_room(self) {
                     closed = Some(Instant::now());
-                } else if let Some(most) = state.wedged() {
-                    let taken = "held by queries that do not end";
-                    break Err(NoPlace::Failed(self.bound.scope.refusal(Reason::Wedged, most, taken)));
+                } else if state.members().map(|member| member.pool.late()).sum::<usize>() >= allowed {
+                    break Err(NoPlace::Failed(refusal(Reason::Wedged, "held by queries that do not end")));
                 }
             }
             let until = if is_first { by.or_within(POLL) } else { by };
@@ -286,29 +293,6 @@ impl BoundState {
         }
     }
 
-    /// Takes a place if there is one. False: there may be one soon.
-    fn look(
-        &mut self,
-        scope: &BoundScope,
-        is_first: bool,
-        waits: bool,
-        by: Deadline,
-    ) -> Result<bool, NoPlace> {
-        let allowed = self.allowed()?;
-        if is_first && self.taken < allowed {
-            self.taken += 1;
-            return Ok(true);
-        }
-        let error = |reason, taken| scope.refusal(reason, allowed, taken);
-        if !waits {
-            return Err(NoPlace::NotNow(error(Reason::Timeout, "taken")));
-        }
-        if by.passed() {
-            return Err(NoPlace::Failed(error(Reason::Timeout, "busy")));
-        }
-        Ok(false)
-    }
-
     /// How many sessions there may be now. After the pause of a full server, one more than it had.
     fn allowed(&self) -> Result<usize, NoPlace> {
         let most = self.most();
@@ -325,12 +309,6 @@ impl BoundState {
             return Err(NoPlace::Held(error.clone().with_hint(hint), left));
         }
         Ok((*allowed).min(most))
-    }
-
-    /// How many sessions there may be, where all are held past their deadline.
-    fn wedged(&self) -> Option<usize> {
-        let late = self.members().map(|member| member.pool.late()).sum::<usize>();
-        self.allowed().ok().filter(|allowed| late >= *allowed)
     }
 
     /// Closes idle sessions of other targets than `member`: one, and as many more as a reload has lowered the bound by. False

@@ -1,14 +1,14 @@
-//! How a lane gets a session where its lease has none: a place on the server, the right to log in, the login.
+//! How a lane gets a session for its batch where its lease has none: a place on the server, the right to log in, the login.
 //!
-//! Owns when a full server is asked again within one scrape. Tells the target's back-off what came of it. Knows no batch.
+//! Owns when a full server is asked again within one scrape. Tells the target's back-off what came of it. Runs nothing.
 
 use std::time::Duration;
 
 use super::backoff::LoginAttempt;
+use super::lane::LaneBatch;
 use super::pool::Lease;
-use super::queue::{Lane, LaneWork};
+use super::queue::LaneWork;
 use super::session_bound::{NoPlace, SessionPlace};
-use super::sessions::TargetSessions;
 use crate::deadline::Deadline;
 use crate::error::Error;
 
@@ -41,20 +41,12 @@ impl From<Error> for NoSession {
     }
 }
 
-/// A lane that needs a session by then.
-pub(super) struct SessionOpening<'a> {
-    pub(super) sessions: &'a TargetSessions,
-    pub(super) lane: &'a Lane,
-    pub(super) by: Deadline,
-}
-
-impl SessionOpening<'_> {
+impl LaneBatch<'_> {
     /// Opens a session where the lease has none; true when it was there before. A full server is asked again where another
     /// target of that server and user closes an idle session.
-    pub(super) fn open(&self, lease: &mut Lease) -> Result<bool, NoSession> {
+    pub(super) fn open_session(&self, lease: &mut Lease) -> Result<bool, NoSession> {
         // Where the target's own sessions fill the server, that says nothing about connecting.
-        lease.reserve(self.by)?;
-        if !lease.is_empty() {
+        if lease.reserve(self.by)? {
             return Ok(true);
         }
         self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.note_try());
@@ -123,7 +115,7 @@ impl SessionOpening<'_> {
         match &opened {
             Ok(_) => {
                 self.sessions.on_server.opened();
-                lease.facts().into_iter().for_each(|facts| self.sessions.connected(facts));
+                lease.opened().into_iter().for_each(|live| self.sessions.connected(live.facts()));
             }
             Err(error) => self.sessions.count_refusal(error),
         }

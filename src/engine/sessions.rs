@@ -16,6 +16,7 @@ use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
+use crate::telemetry::SkipReason;
 
 use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::discovery::Discovery;
@@ -298,7 +299,11 @@ impl TargetSessions {
         let lacks_workers = queue.has_lane_without_worker();
         drop(queue);
         if !had_worker {
-            return self.waited_for_worker(how_long);
+            let most = self.shared.workers.limit();
+            let text =
+                format!("waited {how_long} for one of the {most} workers, of which each server has a share");
+            return Error::new(Reason::Timeout, text)
+                .with_hint("raise exporter.max_workers; sql_exporter_workers shows how many are busy");
         }
         if logs_in {
             return Error::new(Reason::Timeout, format!("waited {how_long} for a session"));
@@ -326,15 +331,6 @@ impl TargetSessions {
     /// Where its sessions take places.
     fn bounds(&self) -> impl Iterator<Item = &Arc<BoundMember>> {
         self.discovered.iter().chain([&self.on_server])
-    }
-
-    fn waited_for_worker(&self, how_long: &str) -> Error {
-        let most = self.shared.workers.limit();
-        Error::new(
-            Reason::Timeout,
-            format!("waited {how_long} for one of the {most} workers, of which each server has a share"),
-        )
-        .with_hint("raise exporter.max_workers; sql_exporter_workers shows how many are busy")
     }
 
     /// A session has new facts about its server.
@@ -456,8 +452,9 @@ impl TargetSessions {
     fn count(&self, query: &Query, owner: &SampleOwner, end: &RunEnd) {
         let telemetry = &self.shared.telemetry;
         if let Some(rendered) = end.rendered() {
-            let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
-            for (reason, count) in [("null", null), ("invalid", invalid), ("duplicate", duplicate)] {
+            let SkippedValues { null, invalid, duplicate } = rendered.skipped;
+            let reasons = [SkipReason::Null, SkipReason::Invalid, SkipReason::Duplicate];
+            for (reason, count) in reasons.into_iter().zip([null, invalid, duplicate]) {
                 telemetry.skipped(owner.query_labels(query), reason, count);
             }
         }

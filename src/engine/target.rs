@@ -15,7 +15,7 @@ use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::QueryLabels;
+use crate::telemetry::{QueryLabels, SkipReason};
 
 use super::conditions;
 use super::discovery::Discovery;
@@ -66,15 +66,16 @@ impl Target {
         shared: &Arc<SharedResources>,
     ) -> Option<Self> {
         let is_reached_alike = self.config.connection == config.connection;
-        if !(is_reached_alike && self.config.enabled && config.enabled) {
-            let new = Target::new(config, context, shared)?;
-            return Some(Target { scrapes: Arc::clone(&self.scrapes), ..new });
-        }
-        let owner = Arc::new(SampleOwner { config, context });
-        self.sessions.renew(Arc::clone(&owner));
-        let new = Target::with(owner, Arc::clone(&self.sessions));
-        let mut new = Target { scrapes: Arc::clone(&self.scrapes), ..new };
-        if self.owner.context == new.owner.context {
+        let keeps_sessions = is_reached_alike && self.config.enabled && config.enabled;
+        let mut new = if keeps_sessions {
+            let owner = Arc::new(SampleOwner { config, context });
+            self.sessions.renew(Arc::clone(&owner));
+            Target::with(owner, Arc::clone(&self.sessions))
+        } else {
+            Target::new(config, context, shared)?
+        };
+        new.scrapes = Arc::clone(&self.scrapes);
+        if keeps_sessions && self.owner.context == new.owner.context {
             let queries = self.config.queries.iter().zip(&self.caches);
             let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
             for (query, cache) in new.config.queries.iter().zip(&mut new.caches) {
@@ -204,7 +205,7 @@ impl Target {
     /// Counts series of a good result that are not on the page, as another collector has them; one log line for the first.
     pub fn note_hidden(&self, index: usize, count: u64, example: &str, shown: &str) {
         let Some(query) = self.config.queries.get(index) else { return };
-        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), "duplicate", count);
+        self.sessions.shared.telemetry.skipped(self.owner.query_labels(query), SkipReason::Duplicate, count);
         if self.caches.get(index).is_some_and(|cache| cache.note_hidden_series()) {
             let (target, name) = (self.config.name.as_str(), &*query.name);
             log::info!(target = target, query = name; "query {name} on target {target}: series left out because \

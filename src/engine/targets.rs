@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use super::query_sink::SampleContext;
 use super::run::SampleOwner;
 use super::target::{SharedResources, Target};
-use super::workers::WorkerCounts;
 use crate::config::Config;
 use crate::config::discover::DatabaseLists;
 use crate::config::exporter::{Exporter, LabelsTooLong};
@@ -25,7 +24,7 @@ use crate::exposition::page::Families;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
 use crate::plain_text;
-use crate::telemetry::{DiscoveryGauges, Telemetry, WorkerGauges};
+use crate::telemetry::{DiscoveryGauges, Telemetry};
 use crate::yaml::keys::{Environment, nearest_of};
 
 /// Sessions have this long to be cancelled and closed at the end.
@@ -223,8 +222,7 @@ impl Targets {
     pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
         self.forget_what_is_gone();
-        let WorkerCounts { busy, late, waiting, .. } = self.shared.workers.counts();
-        telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
+        telemetry.workers(self.shared.workers.counts(), self.shared.workers.limit());
         let enabled = || self.targets.iter().filter(|target| target.config.enabled);
         enabled().for_each(|target| target.count_sessions());
         let found =

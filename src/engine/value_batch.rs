@@ -54,48 +54,37 @@ pub(super) fn run(
         return live.ping(values.by);
     }
     loop {
-        let health = run_some(live, run, query, values, fresh);
+        // Together until a session dies under them; then one alone.
+        let mut sent = values.left();
+        if values.lost_sessions > 0 {
+            sent.truncate(1);
+        }
+        let health = send(live, run, query, values, &sent);
+        let left = values.left();
+        let none_ended = sent.iter().all(|index| left.contains(index));
+        match &health {
+            // In a snapshot, another session would read the rest at another moment.
+            Health::Lost(error) if run.group.is_some() || values.lost_sessions >= MAX_LOST_SESSIONS => {
+                values.fail_rest(error);
+            }
+            Health::Lost(error) if fresh && none_ended && !error.is_server_full() => {
+                values.lost_sessions += 1;
+                if let [only] = sent[..] {
+                    values.end_value(query, only, Err(error.clone()), Duration::ZERO);
+                }
+            }
+            Health::Lost(_) => {}
+            Health::Clean | Health::Spent => {
+                let odd = Error::new(Reason::Protocol, "the session left the value without an end");
+                for index in sent.into_iter().filter(|index| left.contains(index)) {
+                    values.end_value(query, index, Err(odd.clone()), Duration::ZERO);
+                }
+            }
+        }
         if values.left().is_empty() || !matches!(health, Health::Clean) {
             return health;
         }
     }
-}
-
-/// Runs the values that have not ended, together until a session dies under them; then one alone.
-fn run_some(
-    live: &mut GuardedSession,
-    run: &Run,
-    query: &Query,
-    values: &mut ForeachRun,
-    fresh: bool,
-) -> Health {
-    let mut sent = values.left();
-    if values.lost_sessions > 0 {
-        sent.truncate(1);
-    }
-    let health = send(live, run, query, values, &sent);
-    let left = values.left();
-    let none_ended = sent.iter().all(|index| left.contains(index));
-    match &health {
-        // In a snapshot, another session would read the rest at another moment.
-        Health::Lost(error) if run.group.is_some() || values.lost_sessions >= MAX_LOST_SESSIONS => {
-            values.fail_rest(error);
-        }
-        Health::Lost(error) if fresh && none_ended && !error.is_server_full() => {
-            values.lost_sessions += 1;
-            if let [only] = sent[..] {
-                values.end_value(query, only, Err(error.clone()), Duration::ZERO);
-            }
-        }
-        Health::Lost(_) => {}
-        Health::Clean | Health::Spent => {
-            let odd = Error::new(Reason::Protocol, "the session left the value without an end");
-            for index in sent.into_iter().filter(|index| left.contains(index)) {
-                values.end_value(query, index, Err(odd.clone()), Duration::ZERO);
-            }
-        }
-    }
-    health
 }
 
 /// Runs these values in one batch.
@@ -115,5 +104,5 @@ fn send(live: &mut GuardedSession, run: &Run, query: &Query, values: &ForeachRun
         sink: sink.as_mut(),
     });
     let mut jobs: Vec<Job<'_>> = jobs.collect();
-    catching_panics(|| live.run(&mut jobs, values.by))
+    catching_panics(|| live.run(&mut jobs, values.by)).unwrap_or_else(Health::Lost)
 }

@@ -19,6 +19,8 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
+pub use crate::telemetry::WorkerCounts;
+
 /// How long a thread without work stays.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a task that starts near its deadline, or after it, has before it counts as late.
@@ -36,21 +38,6 @@ pub enum Priority {
     Normal,
     /// For targets that failed last time: after all normal tasks, on at most a quarter of the workers.
     Low,
-}
-
-/// A moment's figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorkerCounts {
-    /// Tasks that hold a permit.
-    pub busy: usize,
-    /// Tasks past their deadline that have not returned.
-    pub late: usize,
-    /// Tasks that wait for a permit.
-    pub waiting: usize,
-    /// Threads, idle ones included.
-    pub threads: usize,
-    /// Tasks that panicked, since the start.
-    pub panics: u64,
 }
 
 /// The permits that the tasks of one server hold.

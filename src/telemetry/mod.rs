@@ -47,6 +47,17 @@ pub struct QueryLabels<'a> {
     pub collector: &'a str,
 }
 
+/// Why a good run left values out: the label `reason` of `values_skipped_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// NULL with `null: skip`.
+    Null,
+    /// Not usable, with `invalid: skip`.
+    Invalid,
+    /// A second sample of one label set, or a series that another collector has too.
+    Duplicate,
+}
+
 /// A target's sessions by what they are doing: the label `state` of `sessions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionCounts {
@@ -60,15 +71,17 @@ pub struct SessionCounts {
 
 /// The threads that run queries, now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WorkerGauges {
-    /// At work.
+pub struct WorkerCounts {
+    /// Tasks that hold a permit.
     pub busy: usize,
-    /// Tasks that wait for one.
-    pub waiting: usize,
-    /// Past their deadline and not yet released; not among the busy ones.
+    /// Tasks past their deadline that have not returned; not among the busy ones.
     pub late: usize,
-    /// The most that may be at work.
-    pub limit: usize,
+    /// Tasks that wait for a permit.
+    pub waiting: usize,
+    /// Threads, idle ones included.
+    pub threads: usize,
+    /// Tasks that panicked, since the start.
+    pub panics: u64,
 }
 
 /// What a target found with `discover`.
@@ -173,7 +186,7 @@ impl Telemetry {
         outcomes.iter().for_each(|outcome| self.scrapes.add(&[("outcome", outcome)], 0));
         REJECTION_REASONS.iter().for_each(|reason| self.http_rejected.add(&[("reason", reason)], 0));
         self.runs_joined.add(&[], 0);
-        self.workers(WorkerGauges::default());
+        self.workers(WorkerCounts::default(), 0);
         self.reloaded(true);
     }
 
@@ -184,9 +197,14 @@ impl Telemetry {
         self.query_errors.add(&subject.target.with(&labels), 1);
     }
 
-    /// A good run left `count` values out: `null`, `invalid`, `duplicate`.
-    pub fn skipped(&self, subject: QueryLabels<'_>, reason: &str, count: u64) {
+    /// A good run left `count` values out.
+    pub fn skipped(&self, subject: QueryLabels<'_>, reason: SkipReason, count: u64) {
         if count > 0 {
+            let reason = match reason {
+                SkipReason::Null => "null",
+                SkipReason::Invalid => "invalid",
+                SkipReason::Duplicate => "duplicate",
+            };
             let labels = [("query", subject.query), ("reason", reason)];
             self.values_skipped.add(&subject.target.with(&labels), count);
         }
@@ -207,11 +225,11 @@ impl Telemetry {
         self.runs_joined.add(&[], 1);
     }
 
-    /// The workers now.
-    pub fn workers(&self, now: WorkerGauges) {
+    /// The workers now, and the most that may be busy.
+    pub fn workers(&self, now: WorkerCounts, limit: usize) {
         self.workers.set(&[("state", "busy")], of_count(now.busy as u64));
         self.workers.set(&[("state", "waiting")], of_count(now.waiting as u64));
-        self.workers_limit.set(&[], of_count(now.limit as u64));
+        self.workers_limit.set(&[], of_count(limit as u64));
         self.late_workers.set(&[], of_count(now.late as u64));
     }
 
@@ -375,8 +393,8 @@ mod tests {
         let telemetry = Telemetry::new();
         let target = TargetLabels { name: "a", labels: &[] };
         let subject = QueryLabels { target, query: "q", collector: "default" };
-        telemetry.skipped(subject, "null", 0);
-        telemetry.skipped(subject, "invalid", 2);
+        telemetry.skipped(subject, SkipReason::Null, 0);
+        telemetry.skipped(subject, SkipReason::Invalid, 2);
         let text = page(&telemetry);
         assert!(
             text.contains("values_skipped_total{target=\"a\",query=\"q\",reason=\"invalid\"} 2\n"),

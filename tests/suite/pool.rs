@@ -75,6 +75,47 @@ fn a_clean_session_serves_the_next_lease() {
 }
 
 #[test]
+fn leases_that_come_and_go_at_once_share_the_sessions() {
+    let house = house(2, |_| Act::Rows(1));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| drop(run(&mut house.pool.lease(far()).expect("a lease")))));
+        }
+    });
+    let connects = house.fault.log().iter().filter(|call| matches!(call, Call::Connect(_))).count();
+    assert!((1..=2).contains(&connects), "{connects} sessions");
+    assert_eq!(house.pool.counts(), SessionCounts { idle: connects, busy: 0, late: 0 });
+}
+
+#[test]
+fn other_limits_keep_the_sessions_and_close_those_that_are_too_many() {
+    let house = house(2, |_| Act::Rows(1));
+    let limits = |max_connections| PoolLimits {
+        max_connections,
+        idle_timeout: Duration::from_secs(600),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let mut leases = [(); 2].map(|()| house.pool.lease(far()).expect("a lease"));
+    leases.iter_mut().for_each(|lease| drop(run(lease)));
+    house.pool.set(&limits(1));
+    let [one, other] = leases;
+    drop(one);
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 0, busy: 1, late: 0 });
+    drop(other);
+    house.pool.set(&limits(3));
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 1, busy: 0, late: 0 });
+    let mut leases = [(); 3].map(|()| house.pool.lease(far()).expect("a lease"));
+    let reused = leases.each_mut().map(|lease| run(lease).0);
+    assert_eq!(reused, [true, false, false]);
+    drop(leases);
+    // More than there is room for: the sessions are opened anew.
+    house.pool.set(&limits(100));
+    assert_eq!(house.pool.counts(), SessionCounts::default());
+    assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
+    assert!(house.disposal.settle(far()));
+}
+
+#[test]
 fn a_spent_session_is_cancelled_and_closed_and_the_next_is_fresh() {
     let house = house(1, |call| if call == Call::Run(1) { Act::Spend } else { Act::Rows(1) });
     let mut lease = house.pool.lease(far()).expect("a lease");

@@ -161,6 +161,18 @@ fn a_panic_costs_one_query_and_the_target_goes_on() {
 }
 
 #[test]
+fn a_login_that_panics_costs_its_queries_and_the_target_goes_on() {
+    let fault = Fault::new(|call| match call {
+        Call::Connect(1) => Act::Panic,
+        _ => Act::Rows(1),
+    });
+    let rest = format!("defaults: {{database: {{max_connections: 1}}}}\nqueries:\n{}", query("q", "a", ""));
+    let fleet = fleet(&[("a", &fault)], &rest);
+    assert!(fails(&scraped(&fleet, LONG).0, "a", "q", Reason::Panic));
+    assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
+}
+
+#[test]
 fn a_session_that_forgets_a_query_is_a_protocol_error() {
     let fault = Fault::new(|call| match call {
         Call::Run(1) => Act::Forget,

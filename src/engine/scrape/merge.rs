@@ -320,20 +320,20 @@ impl<'s> PageBuilder<'s> {
                 "the metric {} is the exporter's own, by a collector's `up`, `last_scrape` or `scrapes`",
                 family.name
             );
-            return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
+            return Err(same_name(message));
         }
         let known = self.families.get(place).map(|(known, _)| known);
         if known.is_some_and(|known| (known.kind, &known.unit) != (family.kind, &family.unit)) {
             let message =
                 format!("an earlier query makes the metric {} with another type or unit", family.name);
-            return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
+            return Err(same_name(message));
         }
         let Some((name, other)) = names.clash(family).or_else(|| own.clash(family)) else {
             own.take(family);
             return Ok(());
         };
         let message = format!("the metrics {} and {other} both own the name {name}", family.name);
-        Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"))
+        Err(same_name(message))
     }
 
     fn take(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult, addition: Addition<'s>) {
@@ -396,6 +396,10 @@ fn head_bytes(family: &Family) -> u64 {
     let escapes = family.help.bytes().filter(|byte| matches!(byte, b'\\' | b'"' | b'\n')).count();
     let unit = family.unit.as_ref().map_or(0, |unit| family.name.as_str().len() + unit.len() + 9);
     (2 * family.name.as_str().len() + family.help.len() + escapes + unit + 32) as u64
+}
+
+fn same_name(message: String) -> Error {
+    Error::new(Reason::Duplicate, message).with_hint("give one of them another name")
 }
 
 fn duplicate(series: &[u8]) -> Error {
