@@ -89,7 +89,7 @@ pub(super) fn only_variable(text: &str) -> Option<&str> {
 }
 
 /// A parameter of an address, in libpq's words: `password` is also what stands behind the user of a URL.
-pub(super) struct Parameter {
+pub(super) struct AddressParameter {
     pub(super) name: String,
     pub(super) value: Range<usize>,
     /// What is removed with it: its name, and what separates it from the rest.
@@ -97,9 +97,9 @@ pub(super) struct Parameter {
 }
 
 /// Those parameters of an address that are secrets, in order; none is empty.
-pub(super) fn secrets(text: &str) -> Vec<Parameter> {
+pub(super) fn secrets(text: &str) -> Vec<AddressParameter> {
     let mut found = parameters(text);
-    found.retain(|Parameter { name, value, .. }| {
+    found.retain(|AddressParameter { name, value, .. }| {
         let value = text.get(value.clone()).unwrap_or_default();
         let words = if name == "options" { value } else { name }.to_ascii_lowercase();
         !value.is_empty() && SECRET_WORDS.iter().any(|word| words.contains(word))
@@ -108,12 +108,12 @@ pub(super) fn secrets(text: &str) -> Vec<Parameter> {
 }
 
 /// The keywords; of a URL, the password before the host and the parameters behind `?`.
-fn parameters(text: &str) -> Vec<Parameter> {
+fn parameters(text: &str) -> Vec<AddressParameter> {
     let masked = masked(text);
     if AddressSyntax::of(text) == AddressSyntax::Keywords {
         let found = keywords(&masked).into_iter();
         return found
-            .map(|keyword| Parameter {
+            .map(|keyword| AddressParameter {
                 name: keyword.name.to_owned(),
                 value: keyword.value,
                 whole: keyword.whole,
@@ -122,7 +122,7 @@ fn parameters(text: &str) -> Vec<Parameter> {
     }
     let Some(UrlRanges { password, query, .. }) = UrlRanges::of(text) else { return Vec::new() };
     let whole = password.start.saturating_sub(1)..password.end;
-    let mut found = vec![Parameter { name: "password".to_owned(), value: password, whole }];
+    let mut found = vec![AddressParameter { name: "password".to_owned(), value: password, whole }];
     let (start, mut from) = (query.start, query.start);
     for pair in masked.get(query).unwrap_or_default().split('&') {
         let end = from + pair.len();
@@ -132,7 +132,7 @@ fn parameters(text: &str) -> Vec<Parameter> {
         // A separator goes with it: the one behind the first, else the one before.
         let whole =
             if from == start && end < text.len() { from..end + 1 } else { from.saturating_sub(1)..end };
-        found.push(Parameter { name, value, whole });
+        found.push(AddressParameter { name, value, whole });
         from = end + 1;
     }
     found

@@ -3,7 +3,7 @@
 //! Only places are found here (`commands/address_text`); what an address means is read by the load of the configuration.
 
 use super::variables::Variables;
-use crate::commands::address_text::{Parameter, masked, only_variable, replaced, secrets};
+use crate::commands::address_text::{AddressParameter, masked, only_variable, replaced, secrets};
 use crate::driver::connection::AddressSyntax;
 use crate::secret::Secret;
 
@@ -24,7 +24,7 @@ pub(super) fn without_secrets(
     variables: &mut Variables,
 ) -> FileAddress {
     let mut taken = None;
-    let mut replacement = |Parameter { name, value, whole }: Parameter| {
+    let mut replacement = |AddressParameter { name, value, whole }: AddressParameter| {
         let text = typed.get(value.clone()).unwrap_or_default();
         if let Some(inside) = only_variable(text) {
             return (value, variables.without_default(inside));

@@ -13,7 +13,7 @@ pub(super) use self::comment::without_secrets;
 use super::drivers::SourceDriver;
 use super::model::{Entry, Value};
 use super::report::Report;
-use crate::commands::address_text::{Parameter, UrlRanges, only_variable, replaced, secrets};
+use crate::commands::address_text::{AddressParameter, UrlRanges, only_variable, replaced, secrets};
 use crate::driver::connection::{AddressSyntax, keywords};
 
 /// What is percent-encoded in a part of a URL.
@@ -27,7 +27,7 @@ const AS_IN_URL: &str = ", as the URL had it (percent-encoded)";
 pub(super) fn without_password(address: &str, target: &str, report: &Report) -> String {
     let is_keywords = AddressSyntax::of(address) == AddressSyntax::Keywords;
     let form = if is_keywords { ", as the connection string had it" } else { AS_IN_URL };
-    let replacement = |Parameter { value, .. }: Parameter| {
+    let replacement = |AddressParameter { value, .. }: AddressParameter| {
         let by = variable(address.get(value.clone()).unwrap_or_default(), target, form, report);
         (value, by)
     };

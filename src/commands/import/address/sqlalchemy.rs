@@ -7,7 +7,7 @@ use crate::commands::address_text::UrlRanges;
 use crate::commands::import::drivers::SourceDriver;
 
 /// Options that MySQL's clients for Python have and that are ours, too.
-const OF_MYSQL: [&str; 3] = ["unix_socket", "connect_timeout", "host"];
+const OF_MYSQL: [&str; 7] = ["unix_socket", "connect_timeout", "host", "port", "user", "password", "dbname"];
 /// Those that change nothing here.
 const NEEDLESS: [&str; 4] = ["charset", "use_unicode", "autocommit", "binary_prefix"];
 
