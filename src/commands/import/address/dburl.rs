@@ -177,23 +177,7 @@ impl<'s> AddressReader<'s> {
         let mut settings = Vec::new();
         for (name, value) in &parts.query {
             match (*name, *value) {
-                ("tls", mode) => {
-                    let mode = match mode.to_ascii_lowercase().as_str() {
-                        "true" | "1" | "custom" => "verify-full",
-                        "skip-verify" => "require",
-                        "preferred" => "prefer",
-                        "false" | "0" => "disable",
-                        _ => {
-                            let message = format!(
-                                "target {}: the TLS setting {mode:?} has no counterpart: `verify-full` stands for it",
-                                self.target
-                            );
-                            self.report.left_out(entry.origin.clone(), message);
-                            "verify-full"
-                        }
-                    };
-                    tls.insert(0, ("mode", mode.into()));
-                }
+                ("tls", mode) => tls.insert(0, ("mode", self.tls_mode(mode, entry).into())),
                 ("tls-ca", file) => tls.push(("ca", self.expanded(file))),
                 ("tls-cert", file) => tls.push(("cert", self.expanded(file))),
                 ("tls-key", file) => tls.push(("key", self.expanded(file))),
@@ -238,6 +222,24 @@ impl<'s> AddressReader<'s> {
         let password = Some(parts.password).filter(|word| !word.is_empty());
         let password = password.map(|word| Value::Expanded(self.password(word, "")));
         entry.set_if("password", self.login.password.clone().or(password));
+    }
+
+    /// The mode of the Go driver's `tls`; for one that is not known, which may ask for more security, the strictest.
+    fn tls_mode(&self, mode: &str, entry: &Entry) -> &'static str {
+        match mode.to_ascii_lowercase().as_str() {
+            "true" | "1" | "custom" => "verify-full",
+            "skip-verify" => "require",
+            "preferred" => "prefer",
+            "false" | "0" => "disable",
+            _ => {
+                let message = format!(
+                    "target {}: the TLS setting {mode:?} has no counterpart: `verify-full` stands for it",
+                    self.target
+                );
+                self.report.left_out(entry.origin.clone(), message);
+                "verify-full"
+            }
+        }
     }
 
     /// `user:password@`, or what the source has apart: the password as a key of its own.
