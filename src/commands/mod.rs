@@ -3,6 +3,7 @@
 //! A command returns its exit code, or the errors that `cli` prints. Everything that it prints itself goes through the
 //! functions here, which keep foreign text from controlling a terminal.
 
+mod address_text;
 pub mod check;
 pub mod collect;
 pub mod demo;

@@ -199,7 +199,7 @@ fn unreadable(file: &str, message: String) -> Error {
 
 fn too_large(file: &str) -> Error {
     unreadable(file, "the file is larger than 1 MiB".to_owned())
-        .with_hint("split it into several files; a configuration lists them under `include`")
+        .with_hint("split it into several files: a configuration lists them under `include`, and `import` takes them all")
 }
 
 /// Why there is no tree.

@@ -84,7 +84,7 @@ pub struct Keys<'d> {
     merges: bool,
     /// True for a rehearsal: which keys it takes is recorded, its faults are not.
     silent: bool,
-    /// Shared with the mappings below.
+    /// Shared with the mappings below, but for those of a list or of names.
     faulted: Rc<Cell<bool>>,
     /// What is missing, unless one of these keys is there misspelt.
     lacking: RefCell<Vec<(&'static [&'static str], Error)>>,
@@ -151,7 +151,7 @@ impl<'d> Keys<'d> {
         own.or_else(|| self.default_of(key).map(|_| Origin::Default))
     }
 
-    /// True when a fault was recorded here or in a mapping below: the sign to give up, once everything was read.
+    /// True when a fault was recorded here or in a mapping below that is not one of several: the sign to give up, once everything was read.
     pub fn faulted(&self) -> bool {
         self.faulted.get()
     }
@@ -677,7 +677,8 @@ impl<'d> Keys<'d> {
         self.look(key).map_or(&self.own, |found| found.source)
     }
 
-    /// One mapping of a list or of names. Its record is its own, but for the schema one for all.
+    /// One mapping of a list or of names: a fault in it is not one of the next. Its record is its own, but for the schema one for
+    /// all.
     fn element(
         &self,
         found: &FoundKey<'_, 'd>,
@@ -687,7 +688,8 @@ impl<'d> Keys<'d> {
         at: Option<usize>,
     ) -> Option<Keys<'d>> {
         let record = if self.reader.for_schema { self.own.record.ask(key) } else { Rc::default() };
-        Some(self.part(self.mapping(found, node, path, at, record)?, None))
+        let part = self.part(self.mapping(found, node, path, at, record)?, None);
+        Some(Keys { faulted: Rc::default(), ..part })
     }
 
     /// For the schema: one element of a list or of names that is not there.

@@ -1,10 +1,10 @@
 //! Brings what a dialect made into the files that were asked for: one file, or a folder with a main file.
 
+use super::address;
 use super::dialect::ImportOptions;
 use super::model::{Entry, Imported, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::unique_names::UniqueNames;
-use super::url;
 
 /// The main file in a folder.
 const MAIN: &str = "sql-exporter.yaml";
@@ -50,9 +50,9 @@ pub(super) fn files(imported: Imported, options: &ImportOptions, report: &Report
 
 /// The target of `--url`.
 pub(super) fn target(text: &str, report: &Report) -> ImportedTarget {
-    let name = url::database(text).unwrap_or_else(|| "db".to_owned());
+    let name = address::database(text).unwrap_or_else(|| "db".to_owned());
     let mut entry = Entry::default();
-    entry.set("url", Value::Expanded(url::without_password(text, &name, report)));
+    entry.set("url", Value::Expanded(address::without_password(text, &name, report)));
     ImportedTarget { name, entry }
 }
 

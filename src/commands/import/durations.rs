@@ -13,10 +13,21 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
-    let span = SpanParser::new().parse_span(text).ok()?;
-    // A month has 31 days then, and a year 365.
-    let duration = Duration::try_from(span.to_duration(date(2025, 1, 1)).ok()?).ok()?;
-    parse_duration(&format!("{:.3}", duration.as_secs_f64())).ok()
+    let (mut sum, mut rest) = (Duration::ZERO, text);
+    // One number at a time: in Go, each may have a fraction.
+    loop {
+        let unit = rest.find(char::is_alphabetic)?;
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let end = rest.get(unit..)?.find(is_number).map_or(rest.len(), |at| unit + at);
+        let span = SpanParser::new().parse_span(rest.get(..end)?.trim()).ok()?;
+        // A month has 31 days then, and a year 365.
+        let part = Duration::try_from(span.to_duration(date(2025, 1, 1)).ok()?).ok()?;
+        sum = sum.checked_add(part)?;
+        rest = rest.get(end..)?;
+        if rest.is_empty() {
+            return parse_duration(&format!("{:.3}", sum.as_secs_f64())).ok();
+        }
+    }
 }
 
 /// A number of seconds, with its unit.
@@ -37,6 +48,9 @@ mod tests {
             ("1.5h", "90m"),
             ("500ms", "500ms"),
             ("1m500ms", "60500ms"),
+            ("1.5h30m", "2h"),
+            ("0.5m 0.5s", "30500ms"),
+            ("0h0m", "0s"),
             ("2000us", "2ms"),
             ("2000µs", "2ms"),
             ("1d", "24h"),
@@ -48,7 +62,21 @@ mod tests {
         ] {
             assert_eq!(parse(text).map(duration_text).as_deref(), Some(ours), "{text}");
         }
-        for text in ["", "10", "s", "1x", "1..5s", "-", "-5m", "5 parsecs", "1e400h", "1000y"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "1x",
+            "1..5s",
+            "-",
+            "-5m",
+            "5 parsecs",
+            "1e400h",
+            "1000y",
+            "1h30",
+            "1h-30m",
+            "1.5.5h",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::address::{self, sqlalchemy};
 use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::drivers::SourceDriver;
 use super::durations::seconds;
@@ -14,7 +15,6 @@ use super::families::PYTHON_BUCKETS;
 use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
-use super::url;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "export-sql", signs, convert };
@@ -92,7 +92,7 @@ fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
         entry.set_if(key, value.map(|text| expanded(&text, report)));
     }
     if let Some(password) = section.text("password").filter(|password| !password.is_empty()) {
-        entry.set("password", Value::Expanded(url::variable(&password, name, "", report)));
+        entry.set("password", Value::Expanded(address::variable(&password, name, "", report)));
     }
     if let Some(text) = section.text("connection_string") {
         let has_fields = ["host", "database"].iter().any(|key| entry.get(key).is_some());
@@ -105,7 +105,8 @@ fn target(name: &str, section: &Section<'_>) -> ImportedTarget {
             for key in ["driver", "port", "username", "password"] {
                 drop(entry.remove(key));
             }
-            let url = url::without_password(&url::of_sqlalchemy(&text), name, report);
+            let url = sqlalchemy::as_url(&text, |message| section.left_out("connection_string", message));
+            let url = address::without_password(&url, name, report);
             entry.set("url", Value::Expanded(url));
         }
     }

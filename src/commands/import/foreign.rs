@@ -51,8 +51,10 @@ pub(super) fn error(texts: &[&str]) -> Option<Error> {
 
 fn known<'f>(mut formats: impl Iterator<Item = &'f ForeignFormat>, texts: &[&str]) -> Option<Error> {
     let begins = |line: &str, mark: &str| line.trim_start_matches([' ', '-']).starts_with(mark);
-    let has_all =
-        |marks: &[&str], text: &str| marks.iter().all(|mark| text.lines().any(|line| begins(line, mark)));
+    // Of a mapping on one line, each key begins one.
+    let has_all = |marks: &[&str], text: &str| {
+        marks.iter().all(|mark| text.split(['\n', '{', ',']).any(|line| begins(line, mark)))
+    };
     let (_, what, hint) = formats.find(|(marks, ..)| texts.iter().any(|text| has_all(marks, text)))?;
     Some(Error::config(format!("this is {what}, which import does not read")).with_hint(*hint))
 }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::dialect::{child, entries, scalar};
-use super::{foreign, url};
+use super::{address, foreign};
 use crate::config;
 use crate::error::{Error, SourcePosition};
 use crate::file;
@@ -184,7 +184,7 @@ fn line_at(text: &str, at: usize) -> &str {
 fn comment(line: &str) -> String {
     let text = line.trim();
     let text = text.strip_prefix('#').unwrap_or(text);
-    url::without_secrets(text.strip_prefix(' ').unwrap_or(text))
+    address::without_secrets(text.strip_prefix(' ').unwrap_or(text))
 }
 
 /// Reads and unwraps the files; of a folder, those that end in `.yml` or `.yaml`. `recognises` tells whether a tree is one

@@ -4,12 +4,12 @@
 //! were asked for, `settle` loads them as the exporter would, `layout` makes text of them. What is lost or changes in meaning is
 //! in the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
 
+mod address;
 mod assemble;
 mod burningalchemist;
 mod compare;
 mod cron;
 mod custom_query;
-mod dburl;
 mod dialect;
 mod drivers;
 mod durations;
@@ -30,7 +30,6 @@ mod section;
 mod settle;
 mod shared_queries;
 mod unique_names;
-mod url;
 mod version_range;
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::address::AddressParts;
 use super::assemble;
 use super::custom_query::{QueryColumn, columns, is_custom_query, signs_of_query, with_usage};
 use super::dialect::{ImportDialect, ImportSource, child, entries, items};
@@ -18,7 +19,6 @@ use super::negative_columns::negative_columns;
 use super::report::Report;
 use super::section::{Section, indented};
 use super::unique_names::UniqueNames;
-use super::url::AddressParts;
 use crate::deadline::{duration_text, parse_duration};
 use crate::error::SourcePosition;
 use crate::inspect::sql_compare::column_names;

@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 
+use super::address;
 use super::assemble;
 use super::custom_query::{QueryColumn, columns, is_custom_query, signs_of_query, with_usage};
 use super::dialect::{ImportDialect, ImportSource, child, entries, items, scalar};
@@ -18,7 +19,6 @@ use super::model::{Entry, Imported, ImportedQuery, ImportedTarget, OutputFile, V
 use super::report::Report;
 use super::section::{Section, indented, sections_of};
 use super::unique_names::UniqueNames;
-use super::url;
 use super::version_range::VersionRange;
 use crate::config::packs;
 use crate::inspect::sql_compare::column_names;
@@ -91,13 +91,13 @@ fn modules(input: &Input, source: &ImportSource<'_>) -> Vec<ImportedTarget> {
             entry.set("password", Value::Expanded(report.password(name, &password, "")));
         }
         let what = format!("the `target` of /probe for {name}: HOST:PORT/DATABASE");
-        let address = report.variable(&format!("{name}_TARGET"), &what, "db.example:5432/postgres");
-        let user = username.map(|user| format!("{}@", url::encoded(&user))).unwrap_or_default();
+        let server = report.variable(&format!("{name}_TARGET"), &what, "db.example:5432/postgres");
+        let user = username.map(|user| format!("{}@", address::encoded(&user))).unwrap_or_default();
         let options = module.pairs("options").into_iter();
         let options: Vec<String> =
-            options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
+            options.map(|(key, value)| format!("{key}={}", address::encoded(&value))).collect();
         let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
-        entry.set("url", Value::Expanded(format!("postgres://{user}{address}{query}")));
+        entry.set("url", Value::Expanded(format!("postgres://{user}{server}{query}")));
         module.dead_keys();
         let message =
             "an authentication module has no server, which the URL of `/probe` names: set the variable";
@@ -168,7 +168,8 @@ impl<'s> PostgresExporterConversion<'s> {
         file.top.comments = self.input.head_comments();
         file.tail = self.input.tail_comments();
         // `*` does not match the `/` in the name of a database that was discovered.
-        let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
+        let target =
+            self.url.map_or_else(|| "*".to_owned(), |url| address::database(url).unwrap_or_default());
         match self.discovers {
             true => file.top.set("databases", Value::list([target.as_str()])),
             false => file.top.set("driver", self.driver),
@@ -211,7 +212,7 @@ impl<'s> PostgresExporterConversion<'s> {
             return;
         }
         let place = self.input.document.place(self.input.at, "");
-        let server = self.url.and_then(url::host_and_port);
+        let server = self.url.and_then(address::host_and_port);
         match (self.keep_labels, server, main.databases.first_mut()) {
             (true, Some(server), Some(target)) => target.entry.set("labels", Value::map([("server", server)])),
             (true, ..) => self.report.left_out(

@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::address;
 use super::dialect::{ImportDialect, ImportSource, child, entries, items};
 use super::durations;
 use super::families::{self, MOST_LABELS};
@@ -18,7 +19,6 @@ use super::report::Report;
 use super::section::{Section, indented};
 use super::shared_queries::SharedQueries;
 use super::unique_names::UniqueNames;
-use super::url;
 use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
@@ -107,13 +107,15 @@ impl LevelSettings {
             own.or_else(|| above.clone())
         };
         let known = |mode: &str| MODES.into_iter().find(|known| *known == mode);
-        let mode = section.parsed("sslmode", &format!("one of {}", MODES.join(", ")), known);
+        let what = format!("one of {}: `verify-full` stands for it", MODES.join(", "));
+        let mode = section.parsed("sslmode", &what, known);
         LevelSettings {
             interval: time("scrape_interval", self.interval),
             timeout: time("query_timeout", self.timeout),
             expiration: time("metric_expiration_time", self.expiration),
             prefix: section.text("metric_prefix").or_else(|| self.prefix.clone()),
-            mode: mode.unwrap_or(self.mode),
+            // One that is not known may ask for more security than there is above.
+            mode: mode.unwrap_or(if section.has("sslmode") { "verify-full" } else { self.mode }),
             root_certificate: path("sslrootcert", &self.root_certificate),
             certificate: path("sslcert", &self.certificate),
             key: path("sslkey", &self.key),
@@ -175,7 +177,8 @@ impl PsqlConversion<'_> {
             server.set_if(key, source.text(theirs).map(|text| expanded(text, source)));
         }
         let password = source.text("password").filter(|password| !password.is_empty());
-        let variable = |password: &String| Value::Expanded(url::variable(password, name, "", self.report));
+        let variable =
+            |password: &String| Value::Expanded(address::variable(password, name, "", self.report));
         server.set_if("password", password.as_ref().map(variable));
         let databases = source.sections("databases");
         let is_only = databases.len() == 1;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-use super::dburl;
+use super::address;
 use super::drivers::SourceDriver;
 use super::layout;
 use super::model::{Entry, ImportedQuery, OutputFile, Value};
@@ -22,6 +22,12 @@ const MOST_ROUNDS: usize = 20;
 const MOST_FAULTS: usize = 5000;
 /// The most parameters of an address that are tried.
 const MOST_PARAMETERS: usize = 50;
+/// What the name of a parameter contains that must not be lost, without `-` and `_`.
+#[rustfmt::skip]
+const DECISIVE: [&str; 12] = [
+    "ssl", "tls", "requireauth", "channelbinding", "gssencmode", "targetsessionattrs", "host", "port", "socket", "service",
+    "user", "dbname",
+];
 /// A main file around files without targets; its name is none that a result has.
 const AROUND: &str = ".around.yaml";
 
@@ -251,10 +257,11 @@ fn without_parameter(entry: &mut Entry, message: &str, report: &Report) -> bool 
     true
 }
 
-/// Whether a parameter may ask for more security than there is without it, or has a value that is not known here.
+/// Whether a parameter may ask for more security than there is without it or say which server is asked, or has a value that is not
+/// known here.
 fn is_kept(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or_default().to_ascii_lowercase().replace(['-', '_'], "");
-    ["sslmode", "sslrootcert", "channelbinding"].contains(&&*name) || pair.contains("${")
+    DECISIVE.iter().any(|part| name.contains(part)) || pair.contains("${")
 }
 
 /// Why an address does not load.
@@ -284,7 +291,7 @@ fn replace_address(
     let scheme = entry.text("driver").or(entry.text("url").and_then(|url| url.split(':').next()));
     let driver = SourceDriver::of_scheme(scheme.unwrap_or_default());
     ADDRESS.iter().for_each(|key| drop(entry.remove(key)));
-    dburl::set_variable(entry, None, target, &driver, "", report);
+    address::set_variable(entry, None, target, &driver, "", report);
     report.left_out(entry.origin.clone(), format!("{}; a variable stands for the address", fault.message));
     true
 }

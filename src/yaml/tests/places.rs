@@ -219,6 +219,23 @@ fn names_without_anything_are_empty_mappings() {
 }
 
 #[test]
+fn a_fault_of_one_entry_is_not_one_of_the_next() {
+    let document = document("a: {b: {c: x}, d: {c: true}}\n");
+    let reader = Reader::new(&environment);
+    let mut keys = Keys::root(&document, &reader).unwrap();
+    let faulted: Vec<bool> = keys
+        .entries("a")
+        .unwrap()
+        .into_iter()
+        .map(|(_, mut entry)| {
+            entry.flag("c");
+            entry.faulted()
+        })
+        .collect();
+    assert_eq!(faulted, [true, false]);
+}
+
+#[test]
 fn faults_come_once_and_in_the_order_of_files_and_lines() {
     let main = document("b: x\na: y\na: 1\n");
     let more = Document::parse("more.yaml", Path::new("."), "c: z\n".into()).unwrap();

@@ -73,6 +73,7 @@ fn a_format_that_no_dialect_reads_is_named() {
             "a list of queries for the OpenTelemetry Collector",
         ),
         ("services:\n  db:\n    image: postgres\n", "a Compose file"),
+        ("{name: shop, services: {db: {image: postgres}}}\n", "a Compose file"),
         ("scrape_configs: []\n", "a configuration of Prometheus"),
         (
             "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nspec:\n  monitoring: {customQueriesConfigMap: [{name: q}]}\n",
@@ -279,12 +280,42 @@ fn a_parameter_of_another_client_costs_neither_the_target_nor_its_queries() {
     assert!(text.contains("name: orders"), "{text}");
 }
 
+/// Each costs a round of the check, if the load tells of one target at a time.
+#[test]
+fn a_parameter_of_another_client_may_stand_at_many_targets() {
+    let several = |piece: fn(usize) -> String| (0..25).map(piece).collect::<Vec<_>>();
+    let databases = several(|index| {
+        format!("  d{index}: {{dsn: 'postgresql://u@h{index}/d?pool_size=5&sslmode=disable'}}\n")
+    });
+    let names = several(|index| format!("d{index}"));
+    let source = format!(
+        "databases:\n{}metrics: {{orders: {{type: gauge, description: Orders.}}}}\n\
+         queries: {{orders: {{databases: [{}], metrics: [orders], sql: SELECT 1 AS orders}}}}\n",
+        databases.concat(),
+        names.join(", ")
+    );
+    let (code, text, errors) = run(&[("s.yaml", &source)], &["s.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert_eq!(text.matches("/d?sslmode=disable").count(), 25, "{text}");
+    assert_eq!(errors.matches("unknown parameter \"pool_size\"").count(), 25, "{errors}");
+}
+
 /// Without it the result would connect with less security than the source asks for, and a value in a variable is not known here.
 #[test]
 fn a_parameter_that_may_ask_for_security_is_not_left_out() {
-    for parameter in
-        ["sslmode=${MODE}", "ssl-mode=verfy-full", "channel_binding=requir", "target_session_attrs=${ROLE}"]
-    {
+    for parameter in [
+        "sslmode=${MODE}",
+        "ssl-mode=verfy-full",
+        "channel_binding=requir",
+        "target_session_attrs=${ROLE}",
+        "target_session_attrs=primry",
+        "ssl=verify",
+        "require_auth=scram",
+        "gssencmode=require",
+        "sslnegotiation=drect",
+        "port=5433x",
+        "service=shop",
+    ] {
         let source = format!(
             "databases: {{shop: {{dsn: 'postgresql://u@db.example/shop?{parameter}'}}}}\n\
              metrics: {{orders: {{type: gauge, description: Orders.}}}}\n\
@@ -294,6 +325,28 @@ fn a_parameter_that_may_ask_for_security_is_not_left_out() {
         assert_eq!(code, 1, "{errors}");
         assert!(errors.contains("; a variable stands for the address"), "{parameter}: {errors}");
         assert!(!text.contains("db.example") && text.contains("name: orders"), "{parameter}: {text}");
+    }
+}
+
+#[test]
+fn a_tls_mode_that_is_not_known_becomes_the_strictest() {
+    for (from, source) in [
+        (
+            "psql-query-exporter",
+            "defaults: {sslmode: disable}\n\
+             sources: {s: {host: h, user: u, sslmode: verify_ca, databases: [{dbname: d, queries: [{metric_name: m, description: M, \
+             query: SELECT 1 AS n, values: {single: {field: n}}}]}]}}\n",
+        ),
+        (
+            "burningalchemist",
+            "target: {data_source_name: 'mysql://u@h/d?tls=mine', collectors: [c]}\n\
+             collectors: [{collector_name: c, metrics: [{metric_name: m, type: gauge, help: M, values: [n], query: SELECT 1 AS n}]}]\n",
+        ),
+    ] {
+        let (code, text, errors) = run(&[("s.yaml", source)], &["--from", from, "s.yaml"]);
+        assert_eq!(code, 1, "{errors}");
+        assert!(text.contains("mode: verify-full"), "{from}: {text}");
+        assert!(errors.contains(": `verify-full` stands for it"), "{from}: {errors}");
     }
 }
 

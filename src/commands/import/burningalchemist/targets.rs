@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use regex_lite::Regex;
 
-use super::super::dburl::{self, SeparateLogin};
+use super::super::address;
+use super::super::address::dburl::{self, SeparateLogin};
 use super::super::dialect::{ImportOptions, entries, scalar};
 use super::super::drivers::SourceDriver;
 use super::super::model::{Entry, ImportedTarget, Value};
 use super::super::report::Report;
 use super::super::section::Section;
 use super::super::unique_names::UniqueNames;
-use super::super::url;
 use super::{SourceParts, duration};
 use crate::config::glob;
 use crate::yaml::document::MapEntry;
@@ -129,7 +129,7 @@ impl TargetFinder<'_, '_> {
         let is_ours = named.is_none() && self.options.url.is_some();
         let given = named.or_else(|| self.options.url.clone()).unwrap_or_default();
         // Of another text, any part may be a piece of a password.
-        let of_url = || url::database(&given).filter(|_| given.contains("://"));
+        let of_url = || address::database(&given).filter(|_| given.contains("://"));
         let name = section.text("name").or_else(of_url).unwrap_or_else(|| "db".to_owned());
         section.take("enable_ping");
         if duration(section, "scrape_timeout").is_some_and(|time| !time.is_zero()) {
@@ -239,7 +239,7 @@ impl TargetFinder<'_, '_> {
             "template" => source.template(&mut entry),
             // That of `--url`.
             url if place.is_none() => {
-                entry.set("url", Value::Expanded(url::without_password(url, &unique, self.report)));
+                entry.set("url", Value::Expanded(address::without_password(url, &unique, self.report)));
                 url.split(':')
                     .next()
                     .and_then(SourceDriver::known)

@@ -1,10 +1,10 @@
 //! `connections`: an address, or a special form of one → the keys of a target, and what the labels of its samples say.
 
-use crate::commands::import::dburl::{AddressReader, SeparateLogin};
+use crate::commands::import::address::AddressParts;
+use crate::commands::import::address::dburl::{AddressReader, SeparateLogin};
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::report::Report;
-use crate::commands::import::url::AddressParts;
 use crate::commands::settings::variables;
 use crate::error::SourcePosition;
 

@@ -1,19 +1,12 @@
 //! `dsn`: an address of SQLAlchemy, or its parts → the keys of a target.
 
 use super::tags::{self, TaggedText};
-use crate::commands::import::dburl;
+use crate::commands::import::address::{self, sqlalchemy};
 use crate::commands::import::dialect::entries;
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::model::{Entry, Value};
 use crate::commands::import::section::Section;
-use crate::commands::import::url;
 use crate::commands::settings::variable_name;
-
-/// Options of an address that MySQL's clients for Python have and that are ours, too.
-const OF_MYSQL: [&str; 7] =
-    ["ssl_ca", "ssl_cert", "ssl_key", "ssl_mode", "unix_socket", "connect_timeout", "host"];
-/// Those that change nothing here.
-const NEEDLESS: [&str; 4] = ["charset", "use_unicode", "autocommit", "binary_prefix"];
 
 /// Sets the keys of the address; the driver that it is for, or `None` where there is no address. `hints` are texts that may
 /// speak of the driver where a variable holds the address.
@@ -55,7 +48,7 @@ pub(super) fn read<'h>(
     let driver =
         SourceDriver::told([variable.as_str(), name], hints()).unwrap_or(SourceDriver::Ours("postgres"));
     if matches!(driver, SourceDriver::Ours(_)) {
-        dburl::set_variable(entry, Some(&variable), name, &driver, ", without `+DRIVER`", database.report);
+        address::set_variable(entry, Some(&variable), name, &driver, ", without `+DRIVER`", database.report);
     }
     Some(driver)
 }
@@ -67,40 +60,25 @@ fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) ->
         return None;
     };
     let driver = SourceDriver::of_scheme(scheme);
+    let left_out = |message| database.left_out("dsn", message);
     match &driver {
         SourceDriver::Ours("sqlite") => {
-            let url = url::of_sqlalchemy(text.split('?').next().unwrap_or_default());
+            let url = sqlalchemy::as_url(text.split('?').next().unwrap_or_default(), left_out);
             if matches!(url.as_str(), "sqlite://" | "sqlite:" | "sqlite::memory:") {
-                database
-                    .left_out("dsn", "a database in memory is a new, empty one in each session: name a file");
+                left_out("a database in memory is a new, empty one in each session: name a file".to_owned());
                 return None;
             }
             entry.set("url", url);
         }
         SourceDriver::Ours(ours) => {
-            let (address, options) = url::split_query(text);
-            let address = address.split_once("://").map_or(address, |(_, address)| address);
-            let options: Vec<&str> =
-                options.split('&').filter(|option| keeps(database, ours, option)).collect();
-            let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
-            let address = format!("{ours}://{address}{query}");
-            entry.set("url", Value::Expanded(url::without_password(&address, name, database.report)));
+            let url = sqlalchemy::as_url(text, left_out);
+            let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+            let url = address::without_password(&format!("{ours}:{rest}"), name, database.report);
+            entry.set("url", Value::Expanded(url));
         }
         SourceDriver::Lacking(_) => {}
     }
     Some(driver)
-}
-
-/// Whether an option of an address is one here, too; one that is not is reported where it means something.
-fn keeps(database: &Section<'_>, driver: &str, option: &str) -> bool {
-    let key = option.split('=').next().unwrap_or_default();
-    if driver != "mysql" || OF_MYSQL.contains(&key) {
-        return !key.is_empty();
-    }
-    if !key.is_empty() && !NEEDLESS.contains(&key) {
-        database.left_out("dsn", format!("the option `{key}` of the address has no counterpart"));
-    }
-    false
 }
 
 /// The address in parts.
@@ -108,10 +86,12 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<SourceDrive
     let dialect = dsn.text("dialect")?;
     let driver = SourceDriver::of_scheme(&dialect);
     let SourceDriver::Ours(ours) = driver else { return Some(driver) };
-    let options =
-        dsn.pairs("options").into_iter().filter(|(key, _)| ours != "sqlite" && keeps(dsn, ours, key));
-    let options: Vec<String> =
-        options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
+    let options = dsn.pairs("options").into_iter().filter(|_| ours != "sqlite");
+    let option = |(key, value): (String, String)| {
+        let written = format!("{key}={}", address::encoded(&value));
+        sqlalchemy::option(ours, &written).map_err(|message| dsn.left_out("options", message)).ok()?
+    };
+    let options: Vec<String> = options.filter_map(option).collect();
     if options.is_empty() {
         entry.set("driver", ours);
         for (theirs, key) in
@@ -123,15 +103,15 @@ fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<SourceDrive
         // Only a URL takes all of them: some are keys of their own here.
         let part = |key: &str| match tags::value(dsn, key) {
             Some(Value::Text(text)) if key == "host" && text.contains(':') => format!("[{text}]"),
-            Some(Value::Text(text)) => url::encoded(&text),
+            Some(Value::Text(text)) => address::encoded(&text),
             Some(Value::Expanded(text)) => text,
             _ => String::new(),
         };
         let behind = |text: String, sign: char| if text.is_empty() { text } else { format!("{text}{sign}") };
         let before = |sign: char, text: String| if text.is_empty() { text } else { format!("{sign}{text}") };
         let server = format!("{}{}{}", behind(part("user"), '@'), part("host"), before(':', part("port")));
-        let address = format!("{ours}://{server}/{}?{}", part("database"), options.join("&"));
-        entry.set("url", Value::Expanded(url::without_password(&address, name, dsn.report)));
+        let url = format!("{ours}://{server}/{}?{}", part("database"), options.join("&"));
+        entry.set("url", Value::Expanded(address::without_password(&url, name, dsn.report)));
     }
     let password = match tags::text(dsn, "password") {
         None => None,

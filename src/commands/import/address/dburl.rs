@@ -4,11 +4,11 @@
 //! all of an address. lib/pq, which all PostgreSQL schemes but `pgx` mean, has `sslmode=require` as its default. A path
 //! without a host is the folder of a socket, with the database behind it.
 
-use super::drivers::SourceDriver;
-use super::durations;
-use super::model::{Entry, Value};
-use super::report::Report;
-use super::url::{AS_IN_URL, AddressParts, encoded};
+use super::{AS_IN_URL, AddressParts, encoded, set_variable};
+use crate::commands::import::drivers::SourceDriver;
+use crate::commands::import::durations;
+use crate::commands::import::model::{Entry, Value};
+use crate::commands::import::report::Report;
 use crate::deadline::duration_text;
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
@@ -43,19 +43,19 @@ const SECRET_MANAGERS: [&str; 5] =
 
 /// A user and a password that stand apart from the address.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SeparateLogin {
-    pub(super) username: Option<Value>,
-    pub(super) password: Option<Value>,
+pub(in super::super) struct SeparateLogin {
+    pub(in super::super) username: Option<Value>,
+    pub(in super::super) password: Option<Value>,
 }
 
 /// Reads the address of one target.
-pub(super) struct AddressReader<'s> {
+pub(in super::super) struct AddressReader<'s> {
     /// The name of the target.
-    pub(super) target: &'s str,
-    pub(super) report: &'s Report,
+    pub(in super::super) target: &'s str,
+    pub(in super::super) report: &'s Report,
     /// What to take an address for that a variable or a secret manager holds.
-    pub(super) fallback: SourceDriver,
-    pub(super) login: SeparateLogin,
+    pub(in super::super) fallback: SourceDriver,
+    pub(in super::super) login: SeparateLogin,
 }
 
 impl<'s> AddressReader<'s> {
@@ -63,7 +63,7 @@ impl<'s> AddressReader<'s> {
     ///
     /// # Errors
     /// Why the target has to be left out, behind its name.
-    pub(super) fn set(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
+    pub(in super::super) fn set(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
         let address = address.trim();
         if let Some(parts) = AddressParts::of(address).filter(|parts| !is_secret_manager(&parts.scheme)) {
             return match SourceDriver::known(&parts.scheme) {
@@ -91,7 +91,7 @@ impl<'s> AddressReader<'s> {
     ///
     /// # Errors
     /// There is no driver for it.
-    pub(super) fn template(&self, entry: &mut Entry) -> Result<&'static str, String> {
+    pub(in super::super) fn template(&self, entry: &mut Entry) -> Result<&'static str, String> {
         let driver = self.fallback.ours()?;
         let what = format!("the server of {}", self.target);
         // Not of this machine: lints on the connection are to be found.
@@ -137,7 +137,6 @@ impl<'s> AddressReader<'s> {
                 None => query.push(("options".to_owned(), settings)),
             }
         }
-        let has = |query: &[(String, String)], key: &str| query.iter().any(|(name, _)| name == key);
         let (mut host, mut database) = (self.text(host), self.text(path));
         if *is_socket && !path.is_empty() {
             let (folder, port, name) = socket_folder(path);
@@ -147,28 +146,30 @@ impl<'s> AddressReader<'s> {
             }
             query.extend(port.map(|port| ("port".to_owned(), port.to_owned())));
         }
+        let has_socket = query.iter().any(|(name, value)| name == "host" && decoded(value).starts_with('/'));
         let (port, sslmode) = match scheme.as_str() {
             "cockroachdb" | "cr" | "cockroach" | "crdb" | "cdb" => (Some("26257"), Some("disable")),
             "redshift" | "rs" => (Some("5439"), Some("require")),
             "pgx" | "px" => (None, None),
-            _ => (None, Some("require").filter(|_| !*is_socket)),
+            _ => (None, Some("require").filter(|_| !has_socket)),
         };
         // The console has another default here.
         let is_console = database == "pgbouncer";
         if let Some(port) = port.or(is_console.then_some("5432")).filter(|_| !has_port(&host)) {
             host = format!("{host}:{port}");
         }
-        if let Some(mode) = sslmode.filter(|_| !has(&query, "sslmode")) {
+        if let Some(mode) = sslmode.filter(|_| query.iter().all(|(name, _)| name != "sslmode")) {
             query.push(("sslmode".to_owned(), mode.to_owned()));
         }
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
         let login = self.login(entry, parts);
         entry.set("url", Value::Expanded(format!("postgres://{login}{host}/{database}{query}")));
-        if is_console {
-            entry.set("driver", "pgbouncer");
+        if !is_console {
+            return "postgres";
         }
-        if is_console { "pgbouncer" } else { "postgres" }
+        entry.set("driver", "pgbouncer");
+        "pgbouncer"
     }
 
     fn mysql(&self, entry: &mut Entry, parts: &AddressParts<'_>) {
@@ -176,18 +177,10 @@ impl<'s> AddressReader<'s> {
         let mut settings = Vec::new();
         for (name, value) in &parts.query {
             match (*name, *value) {
-                ("tls", "true" | "custom") => tls.insert(0, ("mode", "verify-full".into())),
-                ("tls", "skip-verify") => tls.insert(0, ("mode", "require".into())),
-                ("tls", "preferred") => tls.insert(0, ("mode", "prefer".into())),
-                ("tls", "false") => tls.insert(0, ("mode", "disable".into())),
+                ("tls", mode) => tls.insert(0, ("mode", self.tls_mode(mode, entry).into())),
                 ("tls-ca", file) => tls.push(("ca", self.expanded(file))),
                 ("tls-cert", file) => tls.push(("cert", self.expanded(file))),
                 ("tls-key", file) => tls.push(("key", self.expanded(file))),
-                ("tls", other) => {
-                    let message =
-                        format!("target {}: the TLS setting {other:?} has no counterpart", self.target);
-                    self.report.left_out(entry.origin.clone(), message);
-                }
                 ("timeout", time) => {
                     let ours = durations::parse(time).map(duration_text);
                     entry.set("connect_timeout", ours.unwrap_or_else(|| time.to_owned()));
@@ -211,26 +204,42 @@ impl<'s> AddressReader<'s> {
             return;
         }
         entry.set("driver", "mysql");
-        let database = if parts.is_socket && parts.is_raw {
-            entry.set("socket", self.expanded(parts.host));
-            parts.path
-        } else if parts.is_socket {
-            let end = parts.path.find(".sock").map_or(parts.path.len(), |at| at + ".sock".len());
-            let (socket, database) = parts.path.split_at_checked(end).unwrap_or((parts.path, ""));
-            entry.set("socket", self.expanded(socket));
-            database.trim_start_matches('/')
+        let (mut place, mut database) = (parts.host, parts.path);
+        if parts.is_socket {
+            if !parts.is_raw {
+                let end = parts.path.find(".sock").map_or(parts.path.len(), |at| at + ".sock".len());
+                (place, database) = parts.path.split_at_checked(end).unwrap_or((parts.path, ""));
+                database = database.trim_start_matches('/');
+            }
+            entry.set("socket", self.expanded(place));
         } else {
-            let (host, port) = parts.host.rsplit_once(':').unwrap_or((parts.host, ""));
+            let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
             entry.set("host", self.expanded(host));
-            entry.set_if("port", Some(port).filter(|port| !port.is_empty()).map(|port| self.expanded(port)));
-            parts.path
-        };
-        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        entry.set_if("database", given(database).map(|name| self.expanded(&name)));
-        let username = given(parts.user).map(|name| self.expanded(&name));
-        entry.set_if("username", self.login.username.clone().or(username));
-        let password = given(parts.password).map(|word| Value::Expanded(self.password(&word, "")));
+            entry.set_if("port", self.given(port));
+        }
+        entry.set_if("database", self.given(database));
+        entry.set_if("username", self.login.username.clone().or_else(|| self.given(parts.user)));
+        let password = Some(parts.password).filter(|word| !word.is_empty());
+        let password = password.map(|word| Value::Expanded(self.password(word, "")));
         entry.set_if("password", self.login.password.clone().or(password));
+    }
+
+    /// The mode of the Go driver's `tls`; for one that is not known, which may ask for more security, the strictest.
+    fn tls_mode(&self, mode: &str, entry: &Entry) -> &'static str {
+        match mode.to_ascii_lowercase().as_str() {
+            "true" | "1" | "custom" => "verify-full",
+            "skip-verify" => "require",
+            "preferred" => "prefer",
+            "false" | "0" => "disable",
+            _ => {
+                let message = format!(
+                    "target {}: the TLS setting {mode:?} has no counterpart: `verify-full` stands for it",
+                    self.target
+                );
+                self.report.left_out(entry.origin.clone(), message);
+                "verify-full"
+            }
+        }
     }
 
     /// `user:password@`, or what the source has apart: the password as a key of its own.
@@ -250,7 +259,7 @@ impl<'s> AddressReader<'s> {
     }
 
     /// The variable in place of a password; the source's own where it has one.
-    pub(super) fn password(&self, text: &str, form: &str) -> String {
+    pub(in super::super) fn password(&self, text: &str, form: &str) -> String {
         // `$ecret` is a password, too: there it stays where no variable has the name.
         let is_upper = |name: &str| !name.contains(|c: char| c.is_ascii_lowercase());
         if whole_variable(text).is_some_and(|name| text.starts_with("${") || is_upper(name)) {
@@ -260,8 +269,13 @@ impl<'s> AddressReader<'s> {
     }
 
     /// As a value.
-    pub(super) fn expanded(&self, text: &str) -> Value {
+    pub(in super::super) fn expanded(&self, text: &str) -> Value {
         Value::Expanded(self.text(text))
+    }
+
+    /// As a value; none where it is empty.
+    fn given(&self, text: &str) -> Option<Value> {
+        (!text.is_empty()).then(|| self.expanded(text))
     }
 
     /// The text with `${NAME}` for each variable in it.
@@ -286,25 +300,6 @@ impl<'s> AddressReader<'s> {
     }
 }
 
-/// A variable as the address of a target: the source's own one of this name, else one named after the target. `form` says more
-/// about its value.
-pub(super) fn set_variable(
-    entry: &mut Entry,
-    name: Option<&str>,
-    target: &str,
-    driver: &SourceDriver,
-    form: &str,
-    report: &Report,
-) {
-    let what = format!("the URL of {target}, such as {}{form}", driver.sample());
-    let url = match name {
-        Some(name) => report.of_source(name, &what, driver.sample()),
-        None => report.variable(&format!("{target}_URL"), &what, driver.sample()),
-    };
-    entry.set("url", Value::Expanded(url));
-    entry.set_if("driver", Some("pgbouncer").filter(|_| *driver == SourceDriver::Ours("pgbouncer")));
-}
-
 fn is_secret_manager(scheme: &str) -> bool {
     SECRET_MANAGERS.contains(&scheme)
 }
@@ -321,7 +316,7 @@ fn variable(after: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether an address is a variable as a whole: `$DSN`.
-pub(super) fn is_variable(address: &str) -> bool {
+pub(in super::super) fn is_variable(address: &str) -> bool {
     whole_variable(address.trim()).is_some()
 }
 
@@ -405,6 +400,8 @@ mod tests {
             ),
             ("postgres:/run/postgresql:5433/foo", "url=postgres:///foo?host=/run/postgresql&port=5433"),
             ("postgres+unix:///opt/pg/foo", "url=postgres:///foo?host=/opt/pg"),
+            ("postgres://u@/shop", "url=postgres://u@/shop?sslmode=require"),
+            ("postgres://u@/shop?host=%2Frun%2Fpg", "url=postgres://u@/shop?host=%2Frun%2Fpg"),
             ("crdb://root@db/bank", "url=postgres://root@db:26257/bank?sslmode=disable"),
             ("rs://u@db/dev", "url=postgres://u@db:5439/dev?sslmode=require"),
             (
@@ -425,7 +422,7 @@ mod tests {
         for (address, expected) in [
             ("mysql://u:p@db/shop?parseTime=true&charset=utf8", "url=mysql://u:${SHOP_PASSWORD}@db/shop"),
             ("maria://u@db:3307/shop?timeout=5s", "connect_timeout=5s url=mysql://u@db:3307/shop"),
-            ("maria://u@db/shop?timeout=1m30s&tls=mine", "connect_timeout=90s url=mysql://u@db/shop"),
+            ("maria://u@db/shop?timeout=1m30s", "connect_timeout=90s url=mysql://u@db/shop"),
             (
                 "mysql://u:p/@x@tcp(db:3306)/shop",
                 "driver=mysql host=db port=3306 database=shop username=u password=${SHOP_PASSWORD}",
@@ -442,6 +439,12 @@ mod tests {
             ("sqlite3:/var/app.db", "driver=sqlite database=/var/app.db"),
         ] {
             assert_eq!(keys(address), expected, "{address}");
+        }
+        for (mode, ours) in
+            [("mine", "verify-full"), ("$MODE", "verify-full"), ("1", "verify-full"), ("False", "disable")]
+        {
+            let tls = keys(&format!("mysql://db/x?tls={mode}"));
+            assert!(tls.contains(&format!("Text(\"{ours}\")")), "{tls}");
         }
         let tls = keys("mysql://db/x?tls=custom&tls-ca=/ca.pem&time_zone=%27UTC%27");
         for part in ["verify-full", "/ca.pem", "SET SESSION time_zone = 'UTC'"] {
