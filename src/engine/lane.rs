@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::execution::BatchExecution;
+use super::guarded_session::catching_panics;
 use super::pool::Lease;
 use super::queue::{Lane, LaneWork};
 use super::run::{Run, StopAction};
@@ -49,7 +50,9 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     while !lane.is_late() {
         let Some(by) = sessions.queue.lock().next_by(lane) else { break };
         lane.begin(LaneWork::Batch(by));
-        let goes_on = LaneBatch { sessions, lane, by, batch: Vec::new(), canceller: Arc::default() }.run();
+        let mut batch = LaneBatch { sessions, lane, by, batch: Vec::new(), canceller: Arc::default() };
+        // Else the target would have a lane less for ever.
+        let goes_on = catching_panics(|| batch.run()).unwrap_or_else(|error| batch.fail(&error));
         if !lane.is_late() {
             lane.begin(LaneWork::None);
         }

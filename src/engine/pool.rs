@@ -26,7 +26,7 @@ use crate::telemetry::SessionCounts;
 
 /// The shortest wait for a lease: r2d2's thread makes new slots.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
-/// The fewest slots that r2d2 has room for. A reload that asks for more than there is room for opens the sessions anew.
+/// The fewest slots that r2d2 has room for.
 const LEAST_ROOM: u32 = 8;
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
@@ -67,8 +67,9 @@ pub struct PoolLimits {
 /// One target's sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Pool {
-    /// Others once there is no room in them for what a reload allows.
-    slots: Arc<RwLock<Slots>>,
+    /// One more, twice as large or larger, where a reload allows more than the last one has room for. The others keep their
+    /// sessions.
+    slots: Arc<RwLock<Vec<Slots>>>,
     shared: Arc<PoolState>,
 }
 
@@ -191,7 +192,7 @@ impl Drop for CountedHolder {
 impl PoolState {
     fn make_slots(self: &Arc<Self>, limits: &PoolLimits) -> Slots {
         r2d2::Pool::builder()
-            .max_size(limits.max_connections.clamp(LEAST_ROOM, MAX_SESSIONS))
+            .max_size(limits.max_connections.clamp(LEAST_ROOM, MAX_SESSIONS).next_power_of_two())
             .min_idle(Some(0))
             .test_on_check_out(false)
             .idle_timeout(None)
@@ -242,7 +243,7 @@ impl Pool {
             counts: Mutex::new(counts),
             freed: Condvar::new(),
         });
-        let slots = Arc::new(RwLock::new(shared.make_slots(limits)));
+        let slots = Arc::new(RwLock::new(vec![shared.make_slots(limits)]));
         let pool = Pool { slots, shared };
         pool.start_reaper();
         pool
@@ -261,20 +262,25 @@ impl Pool {
 
     /// Sets other limits. The sessions stay, as far as the limits allow. Does not block.
     pub fn set(&self, limits: &PoolLimits) {
-        self.shared.counts.lock().limits = *limits;
-        if limits.max_connections.min(MAX_SESSIONS) > self.slots.read().max_size() {
-            while self.close_idle() {}
-            let slots = self.shared.make_slots(limits);
-            // Sessions that come back to the old ones are closed with them, when the lock is not held.
-            let _old = std::mem::replace(&mut *self.slots.write(), slots);
+        let mut counts = self.shared.counts.lock();
+        counts.limits = *limits;
+        if self.room() < limits.max_connections.min(MAX_SESSIONS) {
+            self.slots.write().push(self.shared.make_slots(limits));
         }
+        drop(counts);
         while self.open() > limits.max_connections as usize && self.close_idle() {}
+    }
+
+    /// How many leases the last slots have room for.
+    fn room(&self) -> u32 {
+        self.slots.read().last().map_or(0, r2d2::Pool::max_size)
     }
 
     /// A slot with an idle session, if there is one. Only while the counts are locked. An empty one is not kept.
     fn take_idle(&self) -> Option<r2d2::PooledConnection<SlotFactory>> {
-        let slots = self.slots.read();
-        std::iter::from_fn(|| slots.try_get()).find(|slot| slot.session.is_some())
+        let all = self.slots.read();
+        all.iter()
+            .find_map(|slots| std::iter::from_fn(|| slots.try_get()).find(|slot| slot.session.is_some()))
     }
 
     /// Closes the idle sessions that are `over`.
@@ -313,12 +319,9 @@ impl Pool {
         let late = Deadline::after(by.moment(), GRACE);
         let holder = CountedHolder::new(shared, &mut counts, late, holds);
         let busy = counts.busy("");
+        let slots = self.slots.read().last().cloned();
         drop(counts);
-        let slots = self.slots.read().clone();
-        let slot = match idle {
-            Some(slot) => slot,
-            None => slots.get_timeout(until.left()).map_err(|_| busy)?,
-        };
+        let slot = idle.or_else(|| slots?.get_timeout(until.left()).ok()).ok_or(busy)?;
         if slot.session.is_some() {
             holder.set_holding(Holding::Session);
         }

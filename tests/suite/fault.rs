@@ -104,6 +104,7 @@ struct State {
     /// Sessions that were given up go on in the server.
     goes_on: bool,
     cancels: usize,
+    canceller_panics: bool,
     /// The statements of each preparation.
     prepared: Vec<Vec<String>>,
     /// The number of jobs of each `run`.
@@ -165,6 +166,11 @@ impl Fault {
     /// Whether sessions that are given up go on in the server, whatever they are told.
     pub(crate) fn goes_on(&self, goes_on: bool) {
         self.state.lock().goes_on = goes_on;
+    }
+
+    /// Whether the session's canceller can be had.
+    pub(crate) fn canceller_panics(&self, panics: bool) {
+        self.state.lock().canceller_panics = panics;
     }
 
     /// Ends every hang, now and later.
@@ -387,6 +393,7 @@ impl Session for FaultSession {
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
+        assert!(!self.fault.state.lock().canceller_panics, "as the test wants it");
         Arc::new(FaultCanceller(Arc::clone(&self.fault)))
     }
 

@@ -1,6 +1,7 @@
 //! The pool: which session a lease gets, what becomes of it, and what happens when none comes back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
@@ -108,10 +109,54 @@ fn other_limits_keep_the_sessions_and_close_those_that_are_too_many() {
     let reused = leases.each_mut().map(|lease| run(lease).0);
     assert_eq!(reused, [true, false, false]);
     drop(leases);
-    // More than there is room for: the sessions are opened anew.
+    // More than there was room for, while sessions are leased.
+    let mut leases = [(); 3].map(|()| house.pool.lease(far()).expect("a lease"));
+    assert_eq!(leases.each_mut().map(|lease| run(lease).0), [true; 3]);
     house.pool.set(&limits(100));
-    assert_eq!(house.pool.counts(), SessionCounts::default());
-    assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
+    let [one, other, held] = leases;
+    drop((one, other));
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 2, busy: 1, late: 0 });
+    let mut leases = [(); 3].map(|()| house.pool.lease(far()).expect("a lease"));
+    assert_eq!(leases.each_mut().map(|lease| run(lease).0), [true, true, false]);
+    drop((leases, held));
+    house.pool.set(&limits(1));
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 1, busy: 0, late: 0 });
+    assert!(house.disposal.settle(far()));
+}
+
+/// Sessions that are leased, idle and looked for at every moment of a change: a lock that is taken twice would hang this.
+#[test]
+fn limits_that_change_under_load_lose_no_lease_and_allow_no_session_more() {
+    let house = house(1, |_| Act::Rows(1));
+    let limits = |max_connections| PoolLimits {
+        max_connections,
+        idle_timeout: Duration::from_secs(600),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let (pool, ended) = (&house.pool, &AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| (0..400).for_each(|_| drop(run(&mut pool.lease(far()).expect("a lease")))))
+            })
+            .collect();
+        scope.spawn(|| {
+            // Each is more than there was room for before.
+            for most in 9.. {
+                for most in [2, most, 1, 3] {
+                    pool.set(&limits(most));
+                    let _ = pool.close_idle();
+                }
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        clients.into_iter().for_each(|client| client.join().expect("no lease is lost"));
+        ended.store(true, Ordering::Relaxed);
+    });
+    pool.set(&limits(1));
+    assert!(pool.open() <= 1, "{:?}", pool.counts());
     assert!(house.disposal.settle(far()));
 }
 

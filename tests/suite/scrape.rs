@@ -172,6 +172,20 @@ fn a_login_that_panics_costs_its_queries_and_the_target_goes_on() {
     assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
 }
 
+/// Between its statements, where no run is at fault.
+#[test]
+fn a_panic_of_a_lane_costs_its_queries_and_the_target_goes_on() {
+    let fault = Fault::none();
+    let rest = format!("queries:\n{}{}", query("q", "a", ""), query("r", "a", ""));
+    let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &rest);
+    fault.canceller_panics(true);
+    let page = scraped(&fleet, LONG).0;
+    assert!(fails(&page, "a", "q", Reason::Panic) && fails(&page, "a", "r", Reason::Panic));
+    fault.canceller_panics(false);
+    let page = scraped(&fleet, LONG).0;
+    assert_eq!((success(&page, "a", "q"), success(&page, "a", "r")), (Some(1.0), Some(1.0)));
+}
+
 #[test]
 fn a_session_that_forgets_a_query_is_a_protocol_error() {
     let fault = Fault::new(|call| match call {
