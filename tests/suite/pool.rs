@@ -156,7 +156,7 @@ fn change_limits_under_load() {
                 }
             }
         });
-        let all_leased = clients.into_iter().fold(true, |all, client| client.join().is_ok() && all);
+        let all_leased = clients.into_iter().all(|client| client.join().is_ok());
         ended.store(true, Ordering::Relaxed);
         assert!(all_leased);
     });
