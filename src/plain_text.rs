@@ -4,6 +4,7 @@
 //! direction shows a text as a different one. Here they are replaced.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 /// A longer line of a log or a message is cut: people read it, and collectors hold it in memory.
 pub const LONGEST_LINE: usize = 8 << 10;
@@ -13,6 +14,11 @@ pub const LONGEST_LINE: usize = 8 << 10;
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `1 error`, `2 errors`
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == N::from(1) { one } else { several })
 }
 
 /// `text` on one line, with the Unicode picture of each unsafe character, or U+FFFD.

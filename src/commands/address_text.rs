@@ -100,11 +100,15 @@ pub(super) struct AddressParameter {
 pub(super) fn secrets(text: &str) -> Vec<AddressParameter> {
     let mut found = parameters(text);
     found.retain(|AddressParameter { name, value, .. }| {
-        let value = text.get(value.clone()).unwrap_or_default();
-        let words = if name == "options" { value } else { name }.to_ascii_lowercase();
-        !value.is_empty() && SECRET_WORDS.iter().any(|word| words.contains(word))
+        is_secret(name, text.get(value.clone()).unwrap_or_default())
     });
     found
+}
+
+/// Whether the value of a parameter is a secret. An empty one is none.
+pub(super) fn is_secret(name: &str, value: &str) -> bool {
+    let words = if name == "options" { value } else { name }.to_ascii_lowercase();
+    !value.is_empty() && SECRET_WORDS.iter().any(|word| words.contains(word))
 }
 
 /// The keywords; of a URL, the password before the host and the parameters behind `?`.

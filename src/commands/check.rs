@@ -11,7 +11,7 @@ use super::terminal::{
     BAD, BOLD, DEFAULT_WIDTH, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING,
     message, width, wrap, wrap_width,
 };
-use super::{CommandResult, ReportFormat, counted, print_report, print_stdout};
+use super::{CommandResult, ReportFormat, print_report, print_stdout};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
@@ -23,6 +23,7 @@ use crate::inspect::query_tests::{self, QueryTestResult};
 use crate::inspect::report::{Finding, Severity};
 use crate::inspect::shared_families;
 use crate::metric::lint_off::{LINTS, Lint};
+use crate::plain_text::counted;
 use crate::server;
 use crate::yaml::keys::file_order;
 

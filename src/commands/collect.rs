@@ -82,7 +82,10 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
         remove_self_metrics(&mut families);
     } else {
         targets.telemetry().scraped(page.outcome.as_str());
-        families.extend(targets.own_metrics());
+        // As on `/metrics`: those that count since the start are on the page of everything.
+        if selection == ScrapeSelection::default() {
+            families.extend(targets.own_metrics());
+        }
     }
     let pieces = pieces(&families, format);
     let written = match &options.output {

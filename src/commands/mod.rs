@@ -19,7 +19,6 @@ pub mod terminal;
 pub mod test;
 pub mod try_query;
 
-use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
@@ -121,11 +120,6 @@ pub(crate) fn nearest_or_all(word: &str, known: &[&str]) -> String {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("one of: {}", known.join(", ")),
     }
-}
-
-/// `1 error`, `2 errors`
-fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == N::from(1) { one } else { several })
 }
 
 /// Prints a report in the format that was asked for.

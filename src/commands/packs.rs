@@ -33,9 +33,13 @@ pub fn run(options: &PacksArgs) -> CommandResult {
         Some(name) => {
             let plain = name.strip_prefix("builtin:").unwrap_or(name);
             let unknown = || {
-                let hint = match nearest(plain, packs::names()) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => "`sql-exporter packs` lists them".to_owned(),
+                let folder = plain.trim_end_matches('/');
+                let hint = match (packs::in_folder(folder), nearest(plain, packs::names())) {
+                    (names, _) if !names.is_empty() => {
+                        format!("the folder {folder} has {}", names.join(", "))
+                    }
+                    (_, Some(near)) => format!("did you mean {near}?"),
+                    (_, None) => "`sql-exporter packs` lists them".to_owned(),
                 };
                 Error::config(format!("no built-in collector {name:?}")).with_hint(hint)
             };

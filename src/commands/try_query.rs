@@ -13,7 +13,7 @@ use super::terminal::{
     BAD, BOLD, DIM, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, message,
     wrap_width,
 };
-use super::{CommandResult, ReportFormat, counted, print_report, print_stderr};
+use super::{CommandResult, ReportFormat, print_report, print_stderr};
 use crate::config::Config;
 use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
@@ -24,6 +24,7 @@ use crate::inspect::runner::Runner;
 use crate::inspect::try_query::{
     self, MappedColumn, ResultColumn, StepTimes, TriedStatement, TryReport, TryRequest,
 };
+use crate::plain_text::counted;
 
 /// The longest SQL that stdin may hold.
 const MAX_SQL_BYTES: u64 = 1 << 20;

@@ -89,10 +89,10 @@ fn packs_called(keys: &Keys<'_>, name: &str) -> Option<Vec<MeantFile>> {
     let pattern = keys.valid("include", Pattern::new(name))?;
     let packs: Vec<&str> = packs::names().into_iter().filter(|pack| pattern.matches(pack)).collect();
     if packs.is_empty() && pattern.is_plain() {
-        let is_folder = packs::names().iter().any(|pack| Path::new(pack).starts_with(name));
-        let hint = match is_folder {
-            true => format!("write \"{BUILTIN}{name}/*\" for those of its folder"),
-            false => glob::hint(name, packs::names().into_iter()),
+        let folder = name.trim_end_matches('/');
+        let hint = match packs::in_folder(folder).is_empty() {
+            false => format!("write \"{BUILTIN}{folder}/*\" for those of its folder"),
+            true => glob::hint(name, packs::names().into_iter()),
         };
         keys.fault_with_hint("include", format!("there is no built-in collector {name:?}"), hint);
         return None;

@@ -56,6 +56,12 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
+/// The names of those in a folder or below it.
+pub fn in_folder(folder: &str) -> Vec<&'static str> {
+    let behind = |name: &&str| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    names().into_iter().filter(behind).collect()
+}
+
 fn add_names(folder: &'static Dir<'static>, names: &mut Vec<&'static str>) {
     let name = |path: &'static Path| path.to_str().and_then(|path| path.strip_suffix(".yaml"));
     names.extend(folder.files().filter_map(|file| name(file.path())));
@@ -83,6 +89,15 @@ fn list_under<'t>(tree: &'t Node, key: &str) -> &'t [Node] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_has_the_packs_in_it_and_below() {
+        assert!(in_folder("sqlite").contains(&"sqlite/pages"));
+        assert!(in_folder("compat").contains(&"compat/mysqld_exporter_optional/heartbeat"));
+        for none in ["", "/", "sqlit", "sqlite/", "sqlite/pages"] {
+            assert_eq!(in_folder(none), Vec::<&str>::new(), "{none:?}");
+        }
+    }
 
     #[test]
     fn every_pack_says_what_it_shows_and_has_queries_and_metrics() {

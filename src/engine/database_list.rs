@@ -8,7 +8,7 @@ use crate::config::discover::{DATABASE_COLUMN, Discover, FoundDatabase, MAX_NAME
 use crate::driver::{Column, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::metric::column::BoundColumn;
-use crate::plain_text;
+use crate::plain_text::{self, counted};
 
 use super::query_sink::{OnEnd, RenderedResult};
 
@@ -50,8 +50,10 @@ impl RowSink for DatabaseListSink<'_> {
         }
         self.bytes += texts.iter().map(String::len).sum::<usize>();
         if self.found.len() as u64 >= self.discover.query.max_rows || self.bytes > MAX_BYTES {
-            let message =
-                format!("the list of databases has more than {} rows or {MAX_BYTES} bytes", self.found.len());
+            let message = format!(
+                "the list of databases has more than {} or {MAX_BYTES} bytes",
+                counted(self.found.len(), "row", "rows")
+            );
             return Err(Error::new(Reason::Limit, message).with_hint("list fewer databases in discover.sql"));
         }
         let mut texts = texts.into_iter();

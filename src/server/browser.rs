@@ -158,6 +158,9 @@ mod tests {
         request.peer = Peer::Unix;
         assert!(check_host(&AllowedHosts::Machine, &request).is_err(), "from a proxy");
         request.headers.clear();
-        assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
+        for peer in [Peer::Unix, Peer::Address([127, 0, 0, 1].into())] {
+            request.peer = peer;
+            assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
+        }
     }
 }

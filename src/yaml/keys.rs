@@ -151,7 +151,8 @@ impl<'d> Keys<'d> {
         own.or_else(|| self.default_of(key).map(|_| Origin::Default))
     }
 
-    /// True when a fault was recorded here or in a mapping below that is not one of several: the sign to give up, once everything was read.
+    /// True when a fault was recorded here or in a mapping below that is not one of several: the sign to give up, once
+    /// everything was read.
     pub fn faulted(&self) -> bool {
         self.faulted.get()
     }

@@ -194,7 +194,7 @@ fn a_reload_and_the_shown_configuration_know_the_names() {
     std::fs::write(exporter.file("one.yaml"), ONE.replace("db_up", "base_up")).expect("written");
     let reply = exporter.request("POST", "/-/reload", &[]);
     assert_eq!(reply.status, 200, "{}", reply.text());
-    exporter.wait_for_log("configuration reloaded: 1 targets unchanged, 3 changed, 0 started, 0 ended");
+    exporter.wait_for_log("configuration reloaded: 1 target unchanged, 3 changed, 0 started, 0 ended");
     let page = page(&exporter, "/metrics");
     assert_eq!(of(&page, "base_up").len(), 3);
     // A reload does not count as a start.

@@ -144,6 +144,11 @@ fn packs_lists_the_built_in_collectors_and_prints_one() {
     let wrong = Setup::empty().args(&["packs", "sqlite/page"]).output();
     let line = "error: no built-in collector \"sqlite/page\"; did you mean sqlite/pages?";
     assert_eq!((wrong.code(), one_line(&wrong)), (2, line));
+    for folder in ["sqlite", "builtin:sqlite/"] {
+        let wrong = Setup::empty().args(&["packs", folder]).output();
+        let hint = "; the folder sqlite has sqlite/";
+        assert!(wrong.code() == 2 && one_line(&wrong).contains(hint), "{}", wrong.errors());
+    }
 }
 
 #[test]

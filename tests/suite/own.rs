@@ -171,6 +171,9 @@ fn one_scrape_shows_them_without_those_of_a_server_and_of_the_process() {
     let found = hold(&page, "--once");
     assert!(found.is_superset(&of(&[Target, Scrape])), "{found:?}");
     assert!(!page.types.keys().any(|family| family.starts_with("process_")), "{:?}", page.types);
+    // As on a page of `/metrics` that is narrowed to one target.
+    let narrowed = everything().args(&["collect", "--target", "shop"]).output();
+    assert_eq!(hold(&checked(narrowed.text()), "--target"), of(&[Target, Scrape]));
     let without = everything().args(&["collect", "--no-self-metrics"]).output();
     assert!(hold(&checked(without.text()), "--no-self-metrics").is_empty());
 }

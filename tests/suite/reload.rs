@@ -63,7 +63,7 @@ fn a_signal_swaps_what_changed_and_leaves_what_did_not() {
     let changed = format!("  b: {LITE}, labels: {{env: x}}}}\n  d: {LITE}}}");
     write(&exporter, &format!("# moved\n{}", config(&changed, "")));
     signal("HUP", &[exporter.pid()]);
-    exporter.wait_for_log("configuration reloaded: 1 targets unchanged, 1 changed, 1 started, 1 ended");
+    exporter.wait_for_log("configuration reloaded: 1 target unchanged, 1 changed, 1 started, 1 ended");
     let page = checked(&exporter.metrics());
     assert_eq!(page.value("dice", &[("target", "a")]), a, "the kept result of an unchanged target");
     let new = page.value("dice", &[("target", "b"), ("env", "x")]);

@@ -44,9 +44,10 @@ use self::input::Input;
 use self::report::Report;
 use self::settle::SettledFiles;
 use super::settings::GlobalArgs;
-use super::{CommandResult, counted, output, print_page, print_stderr, print_stderr_line};
+use super::{CommandResult, output, print_page, print_stderr, print_stderr_line};
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::plain_text::counted;
 use crate::yaml::document::Document;
 
 /// A pipe as the output waits so long for its reader.

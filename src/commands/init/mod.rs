@@ -31,7 +31,7 @@ use super::run::start::{self, SignalExit};
 use super::settings::{GlobalArgs, process_environment};
 use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
-use super::{CommandErrors, CommandResult, counted, print_stderr, print_stderr_line, print_stdout};
+use super::{CommandErrors, CommandResult, print_stderr, print_stderr_line, print_stdout};
 use crate::config::Config;
 use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
@@ -39,6 +39,7 @@ use crate::driver::connection::password::PasswordSource;
 use crate::error::{Error, Reason, Result};
 use crate::inspect::runner::Runner;
 use crate::inspect::server_profile::{self, ServerProfile};
+use crate::plain_text::counted;
 use crate::plain_text::is_unsafe;
 
 /// What `run` reads without `-c`.

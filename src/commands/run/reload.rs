@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::exporter::Exporter;
 use crate::engine::targets::ReloadSummary;
 use crate::error::Error;
+use crate::plain_text::counted;
 use crate::server::endpoints::Endpoints;
 
 /// Loads the configuration as at the start.
@@ -86,8 +87,9 @@ fn swap(endpoints: &Endpoints, mut config: Config) -> Result<(), Vec<Error>> {
         }
     });
     let ReloadSummary { unchanged, changed, started, ended } = renewed?;
+    let unchanged = counted(unchanged, "target", "targets");
     log::info!(
-        "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
+        "configuration reloaded: {unchanged} unchanged, {changed} changed, {started} started, {ended} ended"
     );
     Ok(())
 }

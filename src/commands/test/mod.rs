@@ -17,13 +17,14 @@ use super::settings::GlobalArgs;
 use super::terminal::{
     BAD, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, wrap_width,
 };
-use super::{CommandResult, ReportFormat, counted, print_report};
+use super::{CommandResult, ReportFormat, print_report};
 use crate::config::Config;
 use crate::config::target::TargetConfig;
 use crate::deadline::Deadline;
 use crate::engine::targets;
 use crate::error::Error;
 use crate::inspect::privileges::{self, TestOutcome, TestedTarget};
+use crate::plain_text::counted;
 use crate::plain_text::shortened;
 
 /// Before the lines about one target.

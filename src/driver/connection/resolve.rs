@@ -176,7 +176,8 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
     }
 }
 
-/// Connects to the first address that answers, which is returned beside the stream, with `TCP_NODELAY`, keepalive 10 s/3 s/3 and `TCP_USER_TIMEOUT` 15 s.
+/// Connects to the first address that answers, with `TCP_NODELAY`, keepalive 10 s/3 s/3 and `TCP_USER_TIMEOUT` 15 s. The
+/// address is returned beside the stream.
 ///
 /// # Errors
 /// `resolve`; `connect` with the last address's reason; `timeout` when that was silence.

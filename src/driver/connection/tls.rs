@@ -461,3 +461,34 @@ pub fn explain(error: &io::Error) -> Option<(String, Option<&'static str>)> {
     };
     Some((error.to_string(), Some(hint)))
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const VERSION_1: &str = "MIHSMIGFAhRCmVMfCut2Oa9+z2sszSmSU4K2RDAFBgMrZXAwDDEKMAgGA1UEAwwBYTAeFw0yNjEyMDEwNDE1NTRaFw0yNjEyMTAwNDE1NTRaMA\
+     wxCjAIBgNVBAMMAWEwKjAFBgMrZXADIQBQ7kqT3z2bTBGRG4PxZlton43qEsKCb7uXt8vSPX50xzAFBgMrZXADQQCIoqPmo1OoQp6JAmn8F5tx\
+     lWNyCdvvnKVSCtHaftVGe3QqUwUt2nUow/78YQd+52394nNsG8gqXrabjrffbn0P";
+    const VERSION_3: &str = "MIIBLDCB36ADAgECAhQ1JExhTTzRyVckWOi2/aMFKqTytTAFBgMrZXAwDDEKMAgGA1UEAwwBYTAeFw0yNjEyMDEwNDE1NTRaFw0yNjEyMTAwND\
+     E1NTRaMAwxCjAIBgNVBAMMAWEwKjAFBgMrZXADIQBmSX5L0Y3tIq7GXgbab1g8bzGsMkk5w1OnsgTESP9opKNTMFEwHQYDVR0OBBYEFD8VoeEV\
+     c4X5mNoqz8gHVhev434cMB8GA1UdIwQYMBaAFD8VoeEVc4X5mNoqz8gHVhev434cMA8GA1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EAcdggdcu64/\
+     lrOCqSv8lo9d3YS/eoiOPhGv1byBwfBbd4EiimwQ7/O6ilpsdjQsQ4xwCzfZsM1InPlVfm5i/uCQ==";
+
+    /// By rustls's words for it, which may change with its version.
+    #[test]
+    fn a_certificate_of_an_old_version_is_known_as_one() {
+        let is_old = |certificate: Vec<u8>| {
+            let read = ParsedCertificate::try_from(&CertificateDer::from(certificate)).map(|_| ());
+            read.map_err(|error| is_of_old_version(&error))
+        };
+        let [one, three] = [VERSION_1, VERSION_3].map(|text| STANDARD.decode(text).unwrap());
+        let mut two = three.clone();
+        // The version is the first INTEGER of the content, less one.
+        assert_eq!(std::mem::replace(&mut two[11], 1), 2);
+        let broken = three[..20].to_vec();
+        assert_eq!([one, two, three, broken].map(is_old), [Err(true), Err(true), Ok(()), Err(false)]);
+    }
+}

@@ -468,8 +468,8 @@ impl<'l> LoginExchange<'l> {
                 .ended_login("server did not use channel binding")
                 .with_meaning("`channel_binding=require`, and nothing binds this login to its connection")
                 .with_hint(
-                    "it takes TLS, scram-sha-256 for this user in pg_hba.conf, and a certificate that is signed with RSA (PKCS #1) or \
-                     ECDSA: else leave `channel_binding` out",
+                    "it takes TLS, scram-sha-256 for this user in pg_hba.conf, and a certificate that is signed with RSA (PKCS #1) \
+                     or ECDSA: else leave `channel_binding` out",
                 )
                 .before_password()),
             ChannelBindingMode::Disable | ChannelBindingMode::Prefer => Ok(()),

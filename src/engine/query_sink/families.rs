@@ -16,6 +16,7 @@ use crate::metric::samples::Duplicates;
 use crate::metric::samples::Sums;
 use crate::metric::{Emit, Metric};
 use crate::name::MetricName;
+use crate::plain_text::counted;
 
 /// The builders of one query, one a family, in the order first met.
 pub(super) struct BlockBuilders {
@@ -54,7 +55,8 @@ impl BlockBuilders {
         if self.made <= self.max {
             return Ok(());
         }
-        let message = format!("more than {} metric names (max_families)", self.max);
+        let message =
+            format!("more than {} (max_families)", counted(self.max, "metric name", "metric names"));
         Err(Error::new(Reason::Limit, message)
             .with_hint("filter in the SQL, put the column into a label, or raise max_families"))
     }

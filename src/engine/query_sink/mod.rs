@@ -18,7 +18,7 @@ use crate::metric::labels::{BoundLabels, LabelLimit, Labels};
 use crate::metric::samples::{Samples, Tally};
 use crate::metric::{Emit, Metric};
 use crate::name::LabelName;
-use crate::plain_text;
+use crate::plain_text::{self, counted};
 
 use self::families::{BlockBuilders, FamilyWriter, MetricWriters};
 
@@ -283,7 +283,7 @@ impl<'q> BoundQuery<'q> {
     fn row(&mut self, row: &dyn Row, max_rows: u64) -> Result<()> {
         self.rows += 1;
         if self.rows > max_rows {
-            let message = format!("more than {max_rows} rows (max_rows)");
+            let message = format!("more than {} (max_rows)", counted(max_rows, "row", "rows"));
             return Err(
                 Error::new(Reason::Limit, message).with_hint("group or filter in the SQL, or raise max_rows")
             );

@@ -8,7 +8,8 @@ use socket2::Socket;
 
 use crate::error::{Error, Result};
 
-/// Takes all of them, once: a configuration with `systemd` twice does not load. They listen already, and no child process inherits them.
+/// Takes all of them, once: a configuration with `systemd` twice does not load. They listen already, and no child process
+/// inherits them.
 ///
 /// # Errors
 /// There is none, or one is not a socket that listens.

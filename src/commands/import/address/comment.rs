@@ -10,8 +10,8 @@ const HIDDEN: &str = "<hidden>";
 
 /// `user:password@host`, with a scheme or without: a password may hold an `@`.
 static LOGIN: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:\S*?://)?[^\s:]*:(\S+)@"));
-/// `password=`: its value is in quotes, or ends at a blank.
-static PARAMETER: LazyLock<Regex> = LazyLock::new(|| pattern(r"password\s*=\s*(?:'([^']+)'|(\S+))"));
+/// `password=`: its value is in quotes as of libpq, or ends at a blank. What begins with another quote is left to `KEY`.
+static PARAMETER: LazyLock<Regex> = LazyLock::new(|| pattern(r#"password\s*=\s*(?:'([^']+)'|([^\s'"]\S*))"#));
 /// A key that names a secret, up to its value, which may be in any form.
 static KEY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r#"(?i)(?:password|passwd|pwd|secret|token)["']*\s*[:=]\s*"#));
@@ -61,6 +61,8 @@ mod tests {
             ("postgres://h:5432/d", "postgres://h:5432/d"),
             ("host=h password=p user=u", "host=h password=<hidden> user=u"),
             ("Orders: all", "Orders: all"),
+            ("password = \"correct horse\" # old", "password = <hidden>"),
+            ("password = 'correct horse", "password = <hidden>"),
             ("host=h password=a#b&c user=u", "host=h password=<hidden> user=u"),
         ] {
             assert_eq!(without_secrets(comment), expected);

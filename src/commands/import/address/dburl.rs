@@ -5,6 +5,7 @@
 //! without a host is the folder of a socket, with the database behind it.
 
 use super::{AS_IN_URL, AddressParts, encoded, set_variable};
+use crate::commands::address_text::is_secret;
 use crate::commands::import::drivers::SourceDriver;
 use crate::commands::import::durations;
 use crate::commands::import::model::{Entry, Value};
@@ -121,13 +122,16 @@ impl<'s> AddressReader<'s> {
         let mut query: Vec<(String, String)> = Vec::new();
         let mut settings = Vec::new();
         for (name, value) in &parts.query {
+            let written = |value: &str| match is_secret(&decoded(name), &decoded(value)) {
+                true => self.password(value, AS_IN_URL),
+                false => self.text(value),
+            };
             match *name {
-                "password" | "sslpassword" => {
-                    query.push(((*name).to_owned(), self.password(value, AS_IN_URL)));
-                }
                 name if DEAD_POSTGRES.contains(&name) => {}
-                name if POSTGRES.contains(&name) => query.push((name.to_owned(), self.text(value))),
-                name => settings.push(format!("-c%20{name}%3D{}", self.text(&option_value(value)))),
+                name if name == "sslpassword" || POSTGRES.contains(&name) => {
+                    query.push((name.to_owned(), written(value)));
+                }
+                name => settings.push(format!("-c%20{name}%3D{}", written(&option_value(value)))),
             }
         }
         if !settings.is_empty() {
@@ -186,6 +190,14 @@ impl<'s> AddressReader<'s> {
                     entry.set("connect_timeout", ours.unwrap_or_else(|| time.to_owned()));
                 }
                 (name, _) if DEAD_MYSQL.contains(&name) => {}
+                (name, value) if is_secret(&decoded(name), value) => {
+                    let message = format!(
+                        "target {}: the parameter {:?} of its address may be a secret and is left out",
+                        self.target,
+                        decoded(name)
+                    );
+                    self.report.left_out(entry.origin.clone(), message);
+                }
                 (name, value) => {
                     settings.push(Value::Sql(format!("SET SESSION {name} = {}", decoded(value))));
                 }
@@ -409,6 +421,11 @@ mod tests {
                 "url=postgres://u@db:5432/pgbouncer?sslmode=disable driver=pgbouncer",
             ),
             (
+                "pg://u@db/x?sslmode=disable&app.token=p%20q&options=-c%20app.secret%3Dr&sslpassword=s",
+                "url=postgres://u@db/x?sslmode=disable&options=${SHOP_PASSWORD_2}%20-c%20app.token%3D${SHOP_PASSWORD}\
+                 &sslpassword=${SHOP_PASSWORD_3}",
+            ),
+            (
                 "pg://u@[::1]/x?sslmode=disable&password=p",
                 "url=postgres://u@[::1]/x?sslmode=disable&password=${SHOP_PASSWORD}",
             ),
@@ -436,6 +453,7 @@ mod tests {
                 "driver=mysql socket=/var/run/mysqld/mysqld.sock database=shop",
             ),
             ("sqlite://data/app.db?mode=ro", "driver=sqlite database=data/app.db"),
+            ("mysql://u@db/shop?password=x&pass%77ord=x&parseTime=true", "url=mysql://u@db/shop"),
             ("sqlite3:/var/app.db", "driver=sqlite database=/var/app.db"),
         ] {
             assert_eq!(keys(address), expected, "{address}");

@@ -1,7 +1,7 @@
 //! Addresses of the sources: the one reader of their parts, the password out, a name for the target.
 //!
-//! What a dialect of addresses means here is one file: `dburl`, of Go programs, and `sqlalchemy`, of Python programs. Those of libpq
-//! are ours, too. `comment` takes addresses out of comments.
+//! What a dialect of addresses means here is one file: `dburl`, of Go programs, and `sqlalchemy`, of Python programs. Those of
+//! libpq are ours, too. `comment` takes passwords out of comments.
 
 mod comment;
 pub(super) mod dburl;

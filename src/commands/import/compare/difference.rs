@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::page::{Page, PageFamily, kind_name};
-use crate::commands::counted;
 use crate::config::glob::Pattern;
 use crate::exposition::sample_line::Sample;
 use crate::exposition::{FamilyKind, line};
+use crate::plain_text::counted;
 use crate::value::float;
 
 /// What exporters say about themselves: a name, or how names begin.

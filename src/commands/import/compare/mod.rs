@@ -16,13 +16,14 @@ use super::ImportArgs;
 use crate::commands::collect::{self, OnceScraped};
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, DIM, TerminalText, TextCell, TextTable, message, wrap_width};
-use crate::commands::{CommandErrors, CommandResult, counted, print_stderr, print_stdout};
+use crate::commands::{CommandErrors, CommandResult, print_stderr, print_stdout};
 use crate::config::Config;
 use crate::config::glob::Pattern;
 use crate::engine::scrape::{ScrapeOutcome, ScrapeTime};
 use crate::engine::targets::ScrapeSelection;
 use crate::error::Error;
 use crate::exposition::page::pieces;
+use crate::plain_text::counted;
 
 /// The exit code when one of the two pages cannot be had.
 const UNREADABLE: u8 = 2;

@@ -19,8 +19,8 @@ use super::report::{Report, TOO_LARGE};
 use super::section::{Section, indented, without_semicolon};
 use super::shared_queries::SharedQueries;
 use super::unique_names::UniqueNames;
-use crate::commands::counted;
 use crate::deadline::duration_text;
+use crate::plain_text::counted;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: ImportDialect = ImportDialect { name: "justwatch", signs, convert };
