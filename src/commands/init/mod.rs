@@ -39,8 +39,7 @@ use crate::driver::connection::password::PasswordSource;
 use crate::error::{Error, Reason, Result};
 use crate::inspect::runner::Runner;
 use crate::inspect::server_profile::{self, ServerProfile};
-use crate::plain_text::counted;
-use crate::plain_text::is_unsafe;
+use crate::plain_text::{counted, is_unsafe};
 
 /// What `run` reads without `-c`.
 const DEFAULT_FILE: &str = "sql-exporter.yaml";

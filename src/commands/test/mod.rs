@@ -24,8 +24,7 @@ use crate::deadline::Deadline;
 use crate::engine::targets;
 use crate::error::Error;
 use crate::inspect::privileges::{self, TestOutcome, TestedTarget};
-use crate::plain_text::counted;
-use crate::plain_text::shortened;
+use crate::plain_text::{counted, shortened};
 
 /// Before the lines about one target.
 const INDENT: &str = "      ";
