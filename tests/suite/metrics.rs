@@ -326,7 +326,7 @@ fn limits_of_rows_series_and_label_bytes_fail_the_query() {
         (error.reason(), error.message().to_owned())
     };
     limited.max_rows = 1;
-    assert_eq!(reason(&limited, &bare()), (Reason::Limit, "more than 1 rows (max_rows)".into()));
+    assert_eq!(reason(&limited, &bare()), (Reason::Limit, "more than 1 row (max_rows)".into()));
     (limited.max_rows, limited.max_series) = (2, 1);
     assert_eq!(reason(&limited, &bare()), (Reason::Limit, "more than 1 series (max_series)".into()));
     limited.max_series = 2;
