@@ -292,6 +292,9 @@ impl CertificateVerifier {
     ) -> Result<(), rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
+        let is_trusted = self.trusted.contains(end_entity);
+        // Of a certificate that needs no chain, only its own dates count.
+        let intermediates = if is_trusted { &[] } else { intermediates };
         let chain = verify_server_cert_signed_by_trust_anchor(
             &certificate,
             &self.roots,
@@ -300,7 +303,7 @@ impl CertificateVerifier {
             algorithms,
         );
         if let Err(error) = chain
-            && (is_out_of_date(&error) || !self.trusted.contains(end_entity))
+            && (is_out_of_date(&error) || !is_trusted)
         {
             return Err(error);
         }
@@ -464,6 +467,8 @@ pub fn explain(error: &io::Error) -> Option<(String, Option<&'static str>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
@@ -476,6 +481,36 @@ mod tests {
      E1NTRaMAwxCjAIBgNVBAMMAWEwKjAFBgMrZXADIQBmSX5L0Y3tIq7GXgbab1g8bzGsMkk5w1OnsgTESP9opKNTMFEwHQYDVR0OBBYEFD8VoeEV\
      c4X5mNoqz8gHVhev434cMB8GA1UdIwQYMBaAFD8VoeEVc4X5mNoqz8gHVhev434cMA8GA1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EAcdggdcu64/\
      lrOCqSv8lo9d3YS/eoiOPhGv1byBwfBbd4EiimwQ7/O6ilpsdjQsQ4xwCzfZsM1InPlVfm5i/uCQ==";
+
+    /// From 2020 to 2040, signed by the next one.
+    const LEAF: &str = "MIIBKTCB3KADAgECAhQL53d9Q/ZtsVJAosam/e0F4F/C6jAFBgMrZXAwDDEKMAgGA1UEAwwBaTAeFw0yMDAxMDEwMDAwMDBaFw\
+     00MDAxMDEwMDAwMDBaMAwxCjAIBgNVBAMMAXMwKjAFBgMrZXADIQCTmMroRoeXnjGEwzD7SxCsB3T7TY4CuFn7gDLIC0kI4KNQME4wDAYDVR0RBAUwA\
+     4IBczAdBgNVHQ4EFgQUGU4eFC+ByqLa+QxuqkTCvgEPVm8wHwYDVR0jBBgwFoAUNIYRqI+poOpQg2LBj5EhENGVF/4wBQYDK2VwA0EAYl7rMmppgh0k\
+     53HJIPfyLxRfUfQioiMbHwqau024Hz8x8DlkJmLmjHvFKYEzfnz4Oz2s0wrWYvgxQs3tVnvECA==";
+    /// From 2020 to 2021.
+    const INTERMEDIATE: &str = "MIIBCDCBu6ADAgECAhQFQsl7lF/w6nxtTUGwTP5yRI3DZzAFBgMrZXAwDDEKMAgGA1UEAwwBaTAeFw0yMDAxMDEwMD\
+     AwMDBaFw0yMTAxMDEwMDAwMDBaMAwxCjAIBgNVBAMMAWkwKjAFBgMrZXADIQDplNviIuMq7G34cfsk4l3jIAv6KkmmD6RHpIHhqcrxP6MvMC0wDAYDV\
+     R0TBAUwAwEB/zAdBgNVHQ4EFgQUNIYRqI+poOpQg2LBj5EhENGVF/4wBQYDK2VwA0EAx1a5CXXw+UtrDyPwqAHwhyFTZ2NcfS7XoeaHS53qufEaGc6b\
+     zHDsPvAbQ76oRijr4ovtztKUKEMwBd2/bN54CA==";
+
+    #[test]
+    fn of_a_certificate_that_is_trusted_itself_only_its_own_dates_count() {
+        let [leaf, intermediate] =
+            [LEAF, INTERMEDIATE].map(|text| CertificateDer::from(STANDARD.decode(text).unwrap()));
+        let mut roots = RootCertStore::empty();
+        roots.add(leaf.clone()).unwrap();
+        let (check, trusted) = (CertificateCheck::ChainAndName, vec![leaf.clone()]);
+        let provider = Arc::new(ring::default_provider());
+        let verifier = CertificateVerifier { check, roots, trusted, provider };
+        let verify = |year: u64| {
+            let now = UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_557_600));
+            let name = ServerName::try_from("s").unwrap();
+            verifier.verify_certificate(&leaf, std::slice::from_ref(&intermediate), &name, now)
+        };
+        assert_eq!(verify(2030), Ok(()), "the other one has expired");
+        assert!(is_out_of_date(&verify(2050).unwrap_err()));
+        assert!(is_out_of_date(&verify(2010).unwrap_err()));
+    }
 
     /// By rustls's words for it, which may change with its version.
     #[test]
