@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::private_header::{GateToken, is_private};
-use self::upstream::Upstream;
+use self::upstream::{Upstream, UpstreamConnection};
 use super::response_budget::ResponseBudget;
 use super::{Handler, LargeResponseOf, Method, OnRejected, Request, Response};
 use crate::error::{Error, Result};
 
-/// A worker that has served a request ends where so many others are free: those of a burst do not stay.
-const MAX_FREE_WORKERS: usize = 8;
+/// A worker that is not needed ends after this time; the last one stays.
+const IDLE_WORKER: Duration = Duration::from_secs(30);
 /// The queue of a dead server is drained until nothing has come for this long.
 const DRAIN: Duration = Duration::from_secs(1);
 /// A server that dies sooner than this after its start is not replaced at once.
@@ -48,7 +48,7 @@ pub(super) struct Backend {
     options: BackendOptions,
     /// Where the private socket may be made.
     folders: Vec<PathBuf>,
-    /// `None` after the stop.
+    stopping: AtomicBool,
     current: Mutex<Option<Arc<HttpServer>>>,
 }
 
@@ -56,13 +56,42 @@ pub(super) struct Backend {
 pub(super) struct HttpServer {
     // Dropped in this order: dropping the upstream address wakes the server up.
     server: tiny_http::Server,
-    pub(super) upstream: Upstream,
+    upstream: Upstream,
     started: Instant,
     /// Workers that take the next request, those that are just starting included: a slow start is not a reason for
     /// another one.
     free: AtomicUsize,
     workers: AtomicUsize,
+    spare: Mutex<SpareWorkers>,
     dead: AtomicBool,
+}
+
+/// How many workers are free all the time: a burst needed them. With regular requests none of them is ever idle for long,
+/// as the queue wakes them in turn.
+struct SpareWorkers {
+    since: Instant,
+    /// The fewest that were free since then.
+    fewest: usize,
+    /// So many may end.
+    count: usize,
+}
+
+impl SpareWorkers {
+    fn new() -> Self {
+        SpareWorkers { since: Instant::now(), fewest: usize::MAX, count: 0 }
+    }
+
+    /// Notes how many workers are free beside one that takes a request. True where that one may end afterwards.
+    fn take_one(&mut self, free: usize) -> bool {
+        self.fewest = self.fewest.min(free);
+        if self.since.elapsed() >= IDLE_WORKER {
+            // One stays free for the next request.
+            *self = SpareWorkers { count: self.fewest.saturating_sub(1), ..SpareWorkers::new() };
+        }
+        let is_spare = self.count > 0;
+        self.count -= usize::from(is_spare);
+        is_spare
+    }
 }
 
 impl HttpServer {
@@ -82,8 +111,22 @@ impl HttpServer {
             started: Instant::now(),
             free: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
+            spare: Mutex::new(SpareWorkers::new()),
             dead: AtomicBool::new(false),
         }))
+    }
+
+    /// A connection for a request; a new one for a request that is `repeated`.
+    ///
+    /// # Errors
+    /// As [`Upstream::connect`].
+    pub(super) async fn connect(&self, repeated: bool) -> io::Result<UpstreamConnection> {
+        if repeated { self.upstream.connect_once().await } else { self.upstream.connect().await }
+    }
+
+    /// As [`Upstream::give_back`].
+    pub(super) fn give_back(&self, connection: UpstreamConnection) {
+        self.upstream.give_back(connection);
     }
 
     fn end(&self) {
@@ -100,10 +143,16 @@ impl Backend {
     /// # Errors
     /// No private socket, no threads, no random bytes.
     pub(super) fn start(options: BackendOptions, folders: Vec<PathBuf>) -> Result<Arc<Self>> {
-        let first = HttpServer::start(&folders)?;
-        let current = Mutex::new(Some(Arc::clone(&first)));
-        let backend = Arc::new(Backend { token: GateToken::new()?, options, folders, current });
+        let backend = Arc::new(Backend {
+            token: GateToken::new()?,
+            options,
+            folders,
+            stopping: AtomicBool::new(false),
+            current: Mutex::new(None),
+        });
+        let first = HttpServer::start(&backend.folders)?;
         backend.add_worker(&first)?;
+        *backend.current.lock() = Some(first);
         Ok(backend)
     }
 
@@ -139,6 +188,7 @@ impl Backend {
 
     /// Takes no more requests; handlers that still run end by themselves, or with the process.
     pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         if let Some(last) = self.current.lock().take() {
             last.end();
         }
@@ -162,10 +212,12 @@ impl Backend {
     /// One worker's life: takes requests until it is not needed. It starts free.
     fn work(self: &Arc<Self>, server: &Arc<HttpServer>) {
         loop {
-            let received = if server.dead.load(Ordering::Relaxed) {
-                server.server.recv_timeout(DRAIN)
-            } else {
-                server.server.recv().map(Some)
+            let dead = server.dead.load(Ordering::Relaxed);
+            let received = match server.server.recv_timeout(if dead { DRAIN } else { IDLE_WORKER }) {
+                // tiny_http also says so to a worker that was woken for a request near the end of its time: nobody else
+                // is woken for that one. At the end each worker has one message of its own.
+                Ok(None) if !server.dead.load(Ordering::Relaxed) => server.server.try_recv(),
+                received => received,
             };
             let others = server.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
@@ -174,19 +226,15 @@ impl Backend {
                         // Without a thread the requests wait for this worker.
                         let _ = self.add_worker(server);
                     }
+                    let is_spare = server.spare.lock().take_one(others);
                     // A panic in a handler is caught nearer; this keeps the worker whatever tiny_http does.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.serve(request)));
-                    if server.free.load(Ordering::Relaxed) >= MAX_FREE_WORKERS {
+                    if is_spare {
                         return;
                     }
                 }
-                Ok(None) => {
-                    // It may have been woken in the place of another one, which still waits.
-                    server.server.unblock();
-                    return;
-                }
-                // Also what wakes the workers at the stop.
-                Err(_) if self.current.lock().is_none() => return,
+                Ok(None) if dead || others > 0 || self.stopping.load(Ordering::Relaxed) => return,
+                Ok(None) => {}
                 Err(error) => {
                     log::debug!("the HTTP server behind the gate ended: {error}");
                     server.dead.store(true, Ordering::Relaxed);
@@ -350,7 +398,7 @@ mod tests {
 
     async fn ask(backend: Arc<Backend>) {
         let server = backend.current().unwrap();
-        let mut upstream = server.upstream.connect().await.unwrap();
+        let mut upstream = server.connect(false).await.unwrap();
         let private = private_header(&backend);
         let end = if upstream.is_kept() { "" } else { "Connection: close\r\n" };
         let request = format!("GET / HTTP/1.1\r\n{private}{end}\r\n");
@@ -358,7 +406,7 @@ mod tests {
         while !upstream.buffer.ends_with(b"\r\n\r\nall here") {
             assert!(upstream.read().await.unwrap() > 0, "{:?}", String::from_utf8_lossy(&upstream.buffer));
         }
-        server.upstream.give_back(upstream);
+        server.give_back(upstream);
     }
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -384,29 +432,13 @@ mod tests {
     }
 
     #[test]
-    fn the_workers_of_a_crowd_end_but_for_a_few() {
-        let (crowd, begin) = (4 * MAX_FREE_WORKERS, Arc::new(Barrier::new(4 * MAX_FREE_WORKERS)));
-        let answer = move |_: &_| {
-            begin.wait();
-            Response::text(200, "all here")
-        };
-        let backend = start(Arc::new(answer), crowd + 1, vec![std::env::temp_dir()]);
-        runtime().block_on(async {
-            let all: Vec<_> = (0..crowd).map(|_| tokio::spawn(ask(Arc::clone(&backend)))).collect();
-            for one in all {
-                one.await.unwrap();
-            }
-            let server = backend.current().unwrap();
-            let few = async {
-                // Those that look at the same time may all stay.
-                while server.workers.load(Ordering::Relaxed) > 2 * MAX_FREE_WORKERS {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            };
-            timeout(Duration::from_secs(30), few).await.expect("they stay");
-            assert!(server.free.load(Ordering::Relaxed) > 0, "nobody takes the next request");
-        });
-        backend.stop();
+    fn workers_that_were_free_for_a_while_end_but_for_one() {
+        let mut spare = SpareWorkers::new();
+        assert!([9, 5, 7].iter().all(|free| !spare.take_one(*free)), "too soon to say");
+        let Some(before) = Instant::now().checked_sub(IDLE_WORKER) else { return };
+        spare.since = before;
+        let ended = (0..9).filter(|_| spare.take_one(8)).count();
+        assert_eq!(ended, 4);
     }
 
     #[test]
@@ -425,7 +457,7 @@ mod tests {
         let backend = start(Arc::new(answer), 2, vec![std::env::temp_dir()]);
         runtime().block_on(async {
             let server = backend.current().unwrap();
-            let mut upstream = server.upstream.connect().await.unwrap();
+            let mut upstream = server.connect(false).await.unwrap();
             let request = format!("GET / HTTP/1.1\r\n{}\r\n", private_header(&backend));
             upstream.stream.write_all(request.as_bytes()).await.unwrap();
             upstream.abandon();

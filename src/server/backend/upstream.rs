@@ -63,7 +63,7 @@ impl Drop for UpstreamAddr {
 ///
 /// tiny_http has a thread per connection until that ends. It may queue two new connections for one thread that is free,
 /// so fewer are kept than it always has threads: one thread is left, which the others take in turn.
-pub(in crate::server) struct Upstream {
+pub(super) struct Upstream {
     // Dropped in this order: dropping the address wakes the server up.
     idle: Mutex<Vec<UpstreamConnection>>,
     addr: UpstreamAddr,
@@ -93,7 +93,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The server is dead (`ConnectionRefused`, `NotFound`); there is no descriptor left, or no thread.
-    pub(in crate::server) async fn connect(&self) -> io::Result<UpstreamConnection> {
+    pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
         if let Some(connection) = self.idle.lock().pop() {
             return Ok(connection);
         }
@@ -105,7 +105,7 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Upstream::connect`].
-    pub(in crate::server) async fn connect_once(&self) -> io::Result<UpstreamConnection> {
+    pub(super) async fn connect_once(&self) -> io::Result<UpstreamConnection> {
         let thread = Arc::clone(&self.threads).try_acquire_owned().ok();
         if thread.is_none() {
             probe_thread()?;
@@ -123,7 +123,7 @@ impl Upstream {
     }
 
     /// Keeps a connection whose answer was read to its end; one for a single request is closed.
-    pub(in crate::server) fn give_back(&self, mut connection: UpstreamConnection) {
+    pub(super) fn give_back(&self, mut connection: UpstreamConnection) {
         if connection.is_kept() {
             connection.buffer.clear();
             self.idle.lock().push(connection);

@@ -90,7 +90,7 @@ pub(super) async fn relay(
         Err(_) => RelayOutcome::Broken(Some(SLOW_READER)),
     };
     match outcome {
-        RelayOutcome::KeepAlive | RelayOutcome::Close => answer.server.upstream.give_back(answer.upstream),
+        RelayOutcome::KeepAlive | RelayOutcome::Close => answer.server.give_back(answer.upstream),
         RelayOutcome::Broken(_) | RelayOutcome::NotSent(_) => answer.upstream.abandon(),
     }
     outcome
@@ -110,9 +110,7 @@ async fn send(request: &[u8], state: &GateState) -> Result<RelayedAnswer, Reject
     let mut server = state.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
-        let upstream = &server.upstream;
-        let connected = if repeated { upstream.connect_once().await } else { upstream.connect().await };
-        let upstream = match connected {
+        let upstream = match server.connect(repeated).await {
             Ok(upstream) => upstream,
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
                 server = state.backend.revive(&server).map_err(|_| DOWN)?;
