@@ -15,7 +15,7 @@ use super::guarded_session::catching_panics;
 use super::pool::Lease;
 use super::queue::{Lane, LaneWork};
 use super::run::{Run, StopAction};
-use super::session_opening::{NoSession, NoSessionCause};
+use super::session_opening::{NoSession, NoSessionCause, SessionOpening};
 use super::sessions::TargetSessions;
 use super::workers::Priority;
 use crate::deadline::Deadline;
@@ -83,11 +83,11 @@ enum NextStep {
 }
 
 /// One batch of a lane, on one session after another.
-pub(super) struct LaneBatch<'a> {
-    pub(super) sessions: &'a Arc<TargetSessions>,
-    pub(super) lane: &'a Arc<Lane>,
+struct LaneBatch<'a> {
+    sessions: &'a Arc<TargetSessions>,
+    lane: &'a Arc<Lane>,
     /// The deadline of the batch; before there is one, of the next run in the queue.
-    pub(super) by: Deadline,
+    by: Deadline,
     batch: Vec<Arc<Run>>,
     canceller: CancelHandle,
 }
@@ -111,7 +111,8 @@ impl LaneBatch<'_> {
         // After a session that died under several, each of them goes alone.
         let mut alone = false;
         loop {
-            let reused = match self.open_session(&mut lease) {
+            let opening = SessionOpening { sessions: self.sessions, lane: self.lane, by: self.by };
+            let reused = match opening.open(&mut lease) {
                 Ok(reused) => reused,
                 Err(none) => return self.without_session(&none, lease),
             };

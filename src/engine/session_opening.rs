@@ -1,14 +1,14 @@
-//! How a lane gets a session for its batch where its lease has none: a place on the server, the right to log in, the login.
+//! How a lane gets a session where its lease has none: a place on the server, the right to log in, the login.
 //!
-//! Owns when a full server is asked again within one scrape. Tells the target's back-off what came of it. Runs nothing.
+//! Owns when a full server is asked again within one scrape. Tells the target's back-off what came of it. Knows no batch.
 
 use std::time::Duration;
 
 use super::backoff::LoginAttempt;
-use super::lane::LaneBatch;
 use super::pool::Lease;
-use super::queue::LaneWork;
+use super::queue::{Lane, LaneWork};
 use super::session_bound::{NoPlace, SessionPlace};
+use super::sessions::TargetSessions;
 use crate::deadline::Deadline;
 use crate::error::Error;
 
@@ -41,10 +41,17 @@ impl From<Error> for NoSession {
     }
 }
 
-impl LaneBatch<'_> {
+/// A lane that needs a session by then.
+pub(super) struct SessionOpening<'a> {
+    pub(super) sessions: &'a TargetSessions,
+    pub(super) lane: &'a Lane,
+    pub(super) by: Deadline,
+}
+
+impl SessionOpening<'_> {
     /// Opens a session where the lease has none; true when it was there before. A full server is asked again where another
     /// target of that server and user closes an idle session.
-    pub(super) fn open_session(&self, lease: &mut Lease) -> Result<bool, NoSession> {
+    pub(super) fn open(&self, lease: &mut Lease) -> Result<bool, NoSession> {
         // Where the target's own sessions fill the server, that says nothing about connecting.
         if lease.reserve(self.by)? {
             return Ok(true);
